@@ -1,1 +1,34 @@
-//! See ARCHITECTURE.md.
+//! Sessions between routers: NTCP2 in both roles, as state machines without I/O.
+//!
+//! [`Transport`] owns every connection. A driver moves bytes between it and
+//! TCP sockets; the router above hands it I2NP messages and gets them back in
+//! batches.
+//!
+//! ```text
+//!            send, send_to ┌───────────┐ Messages, Established, DialFailed, ...
+//!  router ────────────────►│           │────────────────► router
+//!                          │ Transport │
+//!  socket ────────────────►│           │────────────────► socket
+//!     handle_bytes (in place)──────────┘ poll_transmit (sealed in the output buffer), Dial, Close
+//! ```
+//!
+//! A driver calls [`Transport::poll_output`] until it is empty after every
+//! other call. On [`Output::Transmit`] it pulls with
+//! [`Transport::poll_transmit`] as long as the socket takes bytes, until that
+//! returns false. On [`Output::Close`] without `reset` it first writes what it
+//! has pulled.
+
+mod back_off;
+mod config;
+mod manager;
+mod ntcp2;
+mod output;
+mod queue;
+mod replay;
+mod stats;
+
+pub use config::{Config, Limits};
+pub use manager::Transport;
+pub use ntcp2::PeerMisbehaved;
+pub use output::{ConnId, DialError, DisconnectReason, Output, Why};
+pub use stats::Stats;

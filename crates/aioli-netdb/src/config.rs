@@ -1,0 +1,188 @@
+//! Settings, bounds and times of the network database.
+
+use aioli_core::Duration;
+use aioli_wire::RouterHash;
+
+/// Who we are and how the database behaves.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Our own name.
+    pub our_hash: RouterHash,
+    /// The network: 2 is the public one. RouterInfos of others are refused.
+    pub net_id: u8,
+    /// Whether we hold a part of the database. Once a local RouterInfo is set,
+    /// its `f` decides.
+    pub floodfill: bool,
+    /// A test network: addresses of any range are accepted.
+    pub private_network: bool,
+    /// What peers can make us keep.
+    pub limits: Limits,
+}
+
+/// What peers can make us keep and do.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// RouterInfos. Beyond it the least useful goes.
+    pub routers: usize,
+    /// LeaseSets that we hold as a floodfill.
+    pub lease_sets: usize,
+    /// LeaseSets in the view of one client.
+    pub client_lease_sets: usize,
+    /// Searches at a time, of all kinds.
+    pub searches: usize,
+    /// Callers that wait for the same search.
+    pub waiters: usize,
+    /// RouterInfos that one search may fetch because replies named them.
+    pub fetches_per_search: usize,
+    /// Failed searches that are remembered.
+    pub failures: usize,
+    /// LeaseSets that we publish.
+    pub publications: usize,
+    /// Peers whose lookups are counted.
+    pub throttled_peers: usize,
+    /// Lookups of one asker that are answered in [`LOOKUP_WINDOW`].
+    pub lookups_per_peer: u16,
+    /// Keys whose floods are counted.
+    pub throttled_keys: usize,
+    /// Floods of one key in [`FLOOD_WINDOW`].
+    pub floods_per_key: u16,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            routers: 8_000,
+            lease_sets: 20_000,
+            client_lease_sets: 512,
+            searches: 512,
+            waiters: 64,
+            fetches_per_search: 12,
+            failures: 2_048,
+            publications: 1_024,
+            throttled_peers: 8_192,
+            lookups_per_peer: 60,
+            throttled_keys: 16_384,
+            floods_per_key: 3,
+        }
+    }
+}
+
+/// Lowest version whose RouterInfo is kept.
+pub const MIN_VERSION: (u8, u8, u8) = (0, 9, 58);
+/// Lowest version of a floodfill that is asked or stored to.
+pub const MIN_FLOODFILL_VERSION: (u8, u8, u8) = (0, 9, 62);
+
+/// How far ahead of our clock a publication date may lie.
+pub const MAX_FUTURE: Duration = Duration::from_secs(2 * 60);
+/// How far ahead a lease may end.
+pub const MAX_LEASE_FUTURE: Duration = Duration::from_secs(15 * 60);
+/// How far ahead a MetaLeaseSet may end: its 2-byte field holds no more.
+pub const MAX_META_FUTURE: Duration = Duration::from_secs(65_535 + 120);
+/// Oldest RouterInfo that is flooded.
+pub const MAX_FLOOD_AGE: Duration = Duration::from_secs(60 * 60);
+/// Oldest RouterInfo that is kept if many are known.
+pub const MAX_ROUTER_AGE: Duration = Duration::from_secs(27 * 3600);
+/// Oldest RouterInfo that is kept if few are known.
+pub const MAX_ROUTER_AGE_FEW: Duration = Duration::from_secs(72 * 3600);
+/// Age limit that [`MAX_ROUTER_AGE`] shrinks to as the store fills.
+pub const MIN_ROUTER_AGE: Duration = Duration::from_secs(90 * 60);
+/// Oldest RouterInfo that a floodfill keeps: routers republish to it sooner.
+pub const FLOODFILL_ROUTER_AGE: Duration = Duration::from_secs(60 * 60);
+/// Oldest RouterInfo of an unreachable router: how to reach it changes fast.
+pub const UNREACHABLE_ROUTER_AGE: Duration = Duration::from_secs(75 * 60);
+/// No RouterInfo expires this soon after the start: those from disk are old.
+pub const NO_EXPIRY_AFTER_START: Duration = Duration::from_secs(60 * 60);
+/// With fewer routers than this, age limits are loose.
+pub const FEW_ROUTERS: usize = 90;
+/// With no more routers than this, none expires.
+pub const NO_EXPIRY_ROUTERS: usize = 25;
+/// How long a LeaseSet is kept after its end, for clocks that differ.
+pub const LEASE_SET_FUDGE: Duration = Duration::from_secs(10);
+/// A cached LeaseSet is given out without a search only if it lasts this long.
+pub const LEASE_SET_FRESH: Duration = Duration::from_secs(60);
+/// How often the store is swept.
+pub const SWEEP_INTERVAL: Duration = Duration::from_secs(30);
+/// How often changes go to disk.
+pub const RECORDS_INTERVAL: Duration = Duration::from_secs(10);
+
+/// How long a message of ours is valid.
+pub const MESSAGE_LIFE: Duration = Duration::from_secs(15);
+/// Patience with one floodfill, through tunnels.
+pub const TUNNEL_QUERY_TIMEOUT: Duration = Duration::from_millis(1_500);
+/// Patience with one floodfill that we are connected to.
+pub const DIRECT_QUERY_TIMEOUT: Duration = Duration::from_millis(1_000);
+/// Patience with one floodfill that must be dialled first.
+pub const DIAL_QUERY_TIMEOUT: Duration = Duration::from_millis(4_000);
+/// Patience with a search for a LeaseSet.
+pub const LEASE_SET_SEARCH_TIME: Duration = Duration::from_secs(12);
+/// Patience with a search for a RouterInfo.
+pub const ROUTER_SEARCH_TIME: Duration = Duration::from_secs(10);
+/// Patience with an exploration.
+pub const EXPLORE_SEARCH_TIME: Duration = Duration::from_secs(8);
+/// A late reply is waited for this long after the last query.
+pub const LINGER: Duration = Duration::from_secs(4);
+/// How soon a search looks again for tunnels or floodfills that it lacks.
+pub const RETRY_PATH: Duration = Duration::from_millis(200);
+/// Floodfills that one search asks.
+pub const MAX_QUERIES: u8 = 8;
+/// Times that one silent floodfill is asked when there is no other.
+pub const MAX_ASKED_AGAIN: u8 = 3;
+/// Failures in a row that put a floodfill behind the others.
+pub const MAX_FLOODFILL_FAILURES: u8 = 2;
+/// For how long.
+pub const FLOODFILL_PENALTY: Duration = Duration::from_secs(5 * 60);
+/// Failed searches after which a key is taken for absent.
+pub const NEGATIVE_AFTER: u8 = 3;
+/// For how long, counted from the first of them.
+pub const NEGATIVE_TIME: Duration = Duration::from_secs(2 * 60);
+
+/// Window of [`Limits::lookups_per_peer`].
+pub const LOOKUP_WINDOW: Duration = Duration::from_secs(2 * 60);
+/// Window of [`Limits::floods_per_key`].
+pub const FLOOD_WINDOW: Duration = Duration::from_secs(90);
+/// Floodfills that a store is flooded to.
+pub const FLOOD_TO: usize = 3;
+/// Further ones, of the next day, near midnight.
+pub const FLOOD_NEXT_DAY: usize = 2;
+/// How near for RouterInfos.
+pub const NEXT_DAY_ROUTER: Duration = Duration::from_secs(45 * 60);
+/// How near for LeaseSets.
+pub const NEXT_DAY_LEASE_SET: Duration = Duration::from_secs(10 * 60);
+/// Floodfills that a negative reply names.
+pub const SEARCH_REPLY_PEERS: usize = 3;
+
+/// Wait before publishing while we do not know whether we can be reached.
+pub const UNKNOWN_REACHABILITY_WAIT: Duration = Duration::from_secs(10);
+/// Least time between two publications of our RouterInfo.
+pub const MIN_ROUTER_PUBLISH: Duration = Duration::from_secs(20);
+/// Our RouterInfo is renewed after a time between this...
+pub const RENEW_MIN: Duration = Duration::from_secs(39 * 60);
+/// ...and this.
+pub const RENEW_MAX: Duration = Duration::from_secs(43 * 60);
+/// Least time between two publications of one LeaseSet.
+pub const MIN_LEASE_SET_PUBLISH: Duration = Duration::from_secs(5);
+/// Patience with a confirmation through tunnels.
+pub const CONFIRM_TIMEOUT: Duration = Duration::from_secs(3);
+/// Patience with a confirmation from a router that may have to be dialled.
+pub const DIRECT_CONFIRM_TIMEOUT: Duration = Duration::from_secs(8);
+/// A LeaseSet is looked up after a time between this...
+pub const VERIFY_MIN: Duration = Duration::from_secs(5);
+/// ...and this.
+pub const VERIFY_MAX: Duration = Duration::from_secs(10);
+/// Patience with that lookup.
+pub const VERIFY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Floodfills that a publication gives up before it starts over.
+pub const MAX_EXCLUDED_FLOODFILLS: usize = 15;
+/// Times that a LeaseSet is stored elsewhere because it was not found.
+pub const MAX_PUBLISH_ROUNDS: u8 = 4;
+/// Wait before a publication that failed everywhere starts over.
+pub const PUBLISH_BACKOFF: Duration = Duration::from_secs(5);
+/// That wait grows up to this.
+pub const MAX_PUBLISH_BACKOFF: Duration = Duration::from_secs(60);
+/// All LeaseSets are published again within this time after midnight.
+pub const MIDNIGHT_SPREAD: Duration = Duration::from_secs(60);
+/// Our RouterInfo is renewed within this time after midnight.
+pub const MIDNIGHT_ROUTER_SPREAD: Duration = Duration::from_secs(10 * 60);
+
+/// With this many routers there is nothing to explore.
+pub const EXPLORE_ENOUGH: usize = 4_000;

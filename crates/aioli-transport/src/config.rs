@@ -1,0 +1,119 @@
+//! What a transport is told once, and every limit it holds.
+
+use std::fmt;
+
+use aioli_core::Duration;
+use aioli_core::crypto::x25519;
+
+/// What a transport is told once.
+pub struct Config {
+    /// The network; 2 is the public one.
+    pub net_id: u8,
+    /// The private half of `s` in our NTCP2 addresses.
+    pub ntcp2_static: x25519::PrivateKey,
+    /// `i` in our NTCP2 addresses.
+    pub ntcp2_iv: [u8; 16],
+    /// What bounds peers' use of our memory and time.
+    pub limits: Limits,
+    /// From the first byte to the data phase.
+    pub handshake_timeout: Duration,
+    /// A session in which nothing moves for this long is closed.
+    pub idle_timeout: Duration,
+    /// Whether peers may have addresses that are not of the public Internet.
+    pub private_network: bool,
+}
+
+impl Config {
+    /// The public network with the limits of production.
+    pub fn new(ntcp2_static: x25519::PrivateKey, ntcp2_iv: [u8; 16]) -> Self {
+        Self {
+            net_id: 2,
+            ntcp2_static,
+            ntcp2_iv,
+            limits: Limits::default(),
+            handshake_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(120),
+            private_network: false,
+        }
+    }
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config")
+            .field("net_id", &self.net_id)
+            .field("limits", &self.limits)
+            .field("handshake_timeout", &self.handshake_timeout)
+            .field("idle_timeout", &self.idle_timeout)
+            .field("private_network", &self.private_network)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Every limit of a transport. Each has a counter in [`crate::Stats`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections of any kind and state.
+    pub connections: usize,
+    /// Connections accepted from one IPv4 address or one IPv6 /64 network.
+    /// Addresses that are not public share no limit in a private network.
+    pub connections_per_ip: usize,
+    /// Accepted connections that are not sessions yet.
+    pub pending_inbound: usize,
+    /// Dials that are not sessions yet.
+    pub pending_outbound: usize,
+    /// A TCP connection must stand within this time.
+    pub connect_timeout: Duration,
+    /// Bytes queued for one peer.
+    pub queue_bytes_per_peer: usize,
+    /// Bytes queued for one peer while it is being dialled.
+    pub queue_bytes_dialling: usize,
+    /// Bytes queued for all peers.
+    pub queue_bytes_total: usize,
+    /// Seconds that the clocks of two peers may differ.
+    pub clock_skew_secs: u32,
+    /// Age of a RouterInfo with which a peer may introduce itself.
+    pub router_info_max_age: Duration,
+    /// How far ahead of our clock a peer's RouterInfo may be published.
+    pub router_info_max_future: Duration,
+    /// The oldest router version with which a peer may introduce itself. A
+    /// private network admits any.
+    pub min_version: (u8, u8, u8),
+    /// Padding that a peer may append to message 1 or 2.
+    pub handshake_padding: u16,
+    /// The second part of message 3 that we read.
+    pub message3_part2: u16,
+    /// Ephemeral keys remembered against replays, per period.
+    pub replay_entries: usize,
+    /// Peers remembered as unreachable.
+    pub back_off_entries: usize,
+    /// Peers banned by [`crate::Transport::ban`].
+    pub banned_entries: usize,
+    /// Payload of a frame that we fill with several messages.
+    pub frame_payload: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 4_000,
+            connections_per_ip: 8,
+            pending_inbound: 256,
+            pending_outbound: 256,
+            connect_timeout: Duration::from_secs(5),
+            queue_bytes_per_peer: 2 << 20,
+            queue_bytes_dialling: 256 << 10,
+            queue_bytes_total: 256 << 20,
+            clock_skew_secs: 60,
+            router_info_max_age: Duration::from_secs(27 * 3600),
+            router_info_max_future: Duration::from_secs(120),
+            min_version: (0, 9, 58),
+            handshake_padding: 880,
+            message3_part2: 6_000,
+            replay_entries: 32_768,
+            back_off_entries: 4_096,
+            banned_entries: 4_096,
+            frame_payload: 16_384 - 18,
+        }
+    }
+}

@@ -1,0 +1,348 @@
+//! How connections come, become sessions, and go.
+
+use aioli_core::{Cx, Duration, Instant};
+use aioli_wire::RouterHash;
+use aioli_wire::ntcp2::TerminationReason;
+use aioli_wire::router_info::RouterInfo;
+use aioli_wire::verified::{Unverified, Verified};
+
+use super::conn::{Conn, NO_CONN, Shared, State, Step};
+use super::session::{self, Received, Session};
+use super::{PROBE_BYTES, Transport};
+use crate::ntcp2::PeerMisbehaved;
+use crate::ntcp2::data_phase::DataPhase;
+use crate::{ConnId, DialError, DisconnectReason, Output, Why};
+
+/// Two sessions begun from both ends within this time are one intention.
+const SIMULTANEOUS: Duration = Duration::from_secs(10);
+/// A session that was replaced listens this long for what is on its way.
+const SUPERSEDED: Duration = Duration::from_secs(5);
+/// A termination must be written within this time.
+const FLUSH: Duration = Duration::from_secs(3);
+/// Our RouterInfo is sent anew within these times.
+const REFRESH: (Duration, Duration) = (Duration::from_secs(25 * 60), Duration::from_secs(50 * 60));
+/// Tables are swept this often.
+const SWEEP: Duration = Duration::from_secs(60);
+
+impl Transport {
+    pub(super) fn add_conn(&mut self, conn: Conn) -> ConnId {
+        let id = ConnId(self.next_conn);
+        self.next_conn += 1;
+        *self.pending(conn.inbound) += 1;
+        self.conns.insert(id, conn);
+        self.conn_ids.insert(id);
+        id
+    }
+
+    const fn pending(&mut self, inbound: bool) -> &mut usize {
+        if inbound { &mut self.pending_inbound } else { &mut self.pending_outbound }
+    }
+
+    /// Forgets the connection; tells the driver so if it does not know
+    /// (`close` says whether to abort).
+    pub(super) fn drop_conn(&mut self, conn: ConnId, close: Option<bool>) {
+        let Some(c) = self.conns.remove(&conn) else { return };
+        self.conn_ids.remove(&conn);
+        if c.pending {
+            *self.pending(c.inbound) -= 1;
+        }
+        if let Some(group) = c.group
+            && let Some(count) = self.per_ip.get_mut(&group)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.per_ip.remove(&group);
+            }
+        }
+        for why in
+            [Why::Connect, Why::Handshake, Why::Probe, Why::Idle, Why::Refresh, Why::Superseded, Why::Flush]
+        {
+            self.timers.stop(&(why, conn));
+        }
+        if let Some(reset) = close {
+            self.outputs.push_back(Output::Close { conn, reset });
+        }
+    }
+
+    /// Tells the driver that the connection has bytes, once.
+    pub(super) fn wake(&mut self, conn: ConnId) {
+        if let Some(c) = self.conns.get_mut(&conn)
+            && !std::mem::replace(&mut c.transmit, true)
+        {
+            self.outputs.push_back(Output::Transmit(conn));
+        }
+    }
+
+    /// Takes the handshake as far as its bytes go.
+    pub(super) fn handshake(&mut self, conn: ConnId, cx: &mut Cx<'_>) {
+        let Some(c) = self.conns.get_mut(&conn) else { return };
+        let mut shared =
+            Shared { replay: &mut self.replay, limits: &self.config.limits, stats: &mut self.stats };
+        let step = loop {
+            match c.step(&mut shared, cx) {
+                Step::Again => {}
+                step @ (Step::Wait
+                | Step::Established { .. }
+                | Step::Refused { .. }
+                | Step::Probe(_)
+                | Step::Failed(_)) => break step,
+            }
+        };
+        let (peer, has_bytes) = (c.peer, !c.tx.is_empty());
+        match step {
+            Step::Wait | Step::Again => {
+                if has_bytes {
+                    self.sweep_soon(cx.now.mono);
+                    self.wake(conn);
+                }
+            }
+            Step::Established { data_phase, alice, mut behind } => {
+                if self.establish(conn, data_phase, alice, cx) && !behind.is_empty() {
+                    self.receive(conn, &mut behind, cx);
+                }
+            }
+            Step::Refused { data_phase, why } => {
+                self.note_misbehaved(why);
+                if let PeerMisbehaved::ClockSkew(seconds) = why {
+                    self.outputs.push_back(Output::ClockSkew { seconds });
+                }
+                self.refuse(conn, data_phase, why.reason(), cx);
+            }
+            Step::Probe(why) => {
+                self.note_misbehaved(why);
+                self.probed(conn, cx);
+            }
+            Step::Failed(why) => {
+                self.drop_conn(conn, Some(true));
+                match peer {
+                    Some(peer) => self.end_dial(peer, conn, DialError::Handshake(why), cx),
+                    None => self.note_misbehaved(why),
+                }
+            }
+        }
+    }
+
+    fn note_misbehaved(&mut self, why: PeerMisbehaved) {
+        tracing::debug!("inbound handshake: {why}");
+        self.stats.handshakes_failed += 1;
+        self.stats.replays += u64::from(why == PeerMisbehaved::Replay);
+    }
+
+    /// Says nothing and waits, so that a prober learns nothing from bytes or time.
+    fn probed(&mut self, conn: ConnId, cx: &mut Cx<'_>) {
+        let left = cx.rng.between(1, PROBE_BYTES) as usize;
+        let Some(c) = self.conns.get_mut(&conn) else { return };
+        c.state = State::Probed { left };
+        c.rx = Vec::new();
+        let wait = cx.rng.duration(Duration::from_millis(500), self.config.handshake_timeout);
+        self.timers.stop(&(Why::Handshake, conn));
+        self.timers.set((Why::Probe, conn), cx.now.mono + wait);
+    }
+
+    /// The keys are good but the peer is not: says why, then closes.
+    fn refuse(&mut self, conn: ConnId, mut data_phase: DataPhase, why: TerminationReason, cx: &mut Cx<'_>) {
+        let Some(c) = self.conns.get_mut(&conn) else { return };
+        session::termination(&mut data_phase, why, &mut c.tx, cx);
+        self.flush_and_close(conn, cx);
+    }
+
+    fn flush_and_close(&mut self, conn: ConnId, cx: &Cx<'_>) {
+        let Some(c) = self.conns.get_mut(&conn) else { return };
+        c.state = State::Closing;
+        for why in [Why::Handshake, Why::Idle, Why::Refresh, Why::Superseded] {
+            self.timers.stop(&(why, conn));
+        }
+        self.timers.set((Why::Flush, conn), cx.now.mono + FLUSH);
+        self.wake(conn);
+    }
+
+    /// The handshake is done. False if the peer is not welcome.
+    fn establish(
+        &mut self,
+        conn: ConnId,
+        data_phase: DataPhase,
+        alice: Option<Verified<RouterInfo>>,
+        cx: &mut Cx<'_>,
+    ) -> bool {
+        let Some(c) = self.conns.get_mut(&conn) else { return false };
+        let Some(peer) = alice.as_ref().map(|ri| ri.hash()).or(c.peer) else { return false };
+        let inbound = c.inbound;
+        if self.is_banned(&peer, cx) {
+            self.stats.banned += 1;
+            self.refuse(conn, data_phase, TerminationReason::Banned, cx);
+            return false;
+        }
+        let Some(c) = self.conns.get_mut(&conn) else { return false };
+        c.peer = Some(peer);
+        c.pending = false;
+        let session = Session::new(peer, inbound, data_phase, self.config.idle_timeout, cx);
+        let idle = cx.now.mono + session.idle_timeout;
+        c.state = State::Established(Box::new(session));
+        *self.pending(inbound) -= 1;
+        self.timers.stop(&(Why::Handshake, conn));
+        self.timers.set((Why::Idle, conn), idle);
+        self.timers.set((Why::Refresh, conn), cx.now.mono + cx.rng.duration(REFRESH.0, REFRESH.1));
+        self.back_off.succeeded(&peer);
+        if inbound {
+            self.stats.established_inbound += 1;
+        } else {
+            self.stats.established_outbound += 1;
+        }
+        self.adopt(conn, peer, alice.map(|ri| Unverified::new(ri.into_inner())), cx);
+        true
+    }
+
+    /// Makes the session the peer's, or decides between it and the one there is.
+    fn adopt(&mut self, conn: ConnId, hash: RouterHash, ri: Option<Unverified<RouterInfo>>, cx: &mut Cx<'_>) {
+        let inbound = ri.is_some();
+        let peer = self.peers.entry(hash).or_default();
+        let dial = peer.dial.as_ref().map(|d| d.conn);
+        if dial == Some(conn) {
+            peer.dial = None;
+        }
+        let Some(old) = peer.active else {
+            peer.active = Some(conn);
+            self.sessions += 1;
+            self.outputs.push_back(Output::Established { peer: hash, inbound, router_info: ri });
+            self.cancel_connect(hash, cx);
+            self.wake(conn);
+            return;
+        };
+        self.stats.duplicate_sessions += 1;
+        if let Some(ri) = ri {
+            self.outputs.push_back(Output::RouterInfo { from: hash, ri, flood: false });
+        }
+        let keep_new = self.prefers_new(old, inbound, &hash, cx.now.mono);
+        let (winner, loser) = if keep_new { (conn, old) } else { (old, conn) };
+        let Some(peer) = self.peers.get_mut(&hash) else { return };
+        peer.active = Some(winner);
+        let previous = peer.older.replace(loser);
+        self.timers.set((Why::Superseded, loser), cx.now.mono + SUPERSEDED);
+        if let Some(previous) = previous {
+            self.terminate(previous, TerminationReason::Normal, cx);
+        }
+        self.wake(winner);
+        self.wake(loser); // message 3
+    }
+
+    /// The newer session is kept, unless both routers dialled each other at
+    /// once: then both keep the one that the smaller hash began.
+    fn prefers_new(&self, old: ConnId, inbound: bool, peer: &RouterHash, now: Instant) -> bool {
+        let Some(State::Established(old)) = self.conns.get(&old).map(|c| &c.state) else { return true };
+        if old.inbound == inbound || now.since(old.established) > SIMULTANEOUS {
+            return true;
+        }
+        let theirs_is_smaller = self.local.as_ref().is_some_and(|l| *peer < l.hash);
+        inbound == theirs_is_smaller
+    }
+
+    /// A session came to us: a dial that is not even connected is needless.
+    fn cancel_connect(&mut self, hash: RouterHash, cx: &mut Cx<'_>) {
+        let Some(conn) = self.peers.get(&hash).and_then(|p| p.dial.as_ref()).map(|d| d.conn) else { return };
+        if matches!(self.conns.get(&conn).map(|c| &c.state), Some(State::Dialling(_))) {
+            self.drop_conn(conn, Some(true));
+            self.end_dial(hash, conn, DialError::Refused, cx);
+        }
+    }
+
+    /// Opens what came in a session and tells it.
+    pub(super) fn receive(&mut self, conn: ConnId, bytes: &mut [u8], cx: &mut Cx<'_>) {
+        let Some(State::Established(session)) = self.conns.get_mut(&conn).map(|c| &mut c.state) else {
+            return;
+        };
+        let from = session.peer;
+        let (received, result) = session.receive(bytes, &self.config.limits, &mut self.stats, cx);
+        let Received { messages, router_info, terminated, skew } = received;
+        if !messages.is_empty() {
+            self.outputs.push_back(Output::Messages { from, messages });
+        }
+        if let Some((ri, flood)) = router_info {
+            self.outputs.push_back(Output::RouterInfo { from, ri, flood });
+        }
+        if let Some(reason) = terminated {
+            self.drop_conn(conn, Some(false));
+            self.disconnected(conn, from, DisconnectReason::Theirs(reason));
+        } else if let Err(why) = result {
+            tracing::debug!("{from:?}: {why}");
+            self.stats.bad_frames += 1;
+            self.terminate(conn, why.reason(), cx);
+        } else if let Some(seconds) = skew {
+            self.stats.clock_skews += 1;
+            self.outputs.push_back(Output::ClockSkew { seconds });
+            self.terminate(conn, TerminationReason::ClockSkew, cx);
+        }
+    }
+
+    /// Ends a session: says why, then closes.
+    pub(super) fn terminate(&mut self, conn: ConnId, reason: TerminationReason, cx: &mut Cx<'_>) {
+        let Some(c) = self.conns.get_mut(&conn) else { return };
+        let State::Established(session) = &mut c.state else { return };
+        let peer = session.peer;
+        session.write_termination(reason, &mut c.tx, cx);
+        self.flush_and_close(conn, cx);
+        self.disconnected(conn, peer, DisconnectReason::Ours(reason));
+    }
+
+    /// The connection is gone.
+    pub fn handle_closed(&mut self, conn: ConnId, cx: &mut Cx<'_>) {
+        let Some(c) = self.conns.get(&conn) else { return };
+        match (&c.state, c.peer, c.inbound) {
+            (State::Established(session), _, _) => {
+                let peer = session.peer;
+                self.drop_conn(conn, None);
+                self.disconnected(conn, peer, DisconnectReason::Lost);
+            }
+            (State::Dialling(_), ..) => self.unreachable(conn, None, cx),
+            (_, Some(peer), false) => {
+                self.drop_conn(conn, None);
+                self.end_dial(peer, conn, DialError::Closed, cx);
+            }
+            (_, _, _) => self.drop_conn(conn, None),
+        }
+    }
+
+    /// A session of the peer's is no more; falls back to another if there is one.
+    fn disconnected(&mut self, conn: ConnId, hash: RouterHash, reason: DisconnectReason) {
+        let Some(peer) = self.peers.get_mut(&hash) else { return };
+        if peer.older == Some(conn) {
+            peer.older = None;
+        }
+        if peer.active != Some(conn) {
+            return;
+        }
+        peer.active = peer.older.take();
+        if let Some(older) = peer.active {
+            self.timers.stop(&(Why::Superseded, older));
+            self.wake(older);
+            return;
+        }
+        self.sessions -= 1;
+        if peer.dial.is_none() {
+            self.queued -= peer.queue.bytes();
+            self.stats.dropped_disconnected += peer.queue.len() as u64;
+            peer.queue.take();
+        }
+        self.outputs.push_back(Output::Disconnected { peer: hash, reason });
+        self.forget_if_unused(&hash);
+    }
+
+    pub(super) fn forget_if_unused(&mut self, hash: &RouterHash) {
+        if self.peers.get(hash).is_some_and(|p| {
+            p.active.is_none() && p.older.is_none() && p.dial.is_none() && p.queue.is_empty()
+        }) {
+            self.peers.remove(hash);
+        }
+    }
+
+    pub(super) fn is_banned(&self, peer: &RouterHash, cx: &Cx<'_>) -> bool {
+        self.banned.get(peer).is_some_and(|until| cx.now.mono < *until)
+    }
+
+    pub(super) fn sweep_soon(&mut self, now: Instant) {
+        self.timers.set_earlier((Why::Sweep, NO_CONN), now + SWEEP);
+    }
+
+    pub(super) fn refresh_again(&mut self, conn: ConnId, cx: &mut Cx<'_>) {
+        self.timers.set((Why::Refresh, conn), cx.now.mono + cx.rng.duration(REFRESH.0, REFRESH.1));
+    }
+}

@@ -1,0 +1,157 @@
+//! What a transport asks for and tells.
+
+use std::net::SocketAddr;
+
+use aioli_wire::RouterHash;
+use aioli_wire::i2np::Message;
+use aioli_wire::ntcp2::TerminationReason;
+use aioli_wire::router_info::RouterInfo;
+use aioli_wire::verified::Unverified;
+use thiserror::Error;
+
+use crate::PeerMisbehaved;
+
+/// One TCP connection, dialled or accepted. Never used twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnId(pub u64);
+
+/// What a transport asks for and tells.
+#[derive(Debug)]
+pub enum Output {
+    /// Connect by TCP, then `handle_connected` or `handle_connect_failed`.
+    Dial {
+        /// The new connection.
+        conn: ConnId,
+        /// Where to.
+        to: SocketAddr,
+    },
+    /// `poll_transmit` has bytes. Said once until it returned false.
+    Transmit(ConnId),
+    /// Forget the connection: write what was pulled, then close; with `reset`, abort at once (RST).
+    Close {
+        /// Which.
+        conn: ConnId,
+        /// Whether to abort.
+        reset: bool,
+    },
+    /// There is a session with the peer where there was none.
+    Established {
+        /// Who.
+        peer: RouterHash,
+        /// Whether it came to us.
+        inbound: bool,
+        /// What it said about itself, if it came to us. The signature has been
+        /// checked here; the type leaves the promise to the receiver.
+        router_info: Option<Unverified<RouterInfo>>,
+    },
+    /// The last session with the peer ended.
+    Disconnected {
+        /// Who.
+        peer: RouterHash,
+        /// Why.
+        reason: DisconnectReason,
+    },
+    /// There will be no session with the peer for now.
+    DialFailed {
+        /// Who.
+        peer: RouterHash,
+        /// Why.
+        reason: DialError,
+        /// What had been queued for it.
+        dropped: Vec<Message>,
+    },
+    /// Messages, one output for all that one `handle_bytes` gave.
+    Messages {
+        /// The peer.
+        from: RouterHash,
+        /// In the order they came.
+        messages: Vec<Message>,
+    },
+    /// The peer sent its RouterInfo anew.
+    RouterInfo {
+        /// The peer, which is also whom it describes.
+        from: RouterHash,
+        /// What it says.
+        ri: Unverified<RouterInfo>,
+        /// Whether a floodfill is asked to pass it on.
+        flood: bool,
+    },
+    /// A peer's clock and ours differ by more than the limit.
+    ClockSkew {
+        /// Theirs minus ours.
+        seconds: i64,
+    },
+}
+
+/// Why a dial gave no session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum DialError {
+    /// The RouterInfo has no address that we can dial.
+    #[error("no address to dial")]
+    NoAddress,
+    /// No TCP connection came about.
+    #[error("cannot connect")]
+    Unreachable,
+    /// The handshake did not end in time.
+    #[error("handshake timed out")]
+    Timeout,
+    /// The peer closed during the handshake.
+    #[error("closed during the handshake")]
+    Closed,
+    /// The handshake failed.
+    #[error("handshake failed: {0}")]
+    Handshake(PeerMisbehaved),
+    /// It failed a short while ago and has not been tried again.
+    #[error("failed a short while ago")]
+    BackOff,
+    /// The peer is banned, is of another network, or is ourselves.
+    #[error("refused")]
+    Refused,
+    /// Too many connections.
+    #[error("too many connections")]
+    Limit,
+}
+
+impl DialError {
+    /// Whether it says something about the peer, not about us.
+    pub const fn blames_peer(self) -> bool {
+        match self {
+            Self::Handshake(PeerMisbehaved::ClockSkew(_)) => false,
+            Self::Unreachable | Self::Timeout | Self::Closed | Self::Handshake(_) => true,
+            Self::NoAddress | Self::BackOff | Self::Refused | Self::Limit => false,
+        }
+    }
+}
+
+/// Why the last session with a peer ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DisconnectReason {
+    /// The peer said why.
+    Theirs(TerminationReason),
+    /// We said why.
+    Ours(TerminationReason),
+    /// The TCP connection ended without a word.
+    Lost,
+}
+
+/// What the next deadline is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Why {
+    /// A TCP connection must stand.
+    Connect,
+    /// A handshake must end.
+    Handshake,
+    /// A prober is let go.
+    Probe,
+    /// A session may be idle.
+    Idle,
+    /// Our RouterInfo is due in a session.
+    Refresh,
+    /// A session that was replaced ends.
+    Superseded,
+    /// A termination must have been written.
+    Flush,
+    /// Old entries go from the tables.
+    Sweep,
+}
