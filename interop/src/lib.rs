@@ -1,1 +1,23 @@
-//! See ARCHITECTURE.md.
+//! Real routers and real clients in network namespaces.
+//!
+//! ```text
+//!   main ── scenario ──┐            net::     namespaces, processes, the delaying forwarder
+//!        └─ compare ───┼─ network ─ router ─ net::{namespace, process}
+//!                      └─ client::  SAM programs, each run inside the namespace of its router
+//! ```
+//!
+//! Nothing here imports the router: ours is run as a program, like the others.
+//! No namespace has a route or a link to the outside, and a router is not
+//! started in one that has.
+
+#![allow(clippy::print_stdout, reason = "a program for a terminal: its output is its purpose")]
+
+pub mod client;
+pub mod compare;
+pub mod net;
+pub mod network;
+pub mod report;
+pub mod router;
+pub mod router_info;
+pub mod scenario;
+pub mod soak;

@@ -1,3 +1,153 @@
-//! The project tasks.
+//! `cargo xtask`: the project's own tasks, the same for a person and for CI.
 
-fn main() {}
+#![allow(clippy::print_stdout, reason = "a program for a terminal: its output is its purpose")]
+
+mod sources;
+mod tidy;
+
+use std::env;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+use clap::{Parser, Subcommand};
+
+/// The project's own tasks.
+#[derive(Parser, Debug)]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand, Debug)]
+enum Task {
+    /// Everything that a change must pass, apart from interop: format, lints, tests, docs, licences, tidy.
+    Ci {
+        /// Leaves the tests out, where they have just been run.
+        #[arg(long)]
+        no_test: bool,
+        /// Fails if cargo-deny is missing, instead of saying so.
+        #[arg(long)]
+        deny: bool,
+    },
+    /// Which crate may use which, headers, sizes of files and functions.
+    Tidy,
+    /// Real routers and clients in network namespaces (root): `--scenario a,b,c,d`, `--quick`; see `--help`.
+    #[command(disable_help_flag = true)]
+    Interop {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// Ten i2pd beside ten of ours (root): writes bench/RESULTS.md.
+    #[command(disable_help_flag = true)]
+    Compare {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// A simulated network: `--seed N --scenario S`.
+    #[command(disable_help_flag = true)]
+    Sim {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+}
+
+fn main() -> ExitCode {
+    match run_task(Arguments::parse().task) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            println!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run_task(task: Task) -> Result<()> {
+    env::set_current_dir(root()?)?;
+    match task {
+        Task::Ci { no_test, deny } => ci(no_test, deny),
+        Task::Tidy => tidy::tidy(Path::new(".")),
+        Task::Interop { arguments } => interop("run", &arguments),
+        Task::Compare { arguments } => interop("compare", &arguments),
+        Task::Sim { arguments } => {
+            let own = ["run", "--release", "--package", "aioli-sim", "--"];
+            cargo(own.into_iter().chain(arguments.iter().map(String::as_str)))
+        }
+    }
+}
+
+/// What CI runs, in the order in which it is quickest to hear of a failure.
+fn ci(no_test: bool, deny: bool) -> Result<()> {
+    let begun = Instant::now();
+    step("tidy", || tidy::tidy(Path::new(".")))?;
+    step("fmt", || cargo(["fmt", "--all", "--check"]))?;
+    step("clippy", || {
+        cargo(["clippy", "--workspace", "--all-targets", "--locked", "--", "--deny", "warnings"])
+    })?;
+    if !no_test {
+        step("test", || cargo(["test", "--workspace", "--locked", "--quiet"]))?;
+    }
+    step("doc", || {
+        let mut command = Command::new(cargo_program());
+        command.args(["doc", "--workspace", "--no-deps", "--document-private-items", "--locked", "--quiet"]);
+        run(command.env("RUSTDOCFLAGS", "--deny warnings"))
+    })?;
+    licences(deny)?;
+    println!("ci: passed in {} s", begun.elapsed().as_secs());
+    Ok(())
+}
+
+/// cargo-deny, which is not part of a Rust installation.
+fn licences(required: bool) -> Result<()> {
+    let mut probe = Command::new(cargo_program());
+    let probe = probe.args(["deny", "--version"]).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    if !required && !probe.is_ok_and(|status| status.success()) {
+        println!("== deny: NOT CHECKED, cargo-deny is not installed (cargo install --locked cargo-deny)");
+        return Ok(());
+    }
+    step("deny", || cargo(["deny", "--log-level", "error", "check", "bans", "licenses", "sources"]))
+}
+
+/// Builds our router and the interop runner, and lets that one do the rest.
+fn interop(task: &str, arguments: &[String]) -> Result<()> {
+    let packages = ["--package", "aioli", "--bin", "i2p-router", "--package", "interop", "--bin", "interop"];
+    cargo(["build", "--release", "--quiet"].into_iter().chain(packages))?;
+    run(Command::new(target_dir().join("release/interop")).arg(task).args(arguments))
+}
+
+/// Runs a step and says so.
+fn step(name: &str, task: impl FnOnce() -> Result<()>) -> Result<()> {
+    println!("== {name}");
+    let begun = Instant::now();
+    task().with_context(|| format!("step {name}"))?;
+    println!("== {name}: {:.1} s", begun.elapsed().as_secs_f64());
+    Ok(())
+}
+
+fn cargo<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Result<()> {
+    run(Command::new(cargo_program()).args(arguments))
+}
+
+fn run(command: &mut Command) -> Result<()> {
+    let program = command.get_program().display().to_string();
+    let status = command.status().with_context(|| format!("running {program}"))?;
+    ensure!(status.success(), "{program} ended with {status}");
+    Ok(())
+}
+
+/// The cargo that runs us.
+fn cargo_program() -> String {
+    env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned())
+}
+
+fn target_dir() -> PathBuf {
+    env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from)
+}
+
+/// The workspace, above this crate.
+fn root() -> Result<PathBuf> {
+    let crate_dir = Path::new(env!("CARGO_MANIFEST_DIR"));
+    crate_dir.parent().map(Path::to_owned).context("xtask lies in the workspace")
+}

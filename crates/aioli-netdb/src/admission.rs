@@ -73,7 +73,9 @@ pub(crate) fn router_info(
         Some(id) if id != config.net_id => return Err(Rejected::OtherNetwork),
         Some(_) => {}
     }
-    if info.version().ok_or(Rejected::NoVersion)? < config::MIN_VERSION {
+    let version = info.version().ok_or(Rejected::NoVersion)?;
+    // A private network may hold routers that the public one has left behind.
+    if !config.private_network && version < config::MIN_VERSION {
         return Err(Rejected::OldVersion);
     }
     if info.published > now + config::MAX_FUTURE {

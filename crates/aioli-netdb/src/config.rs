@@ -19,6 +19,14 @@ pub struct Config {
     pub limits: Limits,
 }
 
+impl Config {
+    /// The lowest version of a floodfill that is asked or stored to: a private
+    /// network may hold routers that the public one has left behind.
+    pub(crate) const fn min_floodfill_version(&self) -> (u8, u8, u8) {
+        if self.private_network { (0, 0, 0) } else { MIN_FLOODFILL_VERSION }
+    }
+}
+
 /// What peers can make us keep and do.
 #[derive(Clone, Debug)]
 pub struct Limits {
@@ -40,11 +48,12 @@ pub struct Limits {
     pub publications: usize,
     /// Peers whose lookups are counted.
     pub throttled_peers: usize,
-    /// Lookups of one asker that are answered in [`LOOKUP_WINDOW`].
+    /// Lookups of one asker that are answered in [`LOOKUP_WINDOW`]; ten times
+    /// as many in a private network, where a few serve all.
     pub lookups_per_peer: u16,
     /// Keys whose floods are counted.
     pub throttled_keys: usize,
-    /// Floods of one key in [`FLOOD_WINDOW`].
+    /// Floods of one key in [`FLOOD_WINDOW`]; ten times as many in a private network.
     pub floods_per_key: u16,
 }
 
@@ -60,7 +69,7 @@ impl Default for Limits {
             failures: 2_048,
             publications: 1_024,
             throttled_peers: 8_192,
-            lookups_per_peer: 60,
+            lookups_per_peer: 120,
             throttled_keys: 16_384,
             floods_per_key: 3,
         }
@@ -121,6 +130,9 @@ pub const ROUTER_SEARCH_TIME: Duration = Duration::from_secs(10);
 pub const EXPLORE_SEARCH_TIME: Duration = Duration::from_secs(8);
 /// A late reply is waited for this long after the last query.
 pub const LINGER: Duration = Duration::from_secs(4);
+/// How long after its last query a search waits for routers that a reply named
+/// before it asks the silent again. They may be phantoms.
+pub const FETCH_PATIENCE: Duration = Duration::from_millis(1_200);
 /// How soon a search looks again for tunnels or floodfills that it lacks.
 pub const RETRY_PATH: Duration = Duration::from_millis(200);
 /// Floodfills that one search asks.
@@ -153,14 +165,14 @@ pub const SEARCH_REPLY_PEERS: usize = 3;
 
 /// Wait before publishing while we do not know whether we can be reached.
 pub const UNKNOWN_REACHABILITY_WAIT: Duration = Duration::from_secs(10);
-/// Least time between two publications of our RouterInfo.
-pub const MIN_ROUTER_PUBLISH: Duration = Duration::from_secs(20);
+/// Least time between publications of two versions.
+pub const MIN_PUBLISH: Duration = Duration::from_secs(20);
+/// The same between the first two of a LeaseSet.
+pub const HURRIED_PUBLISH: Duration = Duration::from_secs(4);
 /// Our RouterInfo is renewed after a time between this...
 pub const RENEW_MIN: Duration = Duration::from_secs(39 * 60);
 /// ...and this.
 pub const RENEW_MAX: Duration = Duration::from_secs(43 * 60);
-/// Least time between two publications of one LeaseSet.
-pub const MIN_LEASE_SET_PUBLISH: Duration = Duration::from_secs(5);
 /// Patience with a confirmation through tunnels.
 pub const CONFIRM_TIMEOUT: Duration = Duration::from_secs(3);
 /// Patience with a confirmation from a router that may have to be dialled.
@@ -176,7 +188,7 @@ pub const MAX_EXCLUDED_FLOODFILLS: usize = 15;
 /// Times that a LeaseSet is stored elsewhere because it was not found.
 pub const MAX_PUBLISH_ROUNDS: u8 = 4;
 /// Wait before a publication that failed everywhere starts over.
-pub const PUBLISH_BACKOFF: Duration = Duration::from_secs(5);
+pub const PUBLISH_BACKOFF: Duration = Duration::from_secs(1);
 /// That wait grows up to this.
 pub const MAX_PUBLISH_BACKOFF: Duration = Duration::from_secs(60);
 /// All LeaseSets are published again within this time after midnight.

@@ -142,10 +142,21 @@ impl NetDb {
         DatabaseSearchReply { key: lookup.key, peers, from: self.our_hash() }
     }
 
-    fn reply<'a>(&mut self, lookup: &DatabaseLookup, kind: MessageType, body: &impl Wire<'a>, cx: &mut Cx<'_>) {
+    fn reply<'a>(
+        &mut self,
+        lookup: &DatabaseLookup,
+        kind: MessageType,
+        body: &impl Wire<'a>,
+        cx: &mut Cx<'_>,
+    ) {
         let message = Self::message(kind, body, cx);
         let Some(tunnel) = lookup.reply_tunnel else {
-            self.outputs.push_back(Output::Send { to: lookup.from, via: Via::Direct, message, garlic: false });
+            self.outputs.push_back(Output::Send {
+                to: lookup.from,
+                via: Via::Direct,
+                message,
+                garlic: false,
+            });
             return;
         };
         let wrap = match &lookup.reply {

@@ -44,8 +44,8 @@ use aioli_core::crypto::Secret;
 use aioli_core::{Cx, Date, Instant, Now, Rng, Timers};
 use aioli_wire::i2np::{DatabaseLookup, DatabaseSearchReply, DatabaseStore, DeliveryStatus};
 use aioli_wire::{
-    DestinationHash, Hash, Lease, LeaseSet, Message, MessageType, RouterHash, RouterInfo, SessionTag, TunnelId,
-    Verified, Wire,
+    DestinationHash, Hash, Lease, LeaseSet, Message, MessageType, RouterHash, RouterInfo, SessionTag,
+    TunnelId, Verified, Wire,
 };
 
 pub use admission::Rejected;
@@ -276,13 +276,16 @@ impl NetDb {
     /// Empty. `rng` is for the instance; calls bring their own in `cx`.
     pub fn new(config: Config, mut rng: Rng) -> Self {
         let limits = &config.limits;
+        let ease = if config.private_network { 10 } else { 1 };
+        let lookups = limits.lookups_per_peer.saturating_mul(ease);
+        let floods = limits.floods_per_key.saturating_mul(ease);
         Self {
             floodfill: config.floodfill,
             local: None,
             now: Now { mono: Instant::ZERO, wall: Date::NULL },
             started: None,
             day: [b'0'; 8],
-            routers: RouterStore::new(limits.routers.max(1)),
+            routers: RouterStore::new(limits.routers.max(1), config.min_floodfill_version()),
             lease_sets: BTreeMap::from([(View::Router, LeaseSetStore::new(limits.lease_sets.max(1)))]),
             searches: BTreeMap::new(),
             // Not from zero: numbers of one run must not be taken for those of another.
@@ -291,8 +294,8 @@ impl NetDb {
             publications: BTreeMap::new(),
             tokens: BTreeMap::new(),
             explorer: Explorer::default(),
-            lookups_of: Throttle::new(config::LOOKUP_WINDOW, limits.lookups_per_peer, limits.throttled_peers),
-            floods_of: Throttle::new(config::FLOOD_WINDOW, limits.floods_per_key, limits.throttled_keys),
+            lookups_of: Throttle::new(config::LOOKUP_WINDOW, lookups, limits.throttled_peers),
+            floods_of: Throttle::new(config::FLOOD_WINDOW, floods, limits.throttled_keys),
             timers: Timers::new(),
             outputs: VecDeque::new(),
             stats: Stats::default(),
@@ -412,7 +415,8 @@ impl NetDb {
             self.searches.remove(&key);
             self.timers.stop(&Timer::Search(key));
         }
-        let publications: Vec<_> = self.publications.keys().filter(|key| key.view() == view).copied().collect();
+        let publications: Vec<_> =
+            self.publications.keys().filter(|key| key.view() == view).copied().collect();
         for key in publications {
             self.drop_publication(&key);
         }

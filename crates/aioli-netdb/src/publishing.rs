@@ -20,7 +20,9 @@ use std::sync::Arc;
 
 use aioli_core::{Cx, Duration, Instant};
 use aioli_wire::i2np::{DatabaseSearchReply, DatabaseStore, LookupType, StoreReply};
-use aioli_wire::{DestinationHash, Hash, LeaseSet, LeaseSetFlags, MessageType, RouterHash, Unverified, Verified};
+use aioli_wire::{
+    DestinationHash, Hash, LeaseSet, LeaseSetFlags, MessageType, RouterHash, Unverified, Verified,
+};
 
 use crate::search::What;
 use crate::searching::Route;
@@ -72,6 +74,8 @@ pub(crate) struct Publication {
     failed: BTreeSet<RouterHash>,
     tokens: BTreeSet<u32>,
     last_sent: Option<Instant>,
+    /// The sending that a hurried version follows.
+    hurried: Option<Instant>,
     rounds: u8,
     backoff: Duration,
 }
@@ -84,9 +88,25 @@ impl Publication {
             failed: BTreeSet::new(),
             tokens: BTreeSet::new(),
             last_sent: None,
+            hurried: None,
             rounds: 0,
             backoff: config::PUBLISH_BACKOFF,
         }
+    }
+
+    /// The first time, not before `at`, that does not annoy floodfills: they
+    /// flood three versions in a minute and a half. The second version of a
+    /// LeaseSet may follow soon, because the first has the first tunnel only.
+    fn allowed(&mut self, at: Instant) -> Instant {
+        let Some(last) = self.last_sent else { return at };
+        if self.hurried.is_none_or(|before| before != last) && at.since(last) >= config::FLOOD_WINDOW {
+            self.hurried = None;
+        }
+        let hurry = self.set.is_some() && self.hurried.is_none_or(|before| before == last);
+        if hurry {
+            self.hurried = Some(last);
+        }
+        at.max(last + if hurry { config::HURRIED_PUBLISH } else { config::MIN_PUBLISH })
     }
 
     /// Begins anew, with nobody under suspicion.
@@ -113,7 +133,12 @@ impl NetDb {
             return;
         }
         let key = PublicationKey::LeaseSet(view, set.key());
-        if self.publications.get(&key).and_then(|p| p.set.as_ref()).is_some_and(|old| old.bytes() == set.bytes()) {
+        if self
+            .publications
+            .get(&key)
+            .and_then(|p| p.set.as_ref())
+            .is_some_and(|old| old.bytes() == set.bytes())
+        {
             return;
         }
         let full = self.publications.len() >= self.config.limits.publications;
@@ -121,20 +146,20 @@ impl NetDb {
             self.stats.publish_refused += 1;
             return;
         }
-        self.publish(key, Some(set), cx.now.mono, config::MIN_LEASE_SET_PUBLISH);
+        self.publish(key, Some(set), cx.now.mono);
     }
 
     /// Publishes our RouterInfo at this time.
     pub(crate) fn publish_router(&mut self, at: Instant) {
-        self.publish(PublicationKey::Router, None, at, config::MIN_ROUTER_PUBLISH);
+        self.publish(PublicationKey::Router, None, at);
     }
 
-    fn publish(&mut self, key: PublicationKey, set: Option<Arc<Verified<LeaseSet>>>, at: Instant, min: Duration) {
+    fn publish(&mut self, key: PublicationKey, set: Option<Arc<Verified<LeaseSet>>>, at: Instant) {
         self.forget_tokens(&key);
         let publication = self.publications.entry(key).or_insert_with(|| Publication::new(None));
         publication.set = set;
         publication.restart();
-        let allowed = publication.last_sent.map_or(at, |last| at.max(last + min));
+        let allowed = publication.allowed(at);
         self.timers.set(Timer::Publish(key), allowed);
     }
 
@@ -207,7 +232,11 @@ impl NetDb {
         let itself = self.floodfill && self.routers.floodfills() == 0 && key != PublicationKey::Router;
         let Some(to) = next.or_else(|| itself.then_some(self.config.our_hash)) else {
             // All have failed, or none is known yet.
-            let wait = if publication.failed.is_empty() { Duration::from_secs(1) } else { publication.next_backoff() };
+            let wait = if publication.failed.is_empty() {
+                Duration::from_secs(1)
+            } else {
+                publication.next_backoff()
+            };
             publication.failed.clear();
             self.timers.set(Timer::Publish(key), now + wait);
             return;
@@ -380,7 +409,13 @@ impl NetDb {
     }
 
     /// It is not where it should be: `at` has lied, or has not flooded it.
-    fn store_elsewhere(&mut self, key: PublicationKey, at: RouterHash, cx: &mut Cx<'_>, paths: &dyn ReplyPaths) {
+    fn store_elsewhere(
+        &mut self,
+        key: PublicationKey,
+        at: RouterHash,
+        cx: &mut Cx<'_>,
+        paths: &dyn ReplyPaths,
+    ) {
         self.stats.publish_failed += 1;
         self.routers.note_failure(&at, cx.now.mono);
         let Some(publication) = self.publications.get_mut(&key) else { return };

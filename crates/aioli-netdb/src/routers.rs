@@ -66,10 +66,11 @@ pub(crate) struct RouterStore {
     to_write: BTreeSet<RouterHash>,
     to_remove: BTreeSet<RouterHash>,
     max: usize,
+    min_floodfill: (u8, u8, u8),
 }
 
 impl RouterStore {
-    pub(crate) const fn new(max: usize) -> Self {
+    pub(crate) const fn new(max: usize, min_floodfill: (u8, u8, u8)) -> Self {
         Self {
             entries: BTreeMap::new(),
             floodfills: BTreeSet::new(),
@@ -79,6 +80,7 @@ impl RouterStore {
             to_write: BTreeSet::new(),
             to_remove: BTreeSet::new(),
             max,
+            min_floodfill,
         }
     }
 
@@ -118,7 +120,7 @@ impl RouterStore {
         let stored = if old.is_some() { Stored::Newer } else { Stored::New };
         let evicted = self.entries.len() >= self.max && self.evict();
         let caps = info.caps();
-        let fit = info.version().is_some_and(|v| v >= config::MIN_FLOODFILL_VERSION);
+        let fit = info.version().is_some_and(|v| v >= self.min_floodfill);
         let entry = Entry {
             heard: now,
             met: origin.met || old.as_ref().is_some_and(|e| e.met),

@@ -117,7 +117,10 @@ mod tests {
         assert_eq!(RoutingKey::of(&key, day).as_bytes(), expected.as_bytes());
         let last = day + std::time::Duration::from_millis(86_399_999);
         assert_eq!(RoutingKey::of(&key, last), RoutingKey::of(&key, day));
-        assert_ne!(RoutingKey::of(&key, last + std::time::Duration::from_millis(1)), RoutingKey::of(&key, day));
+        assert_ne!(
+            RoutingKey::of(&key, last + std::time::Duration::from_millis(1)),
+            RoutingKey::of(&key, day)
+        );
     }
 
     fn hash(seed: u16, shared: usize, target: [u8; 32]) -> RouterHash {
@@ -137,7 +140,7 @@ mod tests {
             let set: BTreeSet<_> =
                 seeds.iter().map(|(s, k)| hash(*s, if *k > 33 { 0 } else { *k }, target)).collect();
             let key = RoutingKey(target);
-            let keep = |h: &RouterHash| h.as_bytes()[31] % 4 != 0;
+            let keep = |h: &RouterHash| !h.as_bytes()[31].is_multiple_of(4);
             let mut expected: Vec<_> = set.iter().copied().filter(keep).collect();
             expected.sort_by_key(|h| key.distance(h));
             expected.truncate(n);

@@ -147,7 +147,8 @@ impl Search {
                 return Step::Ask(next);
             }
         }
-        if !self.fetching.is_empty() {
+        let since = self.last_query.map(|at| mono.since(at));
+        if !self.fetching.is_empty() && since.is_some_and(|s| s < config::FETCH_PATIENCE) {
             return Step::Wait((mono + config::RETRY_PATH).min(self.deadline));
         }
         if let Some(own) = own.filter(|own| self.asked.is_empty() && fresh(own)) {
@@ -162,14 +163,17 @@ impl Search {
     /// Nobody new is left.
     fn ask_again(&self, max: u8, now: Instant) -> Step {
         let silent = || self.asked.iter().filter(|(_, asked)| asked.outcome == Outcome::Silent);
-        let again = silent().filter(|(_, asked)| asked.times < config::MAX_ASKED_AGAIN).min_by_key(|(_, a)| a.times);
+        let again =
+            silent().filter(|(_, asked)| asked.times < config::MAX_ASKED_AGAIN).min_by_key(|(_, a)| a.times);
         if let Some((router, _)) = again
             && self.queries < max
         {
             return Step::Ask(*router);
         }
         match self.last_query.map(|at| (at + config::LINGER).min(self.deadline)) {
-            Some(end) if end > now && silent().next().is_some() => Step::Wait(end),
+            Some(end) if end > now && (silent().next().is_some() || !self.fetching.is_empty()) => {
+                Step::Wait(end)
+            }
             _ => Step::Fail,
         }
     }

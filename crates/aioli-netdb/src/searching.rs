@@ -7,12 +7,12 @@
 
 use std::sync::Arc;
 
-use aioli_core::Cx;
 use aioli_core::crypto::Secret;
+use aioli_core::{Cx, Date, Duration};
 use aioli_wire::i2np::{DatabaseLookup, DatabaseSearchReply, LookupType, ReplyEncryption};
 use aioli_wire::{DestinationHash, Hash, Lease, LeaseSet, MessageType, RouterHash, SessionTag, Verified};
 
-use crate::search::{Search, SearchKey, Step, What};
+use crate::search::{Outcome, Search, SearchKey, Step, What};
 use crate::{LookupId, NetDb, Output, ReplyPaths, RoutingKey, Source, Timer, Via, View, config};
 
 /// Known routers near an explored key that need not be named to us.
@@ -35,6 +35,13 @@ impl NetDb {
             self.outputs.push_back(Output::RouterFound(known));
             return;
         }
+        self.refresh_router(hash, cx);
+    }
+
+    /// The same, but asks the network even if the router is known: it may have
+    /// moved since.
+    pub fn refresh_router(&mut self, hash: &RouterHash, cx: &mut Cx<'_>) {
+        self.begin(cx.now);
         let key = SearchKey::router((*hash).into());
         if *hash == self.our_hash() || self.failures.blocks(&key, cx.now.mono) {
             self.stats.negative_cache_hits += 1;
@@ -85,12 +92,7 @@ impl NetDb {
         self.lease_set_at(view, key, self.now.wall).map(Arc::clone)
     }
 
-    fn lease_set_at(
-        &self,
-        view: View,
-        key: &DestinationHash,
-        at: aioli_core::Date,
-    ) -> Option<&Arc<Verified<LeaseSet>>> {
+    fn lease_set_at(&self, view: View, key: &DestinationHash, at: Date) -> Option<&Arc<Verified<LeaseSet>>> {
         let set = self.lease_sets.get(&view)?.get(key, at)?;
         let lasts = set.leases().is_empty() || set.leases().iter().any(|lease| lease.end > at);
         lasts.then_some(set)
@@ -105,7 +107,7 @@ impl NetDb {
     pub(crate) fn start_search(
         &mut self,
         key: SearchKey,
-        patience: aioli_core::Duration,
+        patience: Duration,
         cx: &Cx<'_>,
     ) -> Option<&mut Search> {
         if !self.searches.contains_key(&key) {
@@ -253,7 +255,11 @@ impl NetDb {
         if self.on_verify_denied(view, reply, cx, paths) {
             return;
         }
-        let keys = [What::LeaseSet, What::Router, What::Explore].map(|what| SearchKey { view, what, key: reply.key });
+        let keys = [What::LeaseSet, What::Router, What::Explore].map(|what| SearchKey {
+            view,
+            what,
+            key: reply.key,
+        });
         // Nobody asks for a LeaseSet over a session, so none is denied there.
         let open = |key: &SearchKey| peer.is_none() || key.what != What::LeaseSet;
         let mut known = false;
@@ -276,7 +282,7 @@ impl NetDb {
         cx: &mut Cx<'_>,
         paths: &dyn ReplyPaths,
     ) {
-        self.routers.note_answer(&reply.from, cx.now.mono);
+        self.routers.touch(&reply.from, true, cx.now.mono);
         let news = self.fetch_named(key, reply, cx);
         if key.what == What::Explore {
             self.searches.remove(&key);
@@ -289,7 +295,7 @@ impl NetDb {
     }
 
     /// Fetches the routers that a reply names and we do not know; says how many.
-    fn fetch_named(&mut self, key: SearchKey, reply: &DatabaseSearchReply, cx: &mut Cx<'_>) -> usize {
+    fn fetch_named(&mut self, key: SearchKey, reply: &DatabaseSearchReply, cx: &Cx<'_>) -> usize {
         let max = self.config.limits.fetches_per_search;
         // A client's search must not tie its tunnels to the router's own.
         let secret = key.what == What::LeaseSet && key.view != View::Router;
@@ -355,9 +361,20 @@ impl NetDb {
         self.failures.forget(&key);
         if let Some(asked) = search.current {
             self.routers.note_answer(&asked, cx.now.mono);
+            self.doubt_closer(&key, &search, &asked, cx);
         }
         for id in search.waiters {
             self.outputs.push_back(Output::Found { id, view, lease_set: Arc::clone(set) });
+        }
+    }
+
+    /// Floodfills closer than the one that had it should have had it, too.
+    fn doubt_closer(&mut self, key: &SearchKey, search: &Search, had: &RouterHash, cx: &Cx<'_>) {
+        let near = RoutingKey::of(&key.key, cx.now.wall);
+        for (router, asked) in &search.asked {
+            if asked.outcome == Outcome::NotHere && near.distance(router) < near.distance(had) {
+                self.routers.note_failure(router, cx.now.mono);
+            }
         }
     }
 

@@ -12,7 +12,7 @@
 
 use std::sync::Arc;
 
-use aioli_core::{Cx, Now};
+use aioli_core::{Cx, Duration, Now};
 use aioli_wire::i2np::{DatabaseStore, StoreData};
 use aioli_wire::{DestinationHash, Hash, LeaseSet, RouterHash, RouterInfo, Unverified, Verified};
 
@@ -24,13 +24,29 @@ use crate::{NetDb, Source, View, config};
 impl NetDb {
     /// A RouterInfo file. What is refused will be removed from the disk.
     pub fn load(&mut self, bytes: impl AsRef<[u8]>, cx: &mut Cx<'_>) -> Result<RouterHash, Rejected> {
-        self.begin(cx.now);
-        let info = RouterInfo::decode_unverified(bytes.as_ref()).map_err(|_| Rejected::Malformed)?;
-        let hash = info.claims().hash();
         // Few routers: better old ones than none.
         let few = self.routers.len() < config::FEW_ROUTERS;
-        let max_age = if few { aioli_core::Duration::MAX } else { config::MAX_ROUTER_AGE_FEW };
-        let origin = Origin { met: false, served: true, record: false };
+        let max_age = if few { Duration::MAX } else { config::MAX_ROUTER_AGE_FEW };
+        self.take_file(bytes.as_ref(), false, max_age, cx)
+    }
+
+    /// A RouterInfo from a reseed bundle or another router's directory. It will
+    /// be written to the disk.
+    pub fn import(&mut self, bytes: impl AsRef<[u8]>, cx: &mut Cx<'_>) -> Result<RouterHash, Rejected> {
+        self.take_file(bytes.as_ref(), true, config::MAX_ROUTER_AGE_FEW, cx)
+    }
+
+    fn take_file(
+        &mut self,
+        bytes: &[u8],
+        record: bool,
+        max_age: Duration,
+        cx: &Cx<'_>,
+    ) -> Result<RouterHash, Rejected> {
+        self.begin(cx.now);
+        let info = RouterInfo::decode_unverified(bytes).map_err(|_| Rejected::Malformed)?;
+        let hash = info.claims().hash();
+        let origin = Origin { met: false, served: true, record };
         match self.admit_router(info, origin, max_age, cx.now) {
             Ok(_) => Ok(hash),
             Err(why) => {
@@ -40,8 +56,7 @@ impl NetDb {
         }
     }
 
-    /// A RouterInfo that came outside of messages: in a handshake, or for
-    /// reseeding (as from [`Source::Garlic`]).
+    /// A RouterInfo that came outside of messages, as in a handshake.
     pub fn store(
         &mut self,
         info: Unverified<RouterInfo>,
@@ -64,7 +79,7 @@ impl NetDb {
         &mut self,
         info: Unverified<RouterInfo>,
         origin: Origin,
-        max_age: aioli_core::Duration,
+        max_age: Duration,
         now: Now,
     ) -> Result<Stored, Rejected> {
         let result = self.try_admit_router(info, origin, max_age, now);
@@ -81,7 +96,7 @@ impl NetDb {
         &mut self,
         info: Unverified<RouterInfo>,
         origin: Origin,
-        max_age: aioli_core::Duration,
+        max_age: Duration,
         now: Now,
     ) -> Result<Stored, Rejected> {
         admission::router_info(info.claims(), &self.config, now.wall, max_age)?;
@@ -144,7 +159,10 @@ impl NetDb {
         admission::lease_set(set.claims(), now.wall)?;
         let (key, version) = (set.claims().key(), set.claims().version());
         if !self.lease_sets_of(view).wants(&key, version) {
-            let same = self.lease_sets_of(view).get(&key, now.wall).is_some_and(|s| s.bytes() == set.claims().bytes());
+            let same = self
+                .lease_sets_of(view)
+                .get(&key, now.wall)
+                .is_some_and(|s| s.bytes() == set.claims().bytes());
             if served && same {
                 self.lease_sets_of(view).mark_served(&key);
             }
@@ -221,7 +239,7 @@ impl NetDb {
     }
 
     /// A LeaseSet out of a tunnel: sought, or one of ours looked up to verify it.
-    fn on_lease_set_reply(&mut self, view: View, set: Unverified<LeaseSet>, cx: &mut Cx<'_>) {
+    fn on_lease_set_reply(&mut self, view: View, set: Unverified<LeaseSet>, cx: &Cx<'_>) {
         let key = set.claims().key();
         let Some(set) = self.on_verify_reply(view, set, cx) else { return };
         if !self.searches.contains_key(&SearchKey::lease_set(view, key.into())) {
@@ -236,7 +254,11 @@ impl NetDb {
     }
 
     /// The LeaseSet that others may have, if we are a floodfill.
-    pub(crate) fn served_lease_set(&self, key: &DestinationHash, now: Now) -> Option<&Arc<Verified<LeaseSet>>> {
+    pub(crate) fn served_lease_set(
+        &self,
+        key: &DestinationHash,
+        now: Now,
+    ) -> Option<&Arc<Verified<LeaseSet>>> {
         let sets = self.lease_sets.get(&View::Router).filter(|_| self.floodfill)?;
         sets.served(key, now.wall)
     }

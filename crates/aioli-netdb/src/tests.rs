@@ -14,9 +14,9 @@ use aioli_core::crypto::{Secret, x25519};
 use aioli_core::{Cx, Date, Duration, Instant, Now, Rng};
 use aioli_wire::i2np::{DatabaseSearchReply, DatabaseStore};
 use aioli_wire::{
-    Destination, DestinationHash, Lease, LeaseSet, LeaseSet2, LeaseSet2Parts, LeaseSetFlags, Mapping, Message,
-    MessageType, RouterHash, RouterIdentity, RouterInfo, RouterInfoParts, SessionTag, TunnelId, Unverified,
-    Verified, Wire,
+    Destination, DestinationHash, Lease, LeaseSet, LeaseSet2, LeaseSet2Parts, LeaseSetFlags, Mapping,
+    Message, MessageType, RouterHash, RouterIdentity, RouterInfo, RouterInfoParts, SessionTag, TunnelId,
+    Unverified, Verified, Wire,
 };
 
 use crate::{Config, Limits, LookupId, NetDb, Output, Published, Record, ReplyPaths, Source, Via, View};
@@ -61,7 +61,8 @@ impl Keys {
 
     pub(super) fn info_with(&self, options: &[(&str, &str)], published: Date) -> Arc<Verified<RouterInfo>> {
         let options = Mapping::from_pairs(options.iter().copied()).unwrap();
-        let parts = RouterInfoParts { identity: self.identity.clone(), published, addresses: Vec::new(), options };
+        let parts =
+            RouterInfoParts { identity: self.identity.clone(), published, addresses: Vec::new(), options };
         Arc::new(RouterInfo::create(parts, &self.signing))
     }
 }
@@ -92,8 +93,14 @@ impl Dest {
         self.lease_set_with(at, life, LeaseSetFlags::default())
     }
 
-    pub(super) fn lease_set_with(&self, at: Date, life: Duration, flags: LeaseSetFlags) -> Arc<Verified<LeaseSet>> {
-        let lease = Lease { gateway: RouterHash::new([9; 32]), tunnel: TunnelId::new(7).unwrap(), end: at + life };
+    pub(super) fn lease_set_with(
+        &self,
+        at: Date,
+        life: Duration,
+        flags: LeaseSetFlags,
+    ) -> Arc<Verified<LeaseSet>> {
+        let lease =
+            Lease { gateway: RouterHash::new([9; 32]), tunnel: TunnelId::new(7).unwrap(), end: at + life };
         let parts = LeaseSet2Parts {
             destination: self.destination.clone(),
             published: at,
@@ -145,7 +152,7 @@ const fn view_of(tunnel: TunnelId) -> View {
 
 impl ReplyPaths for Paths {
     fn inbound(&self, view: View) -> Option<Lease> {
-        let tunnel = TunnelId::new(tunnel_number(view)).unwrap();
+        let tunnel = TunnelId::new(tunnel_number(view))?;
         self.tunnels.then_some(Lease { gateway: self.hash, tunnel, end: Date::from_secs(u64::MAX / 1000) })
     }
     fn has_outbound(&self, _: View) -> bool {
@@ -370,15 +377,21 @@ impl World {
         let from = self.now;
         let id = self.call(i, |db, cx, _| db.find_lease_set(View::Client(client), key, cx));
         self.run(secs(20));
-        let answer = self.seen.iter().rev().find_map(|(at, _, seen)| match seen {
-            Seen::Found(found, set) if *found == id => {
-                assert_eq!(set.key(), key);
-                Some(Some(at.since(from)))
+        for (at, _, seen) in self.seen.iter().rev() {
+            match seen {
+                Seen::Found(found, set) if *found == id => {
+                    assert_eq!(set.key(), key);
+                    return Some(at.since(from));
+                }
+                Seen::NotFound(asked) if *asked == id => return None,
+                Seen::Found(..)
+                | Seen::NotFound(_)
+                | Seen::Router(_)
+                | Seen::NoRouter(_)
+                | Seen::Published(..) => {}
             }
-            Seen::NotFound(asked) if *asked == id => Some(None),
-            Seen::Found(..) | Seen::NotFound(_) | Seen::Router(_) | Seen::NoRouter(_) | Seen::Published(..) => None,
-        });
-        answer.expect("every question is answered in time")
+        }
+        panic!("every question is answered in time")
     }
 
     /// Which routers serve this LeaseSet.

@@ -1,1 +1,21 @@
-//! See ARCHITECTURE.md.
+//! The only crate with I/O: sockets, clock, entropy, disk and threads.
+//!
+//! A [`Node`] is one router on one thread. Its tasks share the router without
+//! locks, because they never run at once:
+//!
+//! ```text
+//!   listener ─┐                       ┌─► store (its own thread: files)
+//!   dialler  ─┤   ┌────────────────┐  │
+//!   link     ─┼──►│ Router and Sam │──┼─► links: one vectored write a round
+//!   timer    ─┘   └────────────────┘  └─► events to whoever holds the Node
+//! ```
+
+mod clock;
+mod disk;
+mod driver;
+mod link;
+mod node;
+
+pub use clock::{Clock, entropy};
+pub use disk::{DataDir, DiskError};
+pub use node::{Node, NodeConfig, NodeError, Notice, Snapshot, bind};

@@ -1,1 +1,26 @@
-//! See ARCHITECTURE.md.
+//! One I2P router as a plain value: the composition of transport, NetDB,
+//! tunnels and destinations, which do not know each other.
+//!
+//! A driver tells it what happened and does what it asks; see [`Router`].
+
+pub mod client;
+mod config;
+mod event;
+mod garlic;
+mod identity;
+mod own_info;
+mod profiles;
+mod route;
+mod router;
+mod selection;
+mod sessions;
+mod stats;
+
+pub use aioli_transport::ConnId;
+pub use client::{ClientEvent, SessionId, SessionOptions, StreamId, TunnelOptions};
+pub use config::{Config, Limits, PUBLIC_NETWORK};
+pub use event::Event;
+pub use identity::Identity;
+pub use own_info::create_router_info;
+pub use router::{LoadError, Output, Router, StoreWrite};
+pub use stats::Stats;

@@ -55,6 +55,8 @@ impl fmt::Debug for Config {
 pub struct Limits {
     /// Connections of any kind and state.
     pub connections: usize,
+    /// Accepted ones among them, so that peers cannot keep us from dialling.
+    pub inbound_connections: usize,
     /// Connections accepted from one IPv4 address or one IPv6 /64 network.
     /// Addresses that are not public share no limit in a private network.
     pub connections_per_ip: usize,
@@ -97,6 +99,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: 4_000,
+            inbound_connections: 3_500,
             connections_per_ip: 8,
             pending_inbound: 256,
             pending_outbound: 256,

@@ -27,7 +27,7 @@ pub struct Stats {
     pub dials_limited: u64,
     /// Peers that nothing could be dialled at.
     pub dials_no_address: u64,
-    /// Connections not accepted: `limits.connections`.
+    /// Connections not accepted: `limits.connections` or `inbound_connections`.
     pub refused_connections: u64,
     /// Connections not accepted: `limits.connections_per_ip`.
     pub refused_per_ip: u64,

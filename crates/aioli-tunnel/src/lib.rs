@@ -1,1 +1,214 @@
-//! See ARCHITECTURE.md.
+//! Tunnels: building, carrying, being a hop of others' (`tunnel-implementation`).
+//!
+//! ```text
+//!  build.rs    records of our own builds, and what comes back
+//!  transit.rs  others' build requests: admission, reply, forwarding
+//!  hops.rs     the hop table: what to do with a message of a tunnel id
+//!  packer.rs   a gateway: messages into tunnel messages
+//!  reassembly.rs  an endpoint: fragments into messages
+//!  own.rs      our tunnels' ends: send out of one, take what comes in
+//!  pool.rs     how many there are: replacing, testing
+//! ```
+//!
+//! The data plane touches the hop table, a packer and a reassembly buffer and
+//! nothing else; the control plane (builds, pools) installs and removes hops.
+
+mod build;
+mod duplicates;
+mod hops;
+mod own;
+mod packer;
+mod pool;
+mod reassembly;
+mod throttle;
+mod transit;
+mod types;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use aioli_core::map::{Table, table};
+use aioli_core::{Cx, Instant, Rng, Timers};
+use aioli_wire::{Lease, Message, MessageType, RouterHash, TunnelId};
+
+use build::Build;
+use duplicates::DuplicateFilter;
+use hops::Entry;
+use own::{Inbound, Outbound};
+use pool::{Pool, Test};
+use reassembly::Reassembly;
+use throttle::Throttle;
+
+pub use types::{
+    BuildResult, Config, Delivery, Hop, HopRequest, Limits, NoTunnel, Output, Peers, PoolConfig, PoolId, PoolKind,
+    Side, Stats, Why,
+};
+
+/// What a deadline is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Timer {
+    /// A hop-table entry ends.
+    Entry(u32),
+    /// An outbound tunnel ends.
+    Outbound(TunnelId),
+    /// A build was not answered.
+    Build(u32),
+    /// A pool looks at its tunnels.
+    Pool(PoolId),
+    /// A test was not answered.
+    Test(u32),
+    /// Old fragments and throttle counts go.
+    Sweep,
+}
+
+/// All tunnels of a router: its own and those it is a hop of.
+#[derive(Debug)]
+pub struct Tunnels {
+    config: Config,
+    entries: Table<u32, Entry>,
+    transit: usize,
+    duplicates: DuplicateFilter,
+    reassembly: Reassembly,
+    throttle: Throttle,
+    seen_builds: DuplicateFilter,
+    accepting: bool,
+    pools: BTreeMap<PoolId, Pool>,
+    inbound: BTreeMap<TunnelId, Inbound>,
+    outbound: BTreeMap<TunnelId, Outbound>,
+    builds: BTreeMap<u32, Build>,
+    tests: BTreeMap<u32, Test>,
+    first_hop_used: BTreeMap<RouterHash, Instant>,
+    /// Gateways with messages that wait for the flush.
+    waiting_gateways: BTreeSet<u32>,
+    waiting_outbound: BTreeSet<TunnelId>,
+    timers: Timers<Timer>,
+    outputs: VecDeque<Output>,
+    stats: Stats,
+}
+
+impl Tunnels {
+    /// No tunnels.
+    pub fn new(config: Config, mut rng: Rng) -> Self {
+        Self {
+            entries: table(&mut rng),
+            transit: 0,
+            duplicates: DuplicateFilter::new(config.limits.duplicates, &mut rng),
+            reassembly: Reassembly::new(config.limits.reassembly_bytes),
+            throttle: Throttle::new(config.limits.throttled_peers),
+            seen_builds: DuplicateFilter::new(config.limits.seen_builds, &mut rng),
+            accepting: true,
+            pools: BTreeMap::new(),
+            inbound: BTreeMap::new(),
+            outbound: BTreeMap::new(),
+            builds: BTreeMap::new(),
+            tests: BTreeMap::new(),
+            first_hop_used: BTreeMap::new(),
+            waiting_gateways: BTreeSet::new(),
+            waiting_outbound: BTreeSet::new(),
+            timers: Timers::new(),
+            outputs: VecDeque::new(),
+            stats: Stats::default(),
+            config,
+        }
+    }
+
+    /// Whether others' tunnels are accepted from now on.
+    pub const fn set_accepting(&mut self, accepting: bool) {
+        self.accepting = accepting;
+    }
+
+    /// Takes all tunnel messages of one batch from one peer: TunnelData,
+    /// TunnelGateway and build messages.
+    pub fn handle_message(&mut self, from: RouterHash, messages: Vec<Message>, cx: &mut Cx<'_>) {
+        let mut data = Vec::with_capacity(messages.len());
+        for message in messages {
+            match message.kind {
+                MessageType::TunnelData => data.push(message),
+                MessageType::TunnelGateway => self.on_gateway_message(&message, cx),
+                MessageType::ShortTunnelBuild => self.on_short_build(from, &message, cx),
+                MessageType::VariableTunnelBuild => self.on_long_build(from, &message, cx),
+                _ => self.stats.malformed += 1,
+            }
+        }
+        if !data.is_empty() {
+            self.on_data(from, data, cx);
+        }
+    }
+
+    /// Packs what waits at gateways into tunnel messages. To be called at the
+    /// end of each round of the driver.
+    pub fn flush(&mut self, cx: &mut Cx<'_>) {
+        for id in std::mem::take(&mut self.waiting_gateways) {
+            self.flush_gateway(id, cx);
+        }
+        for id in std::mem::take(&mut self.waiting_outbound) {
+            self.flush_outbound(id, cx);
+        }
+    }
+
+    /// Does all whose time has come. `peers` chooses the hops of new tunnels.
+    pub fn handle_timeout(&mut self, cx: &mut Cx<'_>, peers: &dyn Peers) {
+        while let Some(timer) = self.timers.pop_expired(cx.now.mono) {
+            match timer {
+                Timer::Entry(id) => self.end_entry(id),
+                Timer::Outbound(id) => self.end_outbound(id),
+                Timer::Build(id) => self.on_build_timeout(id, cx),
+                Timer::Pool(id) => self.manage_pool(id, cx, peers),
+                Timer::Test(id) => self.on_test_timeout(id, cx),
+                Timer::Sweep => self.sweep(cx),
+            }
+        }
+    }
+
+    /// When to call [`Tunnels::handle_timeout`], and why.
+    pub fn next_timeout(&self) -> Option<(Instant, Why)> {
+        let (at, timer) = self.timers.next()?;
+        let why = match timer {
+            Timer::Entry(_) | Timer::Outbound(_) => Why::TunnelEnds,
+            Timer::Build(_) => Why::Build,
+            Timer::Pool(_) => Why::Pool,
+            Timer::Test(_) => Why::Test,
+            Timer::Sweep => Why::Sweep,
+        };
+        Some((at, why))
+    }
+
+    /// What is to be done; none: nothing more for now.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// Counters and table sizes.
+    pub fn stats(&self) -> Stats {
+        Stats {
+            inbound: self.inbound.len() as u64,
+            outbound: self.outbound.len() as u64,
+            transit: self.transit as u64,
+            builds: self.builds.len() as u64,
+            fragments_held: self.reassembly.len() as u64,
+            ..self.stats
+        }
+    }
+
+    /// The inbound tunnels of a pool that can be given to others, longest lasting first.
+    pub fn leases(&self, pool: PoolId) -> Vec<Lease> {
+        self.pools.get(&pool).map(|p| p.leases.clone()).unwrap_or_default()
+    }
+
+    /// Whether a pool has a tunnel to send through.
+    pub fn has_outbound(&self, pool: PoolId) -> bool {
+        self.pools.get(&pool).is_some_and(|p| !p.outbound.is_empty())
+    }
+
+    fn sweep(&mut self, cx: &Cx<'_>) {
+        let now = cx.now.mono;
+        self.stats.fragments_expired += self.reassembly.expire(now);
+        self.throttle.expire(now);
+        self.duplicates.expire(now);
+        self.seen_builds.expire(now);
+        self.first_hop_used.retain(|_, at| now.since(*at) < pool::FIRST_HOP_SPACING);
+        self.timers.set(Timer::Sweep, now + types::SWEEP_INTERVAL);
+    }
+}

@@ -8,6 +8,7 @@
 pub mod b33;
 pub mod base32;
 pub mod base64;
+pub mod build;
 pub mod caps;
 pub mod client_payload;
 pub mod codec;
@@ -26,6 +27,7 @@ pub mod offline;
 pub mod router_address;
 pub mod router_info;
 pub mod streaming;
+pub mod tunnel;
 pub mod verified;
 
 pub use caps::{Bandwidth, Capabilities, Congestion};

@@ -1,1 +1,6 @@
-//! The programs.
+//! The programs `i2p-router` and `aioli`: command line, configuration, logs.
+
+pub mod check;
+pub mod settings;
+pub mod terminal;
+pub mod testnet;

@@ -18,6 +18,9 @@ use crate::{ConnId, DialError, Why};
 /// Addresses of one router that are tried at most.
 const MAX_ADDRESSES: usize = 4;
 
+/// No router on the Internet listens below: such an address is there to make us knock elsewhere.
+const MIN_PORT: u16 = 1024;
+
 /// A dial under way.
 #[derive(Debug)]
 pub(super) struct Dial {
@@ -61,7 +64,8 @@ impl Transport {
             .ntcp2()
             .filter_map(|a| {
                 let (endpoint, iv) = a.published()?;
-                let usable = (self.config.private_network || is_public(endpoint.ip()))
+                let public = is_public(endpoint.ip()) && endpoint.port() >= MIN_PORT;
+                let usable = (self.config.private_network || public)
                     && if endpoint.is_ipv4() { self.ipv4 } else { self.ipv6 };
                 usable.then_some((a.cost, (endpoint, Remote { hash, static_key: a.static_key, iv })))
             })

@@ -29,6 +29,7 @@ impl Transport {
         let id = ConnId(self.next_conn);
         self.next_conn += 1;
         *self.pending(conn.inbound) += 1;
+        self.inbound += usize::from(conn.inbound);
         self.conns.insert(id, conn);
         self.conn_ids.insert(id);
         id
@@ -43,6 +44,7 @@ impl Transport {
     pub(super) fn drop_conn(&mut self, conn: ConnId, close: Option<bool>) {
         let Some(c) = self.conns.remove(&conn) else { return };
         self.conn_ids.remove(&conn);
+        self.inbound -= usize::from(c.inbound);
         if c.pending {
             *self.pending(c.inbound) -= 1;
         }

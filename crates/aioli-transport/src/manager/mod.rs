@@ -53,6 +53,7 @@ pub struct Transport {
     next_conn: u64,
     peers: Table<RouterHash, Peer>,
     per_ip: BTreeMap<IpGroup, usize>,
+    inbound: usize,
     pending_inbound: usize,
     pending_outbound: usize,
     sessions: usize,
@@ -92,6 +93,7 @@ impl Transport {
             next_conn: 0,
             peers: table(&mut rng),
             per_ip: BTreeMap::new(),
+            inbound: 0,
             pending_inbound: 0,
             pending_outbound: 0,
             sessions: 0,
@@ -180,7 +182,18 @@ impl Transport {
         self.back_off.holds(peer, now)
     }
 
-    /// Peers with a session.
+    /// The routers that there is a session with, oldest connection first.
+    pub fn peers(&self) -> impl Iterator<Item = RouterHash> {
+        self.conn_ids.iter().filter_map(|id| match self.conns.get(id) {
+            Some(Conn { state: State::Established(session), .. }) => {
+                let peer = self.peers.get(&session.peer)?;
+                (peer.active == Some(*id)).then_some(session.peer)
+            }
+            Some(_) | None => None,
+        })
+    }
+
+    /// How many routers there is a session with.
     pub const fn sessions(&self) -> usize {
         self.sessions
     }
@@ -244,7 +257,7 @@ impl Transport {
             return None;
         }
         let limits = &self.config.limits;
-        if self.conns.len() >= limits.connections {
+        if self.conns.len() >= limits.connections || self.inbound >= limits.inbound_connections {
             self.stats.refused_connections += 1;
             return None;
         }

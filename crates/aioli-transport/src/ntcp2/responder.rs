@@ -195,7 +195,9 @@ impl AwaitSessionConfirmed {
         if claims.hash() == self.local.hash {
             return Err(PeerMisbehaved::Banned);
         }
-        if claims.net_id() != Some(self.local.net_id) || claims.version().is_some_and(|v| v < limits.min_version) {
+        if claims.net_id() != Some(self.local.net_id)
+            || claims.version().is_some_and(|v| v < limits.min_version)
+        {
             return Err(PeerMisbehaved::Incompatible);
         }
         let (now, published) = (cx.now.wall, claims.published);

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use aioli_core::crypto::ed25519::SigningKey;
 use aioli_core::crypto::noise::{self, SymmetricState};
+use aioli_core::crypto::siphash::LengthMask;
 use aioli_core::crypto::x25519::{PrivateKey, PublicKey};
 use aioli_core::{Cx, Date, Duration, Instant, Now, Rng};
 use aioli_wire::router_info::{RouterInfo, RouterInfoParts};
 use aioli_wire::{Mapping, RouterAddress, RouterHash, RouterIdentity};
 
-use super::data_phase::{DataPhase, LENGTH};
+use super::data_phase::{DataPhase, LENGTH, Opener, Sealer};
 use super::initiator::{Remote, session_request};
 use super::responder::AwaitSessionRequest;
 use super::{Local, PeerMisbehaved, skew};
@@ -101,6 +102,43 @@ fn message_1_of_an_independent_alice() {
     let cx = Cx { now: now(), rng: &mut rng };
     let next = bob.on_session_request(&mut message, &mut replay, &Limits::default(), &cx).unwrap();
     assert_eq!((next.padding(), next.skewed()), (3, None));
+}
+
+/// Two frames from Alice as a Python script (pyca/cryptography, its own
+/// SipHash) wrote them, under the keys that ck = 00..1f, h = 20..3f give.
+#[test]
+fn frames_of_an_independent_alice() {
+    let bytes = |text: &str| -> [u8; 32] { hex::decode(text).unwrap().try_into().unwrap() };
+    let key = bytes("1d7e0d6f1d9da2d68dabed53b5f88345f3fd01cb75411fbe5aa4293bd8f430d6");
+    let sip = bytes("5feab5b6e9c9875ce8b4ee9c401871a728c68ef2944d8a3be72144b4e82b20d5").into();
+    let frames = hex::decode(concat!(
+        "3456103833130bfc79055351d462514e2e40dea71d435f8a89",
+        "e8ffb31fb0dad995965c747d6f3adf83d83dbaef071896"
+    ))
+    .unwrap();
+    let plain = [hex::decode("00000400000009").unwrap(), hex::decode("fe0002ffff").unwrap()];
+    let mut sealer = Sealer::new(&key, LengthMask::from_half(&sip));
+    let mut sealed = Vec::new();
+    for frame in &plain {
+        let start = sealed.len();
+        sealed.extend_from_slice(&[0; LENGTH]);
+        sealed.extend_from_slice(frame);
+        sealer.seal(&mut sealed, start);
+    }
+    assert_eq!(sealed, frames);
+    for cut in 1..frames.len() {
+        let mut opener = Opener::new(&key, LengthMask::from_half(&sip));
+        let mut seen = Vec::new();
+        for piece in frames.clone().chunks_mut(cut) {
+            opener
+                .receive(piece, |frame| {
+                    seen.push(frame.to_vec());
+                    Ok(())
+                })
+                .unwrap();
+        }
+        assert_eq!(seen, plain, "pieces of {cut}");
+    }
 }
 
 fn handshake(seed: u8, travel: Duration) -> Result<(DataPhase, DataPhase), PeerMisbehaved> {

@@ -7,7 +7,7 @@ use aioli_wire::ntcp2::TerminationReason;
 use proptest::prelude::*;
 
 use super::{Cut, Net};
-use crate::{DisconnectReason, Output, Why};
+use crate::{Config, DisconnectReason, Output, Transport, Why};
 
 #[test]
 fn messages_cross_a_new_session_in_order() {
@@ -137,27 +137,29 @@ fn routers_that_dial_each_other_agree_on_one_session() {
     }
 }
 
-#[test]
-fn a_peer_that_comes_again_replaces_its_session() {
-    let mut net = Net::new(6, 3, |_| {});
+/// Node 2 becomes what node 0 is after a restart that lost its sockets, and
+/// both have a session with node 1.
+fn restarted(seed: u8) -> Net {
+    let mut net = Net::new(seed, 3, |_| {});
     net.send(0, 1, 1, 100);
     net.advance(Duration::from_secs(20));
-    // The third node takes the first one's place: a restart that lost its sockets.
-    let old = std::mem::take(&mut net.nodes[0].told);
-    assert_eq!(old.len(), 1);
-    let (static_key, iv) = (net.nodes[0].keys.static_key.clone(), net.nodes[0].keys.iv);
-    let mut config = crate::Config::new(static_key, iv);
+    let keys = &net.nodes[0].keys;
+    let mut config = Config::new(keys.static_key.clone(), keys.iv);
     (config.net_id, config.private_network) = (99, true);
-    let ri = Arc::clone(&net.nodes[0].ri);
-    let mut again = crate::Transport::new(config, net.nodes[2].rng.fork());
-    again.set_local(ri);
+    let mut again = Transport::new(config, net.nodes[2].rng.fork());
+    again.set_local(Arc::clone(&net.nodes[0].ri));
     net.nodes[2].t = again;
     net.send(2, 1, 2, 100);
     net.run();
     assert_eq!(net.received(1), [1, 2]);
     assert_eq!(net.nodes[1].t.stats().duplicate_sessions, 1);
-    assert_eq!(net.nodes[1].t.sessions(), 1);
-    // What Bob sends goes to the newer one.
+    assert_eq!((net.nodes[1].t.sessions(), net.nodes[1].t.peers().count()), (1, 1));
+    net
+}
+
+#[test]
+fn a_peer_that_comes_again_replaces_its_session() {
+    let mut net = restarted(6);
     let to = net.nodes[0].hash();
     let message = net.message(3, 50);
     net.with(1, |t, cx| t.send_to(&to, message, cx)).unwrap();
@@ -166,6 +168,20 @@ fn a_peer_that_comes_again_replaces_its_session() {
     net.advance(Duration::from_secs(10));
     assert_eq!(net.nodes[1].t.stats().connections, 1);
     assert!(!net.connected(0, 1), "the older one was ended");
+}
+
+#[test]
+fn the_replaced_session_serves_again_if_the_newer_is_lost() {
+    let mut net = restarted(7);
+    let newer = *net.conns(1).last().unwrap();
+    net.with(1, |t, cx| t.handle_closed(newer, cx));
+    let to = net.nodes[0].hash();
+    let message = net.message(3, 50);
+    net.with(1, |t, cx| t.send_to(&to, message, cx)).unwrap();
+    net.advance(Duration::from_secs(10));
+    assert_eq!(net.received(0), [3]);
+    assert!(net.connected(0, 1) && net.connected(1, 0));
+    assert_eq!(net.count(1, |o| matches!(o, Output::Disconnected { .. })), 0);
 }
 
 #[test]

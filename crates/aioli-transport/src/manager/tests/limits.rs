@@ -42,10 +42,14 @@ fn connections_are_accepted_up_to_their_limits() {
     assert!(accept(&mut net, public(6)).is_some());
     assert_eq!(accept(&mut net, public(7)), None);
     assert_eq!(net.nodes[0].t.stats().refused_connections, 1);
+    net.nodes[0].t.config.limits.connections = 100;
+    net.nodes[0].t.config.limits.inbound_connections = 8;
+    assert!(accept(&mut net, public(8)).is_some());
+    assert_eq!(accept(&mut net, public(9)), None);
     net.advance(Duration::from_secs(13));
-    assert_eq!(net.nodes[0].t.stats().connections, 0);
-    assert!(net.nodes[0].t.per_ip.is_empty());
-    assert_eq!(net.nodes[0].t.pending_inbound, 0);
+    let t = &net.nodes[0].t;
+    assert_eq!((t.stats().connections, t.pending_inbound, t.inbound), (0, 0, 0));
+    assert!(t.per_ip.is_empty());
 }
 
 #[test]
@@ -55,8 +59,15 @@ fn the_internet_has_no_private_addresses() {
     assert_eq!(net.nodes[0].t.stats().refused_not_public, 1);
     net.send(0, 1, 1, 100);
     net.run();
-    assert_eq!(dial_errors(&net, 0), [DialError::NoAddress]);
-    assert_eq!(net.nodes[0].t.stats().dials, 0);
+    let (static_key, iv) = (net.nodes[1].keys.static_key.public(), net.nodes[1].keys.iv);
+    for (at, dials) in [("8.8.4.4:443", 0), ("8.8.4.4:4430", 1)] {
+        let address = RouterAddress::ntcp2(3, &static_key, Some((at.parse().unwrap(), iv))).unwrap();
+        net.nodes[1].ri = net.nodes[1].keys.router_info(START, |p| p.addresses = vec![address]);
+        net.send(0, 1, 1, 100);
+        net.run();
+        assert_eq!(net.nodes[0].t.stats().dials, dials, "{at}");
+    }
+    assert_eq!(dial_errors(&net, 0), [DialError::NoAddress, DialError::NoAddress, DialError::Unreachable]);
 }
 
 #[test]

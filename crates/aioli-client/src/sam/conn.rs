@@ -1,0 +1,89 @@
+//! One SAM connection: what it is for, what it has sent, what waits to be written.
+
+use std::collections::VecDeque;
+
+use aioli_core::Instant;
+use aioli_router::client::{ClientLookup, SessionId, StreamId};
+
+/// A line is never longer: a private key with options needs some 4 KB.
+pub(super) const MAX_LINE: usize = 32 * 1024;
+/// Bytes kept of a client that sends data before its stream is open.
+pub(super) const MAX_EARLY: usize = 64 * 1024;
+
+/// What a connection is for. Each state is entered by one reply.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// `HELLO` must come first.
+    Greeting,
+    /// Commands are taken.
+    Ready,
+    /// `SESSION CREATE` waits for tunnels.
+    Creating { nick: String, deadline: Instant },
+    /// The control connection of a session; commands are taken.
+    Control { nick: String },
+    /// `NAMING LOOKUP` waits for the NetDB; `then` is the state to go back to.
+    LookingUp { lookup: ClientLookup, name: String, then: Box<State> },
+    /// `STREAM CONNECT` waits for the peer.
+    Connecting { session: SessionId, stream: StreamId, silent: bool },
+    /// `STREAM ACCEPT` waits for a peer.
+    Accepting { nick: String, silent: bool },
+    /// `STREAM FORWARD`: incoming streams go to a port until this connection closes.
+    Forwarding { nick: String },
+    /// A connection that we opened for a forwarded stream, not yet there.
+    Dialling { session: SessionId, stream: StreamId, greeting: Vec<u8> },
+    /// Bytes of a stream.
+    Stream { session: SessionId, stream: StreamId },
+    /// Nothing more is read; what is queued is written.
+    Closing,
+}
+
+/// A connection.
+#[derive(Debug)]
+pub(super) struct Conn {
+    pub(super) state: State,
+    /// The negotiated version.
+    pub(super) version: (u8, u8),
+    /// Received, not yet used.
+    pub(super) input: VecDeque<u8>,
+    /// To be written before any stream bytes.
+    pub(super) output: Vec<u8>,
+    /// The client has finished sending.
+    pub(super) ended: bool,
+    /// `Close` was asked of the driver.
+    pub(super) close_sent: bool,
+}
+
+impl Conn {
+    pub(super) fn new(state: State) -> Self {
+        Self {
+            state,
+            version: (3, 0),
+            input: VecDeque::new(),
+            output: Vec::new(),
+            ended: false,
+            close_sent: false,
+        }
+    }
+
+    /// Whether the next line may be carried out now.
+    pub(super) fn takes_commands(&self) -> bool {
+        matches!(self.state, State::Greeting | State::Ready | State::Control { .. })
+    }
+
+    /// Takes the next whole line, without its end. Text that is not UTF-8 is replaced, for it matches nothing.
+    pub(super) fn next_line(&mut self) -> Option<String> {
+        let end = self.input.iter().position(|b| *b == b'\n')?;
+        let mut bytes: Vec<u8> = self.input.drain(..=end).collect();
+        bytes.pop();
+        if bytes.last() == Some(&b'\r') {
+            bytes.pop();
+        }
+        Some(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// Queues a line.
+    pub(super) fn say(&mut self, line: &str) {
+        self.output.extend_from_slice(line.as_bytes());
+        self.output.push(b'\n');
+    }
+}

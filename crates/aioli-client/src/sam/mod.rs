@@ -1,0 +1,507 @@
+//! SAM v3.0 to 3.3 for streams (`api/samv3`).
+//!
+//! ```text
+//!  Greeting ──HELLO──► Ready ──SESSION CREATE──► Creating ──tunnels──► Control
+//!                        ├─STREAM CONNECT─► Connecting ──OK──► Stream
+//!                        ├─STREAM ACCEPT──► Accepting ─peer──► Stream
+//!                        └─STREAM FORWARD─► Forwarding      (each peer: Dialling ─► Stream)
+//! ```
+//!
+//! A session lives as long as its control connection. A missing
+//! `SIGNATURE_TYPE` means Ed25519.
+
+mod commands;
+mod conn;
+mod line;
+mod options;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use aioli_core::{Duration, Instant, Now, Rng};
+use aioli_router::client::{ClientEvent, SessionId, StreamEnd, StreamId, TunnelOptions};
+use aioli_wire::Destination;
+
+use crate::backend::Backend;
+use conn::{Conn, MAX_EARLY, MAX_LINE, State};
+
+/// A connection of a SAM client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SamConn(pub u64);
+
+/// Tunnels of a session whose client names none.
+#[derive(Clone, Copy, Debug)]
+pub struct SessionDefaults {
+    /// Towards us.
+    pub inbound: TunnelOptions,
+    /// Away from us.
+    pub outbound: TunnelOptions,
+}
+
+/// How SAM behaves.
+#[derive(Clone, Debug)]
+pub struct SamConfig {
+    /// Tunnels of a session whose client names none.
+    pub defaults: SessionDefaults,
+    /// Connections at most.
+    pub max_connections: usize,
+    /// Streams that wait for an `ACCEPT`, per session; more are reset.
+    pub max_backlog: usize,
+    /// Until a session's tunnels must stand.
+    pub session_timeout: Duration,
+}
+
+impl Default for SamConfig {
+    fn default() -> Self {
+        let tunnels = TunnelOptions { length: 3, variance: 0, quantity: 3, backup: 0 };
+        Self {
+            defaults: SessionDefaults { inbound: tunnels, outbound: tunnels },
+            max_connections: 4_096,
+            max_backlog: 64,
+            session_timeout: Duration::from_secs(120),
+        }
+    }
+}
+
+/// What the driver is to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SamOutput {
+    /// `poll_transmit` has bytes.
+    Transmit(SamConn),
+    /// `read_room` is no longer zero.
+    ReadMore(SamConn),
+    /// Close once all is written.
+    Close(SamConn),
+    /// Connect, for `STREAM FORWARD`.
+    Dial {
+        /// The connection to be.
+        conn: SamConn,
+        /// Where.
+        to: SocketAddr,
+    },
+}
+
+/// The port that a session's streams are forwarded to.
+#[derive(Clone, Debug)]
+struct Forward {
+    control: SamConn,
+    to: SocketAddr,
+    silent: bool,
+}
+
+/// A stream that came before anyone accepted it.
+#[derive(Clone, Debug)]
+struct Waiting {
+    stream: StreamId,
+    from: Arc<Destination>,
+    from_port: u16,
+    to_port: u16,
+}
+
+#[derive(Debug)]
+struct Session {
+    id: SessionId,
+    control: SamConn,
+    acceptors: VecDeque<SamConn>,
+    forward: Option<Forward>,
+    backlog: VecDeque<Waiting>,
+}
+
+/// All SAM connections of a router.
+#[derive(Debug)]
+pub struct Sam {
+    config: SamConfig,
+    rng: Rng,
+    conns: BTreeMap<SamConn, Conn>,
+    sessions: BTreeMap<String, Session>,
+    nicks: BTreeMap<SessionId, String>,
+    streams: BTreeMap<(SessionId, StreamId), SamConn>,
+    next_conn: u64,
+    outputs: VecDeque<SamOutput>,
+}
+
+impl Sam {
+    /// No connections yet.
+    pub fn new(config: SamConfig, rng: Rng) -> Self {
+        Self {
+            config,
+            rng,
+            conns: BTreeMap::new(),
+            sessions: BTreeMap::new(),
+            nicks: BTreeMap::new(),
+            streams: BTreeMap::new(),
+            next_conn: 0,
+            outputs: VecDeque::new(),
+        }
+    }
+
+    /// A client connected. None: too many are connected, close it.
+    pub fn accepted(&mut self, _now: Now) -> Option<SamConn> {
+        (self.conns.len() < self.config.max_connections).then(|| self.add(State::Greeting))
+    }
+
+    /// Bytes that may be read from the client now. Zero: wait for [`SamOutput::ReadMore`].
+    pub fn read_room(&self, conn: SamConn, router: &impl Backend) -> usize {
+        let Some(c) = self.conns.get(&conn) else { return 0 };
+        match c.state {
+            State::Stream { session, stream } if c.input.is_empty() => router.stream_room(session, stream),
+            State::Stream { .. } | State::Closing => 0,
+            State::Connecting { .. } | State::Accepting { .. } | State::Dialling { .. } => {
+                MAX_EARLY.saturating_sub(c.input.len())
+            }
+            _ => (MAX_LINE + 1).saturating_sub(c.input.len()),
+        }
+    }
+
+    /// The client sent bytes.
+    pub fn handle_bytes(&mut self, conn: SamConn, bytes: &[u8], router: &mut impl Backend, now: Now) {
+        let Some(c) = self.conns.get_mut(&conn) else { return };
+        if let State::Stream { session, stream } = c.state
+            && c.input.is_empty()
+        {
+            let taken = router.stream_send(session, stream, bytes, now);
+            c.input.extend(bytes.get(taken..).unwrap_or_default());
+            return;
+        }
+        c.input.extend(bytes);
+        self.progress(conn, router, now);
+    }
+
+    /// The client finished sending; it may still receive.
+    pub fn handle_eof(&mut self, conn: SamConn, router: &mut impl Backend, now: Now) {
+        let Some(c) = self.conns.get_mut(&conn) else { return };
+        c.ended = true;
+        match c.state {
+            State::Stream { session, stream } if c.input.is_empty() => router.stream_close_write(session, stream, now),
+            // What was sent early still goes out once the stream stands.
+            State::Stream { .. } | State::Connecting { .. } => {}
+            _ => self.close(conn),
+        }
+    }
+
+    /// The connection is gone.
+    pub fn handle_closed(&mut self, conn: SamConn, router: &mut impl Backend, now: Now) {
+        let Some(c) = self.conns.remove(&conn) else { return };
+        match c.state {
+            State::Stream { session, stream }
+            | State::Connecting { session, stream, .. }
+            | State::Dialling { session, stream, .. } => {
+                // What the client sent before it went away is still delivered.
+                router.stream_close(session, stream, now);
+                self.streams.remove(&(session, stream));
+            }
+            State::Creating { nick, .. } | State::Control { nick } => self.end_session(&nick, router, now),
+            State::LookingUp { then, .. } => {
+                if let State::Control { nick } = *then {
+                    self.end_session(&nick, router, now);
+                }
+            }
+            State::Accepting { nick, .. } => {
+                if let Some(session) = self.sessions.get_mut(&nick) {
+                    session.acceptors.retain(|a| *a != conn);
+                }
+                self.update_listening(&nick, router, now);
+            }
+            State::Forwarding { nick } => {
+                if let Some(session) = self.sessions.get_mut(&nick) {
+                    session.forward = None;
+                }
+                self.update_listening(&nick, router, now);
+            }
+            State::Greeting | State::Ready | State::Closing => {}
+        }
+    }
+
+    /// A connection asked for by [`SamOutput::Dial`] stands.
+    pub fn connected(&mut self, conn: SamConn, router: &mut impl Backend, now: Now) {
+        let Some(c) = self.conns.get_mut(&conn) else { return };
+        if let State::Dialling { session, stream, greeting } = &mut c.state {
+            c.output = std::mem::take(greeting);
+            let (session, stream) = (*session, *stream);
+            self.enter_stream(conn, session, stream, router, now);
+        }
+    }
+
+    /// A connection asked for by [`SamOutput::Dial`] could not be made.
+    pub fn connect_failed(&mut self, conn: SamConn, router: &mut impl Backend, now: Now) {
+        if let Some(Conn { state: State::Dialling { session, stream, .. }, .. }) = self.conns.remove(&conn) {
+            router.stream_reset(session, stream, now);
+            self.streams.remove(&(session, stream));
+        }
+    }
+
+    /// The router says.
+    pub fn handle_event(&mut self, event: &ClientEvent, router: &mut impl Backend, now: Now) {
+        match event {
+            ClientEvent::SessionReady(session) => self.on_session_ready(*session, router, now),
+            ClientEvent::StreamConnected { session, stream } => {
+                self.on_connected(*session, *stream, router, now);
+            }
+            ClientEvent::StreamIncoming { session, stream, from, from_port, to_port } => {
+                let waiting = Waiting {
+                    stream: *stream,
+                    from: Arc::clone(from),
+                    from_port: *from_port,
+                    to_port: *to_port,
+                };
+                self.on_incoming(*session, waiting, router, now);
+            }
+            ClientEvent::StreamReadable { session, stream } => {
+                if let Some(conn) = self.streams.get(&(*session, *stream)) {
+                    self.outputs.push_back(SamOutput::Transmit(*conn));
+                }
+            }
+            ClientEvent::StreamWritable { session, stream } => {
+                if let Some(conn) = self.streams.get(&(*session, *stream)).copied() {
+                    self.push_early(conn, router, now);
+                    self.outputs.push_back(SamOutput::ReadMore(conn));
+                }
+            }
+            ClientEvent::StreamClosed { session, stream, reason } => self.on_closed(*session, *stream, *reason),
+            ClientEvent::LookupDone { lookup, destination } => {
+                self.on_lookup_done(*lookup, destination.as_deref(), router, now);
+            }
+        }
+    }
+
+    /// A deadline came.
+    pub fn handle_timeout(&mut self, router: &mut impl Backend, now: Now) {
+        let late: Vec<_> = self
+            .conns
+            .iter()
+            .filter_map(|(conn, c)| match &c.state {
+                State::Creating { nick, deadline } if *deadline <= now.mono => Some((*conn, nick.clone())),
+                _ => None,
+            })
+            .collect();
+        for (conn, nick) in late {
+            self.fail(conn, "SESSION STATUS", "I2P_ERROR", "no tunnels could be built in time: is the router ready?");
+            self.end_session(&nick, router, now);
+        }
+    }
+
+    /// When `handle_timeout` is wanted.
+    pub fn next_timeout(&self) -> Option<Instant> {
+        self.conns
+            .values()
+            .filter_map(|c| if let State::Creating { deadline, .. } = c.state { Some(deadline) } else { None })
+            .min()
+    }
+
+    /// Appends up to about `max` bytes for the client. False: nothing to write.
+    pub fn poll_transmit(
+        &mut self,
+        conn: SamConn,
+        out: &mut Vec<u8>,
+        max: usize,
+        router: &mut impl Backend,
+        now: Now,
+    ) -> bool {
+        let Some(c) = self.conns.get_mut(&conn) else { return false };
+        let before = out.len();
+        out.append(&mut c.output);
+        if let State::Stream { session, stream } = c.state {
+            router.stream_recv(session, stream, out, max.saturating_sub(out.len() - before), now);
+            if router.stream_at_end(session, stream) && !c.close_sent {
+                c.close_sent = true;
+                self.outputs.push_back(SamOutput::Close(conn));
+            }
+        }
+        out.len() > before
+    }
+
+    /// The next thing to do.
+    pub fn poll_output(&mut self) -> Option<SamOutput> {
+        self.outputs.pop_front()
+    }
+
+    /// Connections, sessions and streams, for the console.
+    pub fn counts(&self) -> (usize, usize, usize) {
+        (self.conns.len(), self.sessions.len(), self.streams.len())
+    }
+
+    fn add(&mut self, state: State) -> SamConn {
+        let conn = SamConn(self.next_conn);
+        self.next_conn += 1;
+        self.conns.insert(conn, Conn::new(state));
+        conn
+    }
+
+    fn say(&mut self, conn: SamConn, line: &str) {
+        if let Some(c) = self.conns.get_mut(&conn) {
+            c.say(line);
+            self.outputs.push_back(SamOutput::Transmit(conn));
+        }
+    }
+
+    /// Refuses a command, in SAM's form.
+    fn refuse(&mut self, conn: SamConn, reply: &str, result: &str, message: &str) {
+        let message = message.replace('\\', "\\\\").replace('"', "\\\"");
+        self.say(conn, &format!("{reply} RESULT={result} MESSAGE=\"{message}\""));
+    }
+
+    /// Refuses and closes.
+    fn fail(&mut self, conn: SamConn, reply: &str, result: &str, message: &str) {
+        self.refuse(conn, reply, result, message);
+        self.close(conn);
+    }
+
+    fn close(&mut self, conn: SamConn) {
+        if let Some(c) = self.conns.get_mut(&conn)
+            && !c.close_sent
+        {
+            c.close_sent = true;
+            self.outputs.push_back(SamOutput::Close(conn));
+        }
+    }
+
+    fn set_state(&mut self, conn: SamConn, state: State) {
+        if let Some(c) = self.conns.get_mut(&conn) {
+            c.state = state;
+        }
+    }
+
+    /// From here on the connection carries the stream's bytes; what came early goes first.
+    fn enter_stream(&mut self, conn: SamConn, session: SessionId, stream: StreamId, router: &mut impl Backend, now: Now) {
+        self.set_state(conn, State::Stream { session, stream });
+        self.streams.insert((session, stream), conn);
+        self.push_early(conn, router, now);
+        self.outputs.push_back(SamOutput::Transmit(conn));
+        self.outputs.push_back(SamOutput::ReadMore(conn));
+    }
+
+    /// Hands on what a stream could not take at first.
+    fn push_early(&mut self, conn: SamConn, router: &mut impl Backend, now: Now) {
+        let Some(c) = self.conns.get_mut(&conn) else { return };
+        let State::Stream { session, stream } = c.state else { return };
+        if !c.input.is_empty() {
+            let taken = router.stream_send(session, stream, c.input.make_contiguous(), now);
+            c.input.drain(..taken);
+            if c.input.is_empty() && c.ended {
+                router.stream_close_write(session, stream, now);
+            }
+        } else if c.ended {
+            router.stream_close_write(session, stream, now);
+        }
+    }
+
+    fn on_session_ready(&mut self, session: SessionId, router: &mut impl Backend, now: Now) {
+        let Some(nick) = self.nicks.get(&session).cloned() else { return };
+        let Some(conn) = self.sessions.get(&nick).map(|s| s.control) else { return };
+        let creating = self.conns.get(&conn).is_some_and(|c| matches!(c.state, State::Creating { .. }));
+        if let (true, Some(keys)) = (creating, router.session_keys(session)) {
+            let line = format!("SESSION STATUS RESULT=OK DESTINATION={}", *keys.to_base64());
+            self.set_state(conn, State::Control { nick });
+            self.say(conn, &line);
+            self.progress(conn, router, now);
+        }
+    }
+
+    fn on_connected(&mut self, session: SessionId, stream: StreamId, router: &mut impl Backend, now: Now) {
+        let Some(conn) = self.streams.get(&(session, stream)).copied() else { return };
+        let state = self.conns.get(&conn).map(|c| &c.state);
+        if let Some(State::Connecting { silent, .. }) = state {
+            if !*silent {
+                self.say(conn, "STREAM STATUS RESULT=OK");
+            }
+            self.enter_stream(conn, session, stream, router, now);
+        }
+    }
+
+    /// A peer opened a stream: to an acceptor, to the forward port, or to the backlog.
+    fn on_incoming(&mut self, id: SessionId, waiting: Waiting, router: &mut impl Backend, now: Now) {
+        let nick = self.nicks.get(&id).cloned();
+        let Some((nick, session)) = nick.and_then(|n| self.sessions.get_mut(&n).map(|s| (n, s))) else {
+            router.stream_reset(id, waiting.stream, now);
+            return;
+        };
+        if let Some(forward) = session.forward.clone() {
+            self.forward(id, &forward, &waiting);
+        } else if let Some(acceptor) = session.acceptors.pop_front() {
+            self.hand_over(acceptor, id, &waiting, router, now);
+            self.update_listening(&nick, router, now);
+        } else if session.backlog.len() < self.config.max_backlog {
+            session.backlog.push_back(waiting);
+        } else {
+            router.stream_reset(id, waiting.stream, now);
+        }
+    }
+
+    fn forward(&mut self, id: SessionId, forward: &Forward, waiting: &Waiting) {
+        let version = self.conns.get(&forward.control).map_or((3, 0), |c| c.version);
+        let greeting = if forward.silent { String::new() } else { greeting(version, waiting) };
+        let state = State::Dialling { session: id, stream: waiting.stream, greeting: greeting.into_bytes() };
+        let conn = self.add(state);
+        self.streams.insert((id, waiting.stream), conn);
+        self.outputs.push_back(SamOutput::Dial { conn, to: forward.to });
+    }
+
+    fn hand_over(&mut self, conn: SamConn, id: SessionId, waiting: &Waiting, router: &mut impl Backend, now: Now) {
+        let Some(c) = self.conns.get_mut(&conn) else { return };
+        if let State::Accepting { silent: false, .. } = c.state {
+            let line = greeting(c.version, waiting);
+            c.output.extend_from_slice(line.as_bytes());
+        }
+        self.enter_stream(conn, id, waiting.stream, router, now);
+    }
+
+    /// Listens as long as someone wants streams or may soon.
+    fn update_listening(&mut self, nick: &str, router: &mut impl Backend, now: Now) {
+        if let Some(session) = self.sessions.get(nick) {
+            // Once a client has accepted, streams that come between two ACCEPTs wait in the backlog.
+            router.set_listening(session.id, true, now);
+        }
+    }
+
+    fn on_closed(&mut self, session: SessionId, stream: StreamId, reason: StreamEnd) {
+        let Some(conn) = self.streams.remove(&(session, stream)) else {
+            if let Some(s) = self.nicks.get(&session).and_then(|n| self.sessions.get_mut(n)) {
+                s.backlog.retain(|w| w.stream != stream);
+            }
+            return;
+        };
+        let connecting = match self.conns.get(&conn).map(|c| &c.state) {
+            Some(State::Connecting { silent, .. }) => Some(*silent),
+            _ => None,
+        };
+        if connecting == Some(false) {
+            let result = match reason {
+                StreamEnd::Timeout => "TIMEOUT",
+                StreamEnd::NotFound | StreamEnd::Reset | StreamEnd::Encryption | StreamEnd::Closed => "CANT_REACH_PEER",
+                _ => "I2P_ERROR",
+            };
+            self.refuse(conn, "STREAM STATUS", result, &reason.to_string());
+        } else {
+            self.outputs.push_back(SamOutput::Transmit(conn));
+        }
+        self.close(conn);
+    }
+
+    fn end_session(&mut self, nick: &str, router: &mut impl Backend, now: Now) {
+        let Some(session) = self.sessions.remove(nick) else { return };
+        self.nicks.remove(&session.id);
+        let mut ended: Vec<_> = session.acceptors.into_iter().collect();
+        ended.extend(session.forward.map(|f| f.control));
+        ended.extend(self.streams.iter().filter(|((id, _), _)| *id == session.id).map(|(_, conn)| *conn));
+        self.streams.retain(|(id, _), _| *id != session.id);
+        for conn in ended {
+            self.set_state(conn, State::Closing);
+            self.close(conn);
+        }
+        router.destroy_session(session.id, now);
+    }
+}
+
+/// The line that tells a client who connected (`api/samv3#stream-accept`).
+fn greeting(version: (u8, u8), waiting: &Waiting) -> String {
+    let destination = waiting.from.to_base64();
+    if version >= (3, 2) {
+        format!("{destination} FROM_PORT={} TO_PORT={}\n", waiting.from_port, waiting.to_port)
+    } else {
+        format!("{destination}\n")
+    }
+}

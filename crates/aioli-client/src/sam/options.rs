@@ -1,0 +1,75 @@
+//! The options of `SESSION CREATE` (`api/samv3#session-creation`, `i2cp-overview#options`).
+
+use aioli_core::Rng;
+use aioli_core::crypto::ed25519::SigningKey;
+use aioli_router::client::{SessionOptions, StreamConfig, TunnelOptions};
+use aioli_wire::keyfile::DestinationKeys;
+
+use super::SessionDefaults;
+use super::line::Line;
+
+/// Why a session cannot be made as asked: the SAM result and its message.
+pub(super) type Refusal = (&'static str, String);
+
+/// The names of the signature type that we make: Ed25519.
+const ED25519: [&str; 2] = ["7", "EdDSA_SHA512_Ed25519"];
+
+/// Reads all options of a session.
+pub(super) fn session(line: &Line, defaults: &SessionDefaults, rng: &mut Rng) -> Result<SessionOptions, Refusal> {
+    let style = line.given("STYLE").unwrap_or_default();
+    if !style.eq_ignore_ascii_case("STREAM") {
+        return Err(("I2P_ERROR", format!("STYLE {style:?} is not supported: use STREAM")));
+    }
+    signature_type(line)?;
+    Ok(SessionOptions {
+        keys: Some(keys(line, rng)?),
+        inbound: tunnels(line, "inbound", defaults.inbound)?,
+        outbound: tunnels(line, "outbound", defaults.outbound)?,
+        publish: !line.is_true("i2cp.dontPublishLeaseSet"),
+        streaming: StreamConfig::default().with(line.pairs()),
+    })
+}
+
+/// A missing type means Ed25519, not the DSA of 2003 that the document names.
+pub(super) fn signature_type(line: &Line) -> Result<(), Refusal> {
+    match line.given("SIGNATURE_TYPE") {
+        None => Ok(()),
+        Some(t) if ED25519.iter().any(|name| name.eq_ignore_ascii_case(t)) => Ok(()),
+        Some(t) => Err(("I2P_ERROR", format!("SIGNATURE_TYPE {t} cannot be made: use 7 (EdDSA_SHA512_Ed25519)"))),
+    }
+}
+
+fn keys(line: &Line, rng: &mut Rng) -> Result<DestinationKeys, Refusal> {
+    match line.given("DESTINATION") {
+        None => Err(("INVALID_KEY", "DESTINATION is missing: give TRANSIENT or a private key".into())),
+        Some("TRANSIENT") => Ok(transient(rng)),
+        Some(text) => match DestinationKeys::from_base64(text) {
+            Some(keys) if keys.signing_key().is_some() => Ok(keys),
+            Some(_) => Err(("INVALID_KEY", "only Ed25519 destinations can be used: make a new one".into())),
+            None => Err(("INVALID_KEY", "DESTINATION is no private key in I2P base64".into())),
+        },
+    }
+}
+
+fn tunnels(line: &Line, side: &str, default: TunnelOptions) -> Result<TunnelOptions, Refusal> {
+    let number = |name: &str, default: i64, min: i64, max: i64| -> Result<i64, Refusal> {
+        let key = format!("{side}.{name}");
+        let Some(text) = line.given(&key) else { return Ok(default) };
+        match text.parse() {
+            Ok(n) if (min..=max).contains(&n) => Ok(n),
+            _ => Err(("I2P_ERROR", format!("{key} must be {min} to {max}"))),
+        }
+    };
+    let small = |n: i64| u8::try_from(n).unwrap_or_default();
+    Ok(TunnelOptions {
+        length: small(number("length", default.length.into(), 0, 8)?),
+        variance: i8::try_from(number("lengthVariance", default.variance.into(), -7, 7)?).unwrap_or_default(),
+        quantity: small(number("quantity", default.quantity.into(), 1, 16)?),
+        backup: small(number("backupQuantity", default.backup.into(), 0, 16)?),
+    })
+}
+
+/// A new Ed25519 destination.
+pub(super) fn transient(rng: &mut Rng) -> DestinationKeys {
+    DestinationKeys::create(&SigningKey::generate(rng), &rng.bytes())
+}

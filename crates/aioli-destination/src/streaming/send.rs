@@ -1,0 +1,575 @@
+//! The sending half: bytes not yet acknowledged, which packets carried them,
+//! and which of those are lost.
+//!
+//! ```text
+//!  buffer   │ acknowledged │ in packets      │ not sent yet │
+//!           freed          └ sent[base..next]┘
+//!  packets  base ───── frontier ───── next
+//!           holes: not acknowledged, below the highest acknowledged number
+//! ```
+//!
+//! Loss is told by time, as in RACK (RFC 8985): a hole is lost when a packet
+//! sent later has arrived and the reordering window has passed since. A packet
+//! above the frontier is never taken for lost by an acknowledgement, because a
+//! receiver can list only 255 gaps and then holds its frontier back.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use aioli_core::{Duration, Instant};
+
+use super::congestion::RateSample;
+use super::rtt::Rtt;
+
+/// What became of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    InFlight,
+    Lost,
+    Acked,
+}
+
+/// One numbered packet that was sent.
+#[derive(Clone, Debug)]
+struct Sent {
+    /// Where its payload starts in the stream.
+    offset: u64,
+    len: usize,
+    fate: Fate,
+    sent_at: Instant,
+    sends: u32,
+    /// State of the delivery-rate estimator when it left.
+    delivered: u64,
+    delivered_at: Instant,
+    first_sent_at: Instant,
+    app_limited: bool,
+    /// The bytes, for packets that are signed: they are repeated as they are.
+    signed: Option<Box<[u8]>>,
+}
+
+/// What to put into a packet that goes out again or for the first time.
+#[derive(Clone, Debug)]
+pub(super) enum Content {
+    /// Bytes kept from the first time.
+    Signed(Vec<u8>),
+    /// Payload to put behind a fresh header.
+    Data { at: u64, len: usize },
+}
+
+/// What an acknowledgement changed.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Acked {
+    pub(super) acked: u32,
+    pub(super) lost: u32,
+    /// The lowest unacknowledged number moved.
+    pub(super) advanced: bool,
+    /// Round trip of the packet sent last: the least queueing and ack delay.
+    pub(super) rtt: Option<Duration>,
+    /// Sum and number of the round trips of all packets that were sent once.
+    round_trips: (Duration, u32),
+    pub(super) rate: Option<RateSample>,
+    /// Originals arrived after they were given up.
+    pub(super) spurious: u32,
+}
+
+impl Acked {
+    /// The mean round trip: what timeouts and windows must allow for on a path
+    /// that reorders, where the packet sent last is the luckiest.
+    pub(super) fn mean_rtt(&self) -> Option<Duration> {
+        self.round_trips.0.checked_div(self.round_trips.1)
+    }
+}
+
+/// The sending half of a stream.
+#[derive(Clone, Debug, Default)]
+pub(super) struct SendHalf {
+    buffer: VecDeque<u8>,
+    /// Stream offset of the buffer's front.
+    buffer_at: u64,
+    /// Stream offset of the first byte not sent.
+    unsent_at: u64,
+    sent: VecDeque<Sent>,
+    base: u32,
+    frontier: u32,
+    holes: Vec<u32>,
+    lost: BTreeSet<u32>,
+    in_flight: u32,
+    delivered: u64,
+    delivered_at: Instant,
+    first_sent_at: Instant,
+    /// Until this many are delivered, samples are limited by the application.
+    app_limited_until: u64,
+    /// The most recently sent packet that has arrived, and its round trip.
+    newest: Option<(Instant, Duration)>,
+    /// Reordering window in quarters of the smoothed round trip; 0 until
+    /// packets were seen out of order.
+    reorder_quarters: u32,
+    rack_at: Option<Instant>,
+    scratch: Vec<u32>,
+    /// Payload bytes given to packets, repeats included.
+    pub(super) repeats: u64,
+}
+
+impl SendHalf {
+    pub(super) fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes the first `most` bytes of `data`.
+    pub(super) fn push(&mut self, data: &[u8], most: usize) -> usize {
+        let n = data.len().min(most);
+        self.buffer.extend(data.get(..n).unwrap_or(&[]));
+        n
+    }
+
+    /// Bytes held.
+    pub(super) fn buffered(&self) -> usize {
+        self.buffer.len()
+    }
+
+    /// Bytes not sent yet.
+    pub(super) fn unsent(&self) -> usize {
+        let end = self.buffer_at + self.buffer.len() as u64;
+        usize::try_from(end - self.unsent_at).unwrap_or(usize::MAX)
+    }
+
+    /// Packets in flight.
+    pub(super) fn in_flight(&self) -> u32 {
+        self.in_flight
+    }
+
+    /// Whether packets wait for being repeated.
+    pub(super) fn has_lost(&self) -> bool {
+        !self.lost.is_empty()
+    }
+
+    /// Whether every packet is acknowledged.
+    pub(super) fn all_acked(&self) -> bool {
+        self.sent.is_empty()
+    }
+
+    /// The number of the next new packet.
+    pub(super) fn next_sequence(&self) -> u32 {
+        self.base + self.sent.len() as u32
+    }
+
+    /// The lowest number not acknowledged.
+    #[cfg(test)]
+    pub(super) fn base(&self) -> u32 {
+        self.base
+    }
+
+    /// Numbers from the lowest unacknowledged to the next.
+    pub(super) fn span(&self) -> u32 {
+        self.sent.len() as u32
+    }
+
+    /// Packets delivered so far.
+    pub(super) fn delivered(&self) -> u64 {
+        self.delivered
+    }
+
+    /// When a hole turns into a loss unless it is acknowledged.
+    pub(super) fn rack_deadline(&self) -> Option<Instant> {
+        self.rack_at
+    }
+
+    /// Says that the application, not the window, holds the sender back.
+    pub(super) fn mark_app_limited(&mut self) {
+        self.app_limited_until = self.delivered + u64::from(self.in_flight).max(1);
+    }
+
+    /// Appends payload bytes to `out`.
+    pub(super) fn copy_payload(&self, at: u64, len: usize, out: &mut Vec<u8>) {
+        let from = usize::try_from(at - self.buffer_at.min(at)).unwrap_or(usize::MAX);
+        let (a, b) = self.buffer.as_slices();
+        if let Some(tail) = a.get(from..) {
+            let n = tail.len().min(len);
+            out.extend_from_slice(tail.get(..n).unwrap_or(&[]));
+            out.extend_from_slice(b.get(..len - n).unwrap_or(&[]));
+        } else {
+            let from = from - a.len();
+            out.extend_from_slice(b.get(from..from + len).unwrap_or(&[]));
+        }
+    }
+
+    /// The next packet of at most `max` new bytes, which may be none. The
+    /// caller puts it on the wire, and hands the bytes back if it signed them.
+    pub(super) fn next_new(&mut self, max: usize, now: Instant) -> (u32, u64, usize) {
+        let (at, len) = (self.unsent_at, self.unsent().min(max));
+        self.unsent_at += len as u64;
+        if self.in_flight == 0 {
+            self.first_sent_at = now;
+            self.delivered_at = now;
+        }
+        let sequence = self.next_sequence();
+        self.sent.push_back(Sent {
+            offset: at,
+            len,
+            fate: Fate::InFlight,
+            sent_at: now,
+            sends: 1,
+            delivered: self.delivered,
+            delivered_at: self.delivered_at,
+            first_sent_at: self.first_sent_at,
+            app_limited: self.delivered < self.app_limited_until,
+            signed: None,
+        });
+        self.in_flight += 1;
+        (sequence, at, len)
+    }
+
+    /// Keeps the bytes of a signed packet for its repetition.
+    pub(super) fn keep_signed(&mut self, sequence: u32, bytes: &[u8]) {
+        if let Some(s) = self.get_mut(sequence) {
+            s.signed = Some(bytes.into());
+        }
+    }
+
+    /// The lost packet with the lowest number, which goes out again now.
+    pub(super) fn next_lost(&mut self, now: Instant) -> Option<(u32, Content)> {
+        let sequence = self.lost.pop_first()?;
+        self.repeat(sequence, now)
+    }
+
+    /// A packet to repeat as a probe: the lowest unacknowledged, or the
+    /// highest, whose arrival shows what else is missing.
+    pub(super) fn probe(&mut self, lowest: bool, now: Instant) -> Option<(u32, Content)> {
+        let open = |s: &Sent| s.fate != Fate::Acked;
+        let i = if lowest { self.sent.iter().position(open) } else { self.sent.iter().rposition(open) }?;
+        let sequence = self.base + i as u32;
+        self.lost.remove(&sequence);
+        self.repeat(sequence, now)
+    }
+
+    /// Repeats `sequence` next, whatever is known of it.
+    pub(super) fn lose(&mut self, sequence: u32) {
+        if let Some(s) = self.get_mut(sequence)
+            && s.fate == Fate::InFlight
+        {
+            s.fate = Fate::Lost;
+            self.in_flight -= 1;
+            self.lost.insert(sequence);
+        }
+    }
+
+    fn repeat(&mut self, sequence: u32, now: Instant) -> Option<(u32, Content)> {
+        let (delivered, delivered_at) = (self.delivered, self.delivered_at);
+        let (first_sent_at, limited) = (self.first_sent_at, self.delivered < self.app_limited_until);
+        let s = self.get_mut(sequence)?;
+        let was_lost = s.fate == Fate::Lost;
+        s.fate = Fate::InFlight;
+        s.sent_at = now;
+        s.sends += 1;
+        (s.delivered, s.delivered_at, s.first_sent_at, s.app_limited) =
+            (delivered, delivered_at, first_sent_at, limited);
+        let content = match &s.signed {
+            Some(bytes) => Content::Signed(bytes.to_vec()),
+            None => Content::Data { at: s.offset, len: s.len },
+        };
+        self.in_flight += u32::from(was_lost);
+        self.repeats += 1;
+        Some((sequence, content))
+    }
+
+    fn get_mut(&mut self, sequence: u32) -> Option<&mut Sent> {
+        self.sent.get_mut(sequence.checked_sub(self.base)? as usize)
+    }
+
+    /// Counts an acknowledgement. None if it acknowledges what was never sent.
+    pub(super) fn on_ack(
+        &mut self,
+        through: u32,
+        nacks: impl Iterator<Item = u32>,
+        rtt: &Rtt,
+        now: Instant,
+    ) -> Option<Acked> {
+        if through >= self.next_sequence() {
+            return None;
+        }
+        let mut gaps = std::mem::take(&mut self.scratch);
+        gaps.clear();
+        gaps.extend(nacks.filter(|n| (self.base..=through).contains(n)));
+        if !gaps.is_sorted() {
+            gaps.sort_unstable();
+        }
+        let mut out = Acked::default();
+        let mut best: Option<Best> = None;
+        self.ack_holes(through, &gaps, rtt, now, &mut out, &mut best);
+        let from = self.frontier.max(self.base);
+        let mut next_gap = gaps.partition_point(|g| *g < from);
+        for sequence in from..=through {
+            if gaps.get(next_gap) == Some(&sequence) {
+                self.holes.push(sequence);
+                while gaps.get(next_gap) == Some(&sequence) {
+                    next_gap += 1;
+                }
+            } else {
+                self.ack_one(sequence, rtt, now, &mut out, &mut best);
+            }
+        }
+        self.scratch = gaps;
+        self.frontier = self.frontier.max(through + 1);
+        self.free_front(&mut out);
+        if let Some(best) = best {
+            self.finish_sample(best, now, &mut out);
+        }
+        if out.spurious > 0 {
+            self.reorder_quarters = (self.reorder_quarters + 1).min(6);
+        }
+        out.lost = self.detect_losses(rtt, now);
+        Some(out)
+    }
+
+    /// Holes that are no longer listed have been filled.
+    fn ack_holes(
+        &mut self,
+        through: u32,
+        gaps: &[u32],
+        rtt: &Rtt,
+        now: Instant,
+        out: &mut Acked,
+        best: &mut Option<Best>,
+    ) {
+        let mut holes = std::mem::take(&mut self.holes);
+        let mut gap = 0;
+        holes.retain(|&hole| {
+            if hole > through {
+                return true;
+            }
+            while gaps.get(gap).is_some_and(|g| *g < hole) {
+                gap += 1;
+            }
+            let listed = gaps.get(gap) == Some(&hole);
+            if !listed {
+                let late = self.get_mut(hole).is_some_and(|s| s.sends == 1);
+                self.reorder_quarters = self.reorder_quarters.max(u32::from(late));
+                self.ack_one(hole, rtt, now, out, best);
+            }
+            listed
+        });
+        self.holes = holes;
+    }
+
+    fn ack_one(&mut self, sequence: u32, rtt: &Rtt, now: Instant, out: &mut Acked, best: &mut Option<Best>) {
+        let Some(s) = self.get_mut(sequence) else { return };
+        let was = std::mem::replace(&mut s.fate, Fate::Acked);
+        if was == Fate::Acked {
+            return;
+        }
+        s.signed = None;
+        let age = now.since(s.sent_at);
+        // An answer sooner than half a round trip is for an earlier copy.
+        let early = s.sends > 1 && rtt.min().is_some_and(|min| age < min / 2);
+        let this = Best {
+            sent_at: s.sent_at,
+            once: s.sends == 1,
+            delivered: s.delivered,
+            delivered_at: s.delivered_at,
+            first_sent_at: s.first_sent_at,
+            app_limited: s.app_limited,
+        };
+        if was == Fate::InFlight {
+            self.in_flight -= 1;
+        } else {
+            self.lost.remove(&sequence);
+        }
+        if early || was == Fate::Lost {
+            out.spurious += 1;
+        }
+        if this.once && was == Fate::InFlight {
+            out.round_trips = (out.round_trips.0 + age, out.round_trips.1 + 1);
+        }
+        out.acked += 1;
+        self.delivered += 1;
+        let newer = best.as_ref().is_none_or(|b| (this.delivered, this.sent_at) >= (b.delivered, b.sent_at));
+        if !early && was == Fate::InFlight && newer {
+            *best = Some(this);
+        }
+    }
+
+    fn free_front(&mut self, out: &mut Acked) {
+        let mut end = None;
+        while self.sent.front().is_some_and(|s| s.fate == Fate::Acked) {
+            let Some(s) = self.sent.pop_front() else { break };
+            self.base += 1;
+            end = Some(s.offset + s.len as u64);
+        }
+        if let Some(end) = end {
+            out.advanced = true;
+            let n = usize::try_from(end - self.buffer_at.min(end)).unwrap_or(0);
+            self.buffer.drain(..n.min(self.buffer.len()));
+            self.buffer_at = end.max(self.buffer_at);
+            if self.buffer.is_empty() && self.buffer.capacity() > 256 * 1024 {
+                self.buffer = VecDeque::new();
+            }
+        }
+    }
+
+    fn finish_sample(&mut self, best: Best, now: Instant, out: &mut Acked) {
+        let age = now.since(best.sent_at);
+        if best.once {
+            out.rtt = Some(age);
+        }
+        if self.newest.is_none_or(|(at, _)| best.sent_at >= at) {
+            self.newest = Some((best.sent_at, age));
+        }
+        self.first_sent_at = best.sent_at;
+        self.delivered_at = now;
+        let interval = best.sent_at.since(best.first_sent_at).max(now.since(best.delivered_at));
+        out.rate = Some(RateSample {
+            delivered: self.delivered - best.delivered,
+            interval,
+            app_limited: best.app_limited,
+            prior_delivered: best.delivered,
+        });
+    }
+
+    /// Marks holes as lost whose time has come. Gives how many.
+    pub(super) fn detect_losses(&mut self, rtt: &Rtt, now: Instant) -> u32 {
+        self.rack_at = None;
+        let Some((newest, newest_rtt)) = self.newest else { return 0 };
+        let smoothed = rtt.or_guess();
+        let window =
+            (smoothed * self.reorder_quarters / 4).max(smoothed / 16).max(rtt.deviation().min(smoothed / 2));
+        let wait = newest_rtt + window;
+        let mut count = 0;
+        for i in 0..self.holes.len() {
+            let Some(&sequence) = self.holes.get(i) else { break };
+            let Some(s) = self.get_mut(sequence) else { continue };
+            if s.fate != Fate::InFlight || s.sent_at > newest {
+                continue;
+            }
+            let due = s.sent_at + wait;
+            if now >= due {
+                s.fate = Fate::Lost;
+                self.in_flight -= 1;
+                self.lost.insert(sequence);
+                count += 1;
+            } else if self.rack_at.is_none_or(|at| due < at) {
+                self.rack_at = Some(due);
+            }
+        }
+        count
+    }
+
+    /// A timeout: everything in flight counts as lost.
+    pub(super) fn lose_all(&mut self) {
+        for (i, s) in self.sent.iter_mut().enumerate() {
+            if s.fate == Fate::InFlight {
+                s.fate = Fate::Lost;
+                self.lost.insert(self.base + i as u32);
+            }
+        }
+        self.in_flight = 0;
+        self.rack_at = None;
+    }
+
+    /// Everything in flight that left before `then` counts as lost.
+    pub(super) fn lose_sent_before(&mut self, then: Instant) {
+        for (i, s) in self.sent.iter_mut().enumerate() {
+            if s.fate == Fate::InFlight && s.sent_at < then {
+                s.fate = Fate::Lost;
+                self.in_flight -= 1;
+                self.lost.insert(self.base + i as u32);
+            }
+        }
+    }
+
+    /// The timeout was wrong: what lies beyond the frontier is still on its way.
+    pub(super) fn unlose(&mut self) {
+        let beyond = self.lost.split_off(&self.frontier);
+        for sequence in beyond {
+            if let Some(s) = self.get_mut(sequence) {
+                s.fate = Fate::InFlight;
+                self.in_flight += 1;
+            }
+        }
+    }
+}
+
+/// The acknowledged packet that says most about rate and round trip.
+#[derive(Clone, Copy, Debug)]
+struct Best {
+    sent_at: Instant,
+    once: bool,
+    delivered: u64,
+    delivered_at: Instant,
+    first_sent_at: Instant,
+    app_limited: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(ms: u64) -> Instant {
+        Instant::from_micros(ms * 1000)
+    }
+
+    fn half(packets: u32) -> (SendHalf, Rtt) {
+        let mut s = SendHalf::new();
+        s.push(&vec![7; packets as usize * 10], usize::MAX);
+        for i in 0..packets {
+            assert_eq!(s.next_new(10, at(u64::from(i))).0, i);
+        }
+        let mut rtt = Rtt::default();
+        rtt.sample(Duration::from_millis(100), Duration::from_millis(100), at(0));
+        (s, rtt)
+    }
+
+    #[test]
+    fn only_holes_overtaken_by_time_are_lost() {
+        let (mut s, rtt) = half(10);
+        let a = s.on_ack(5, [2, 3].into_iter(), &rtt, at(105)).unwrap();
+        assert_eq!((a.acked, a.lost, s.base(), s.in_flight()), (4, 0, 2, 6));
+        assert!(s.rack_deadline().unwrap() > at(105));
+        assert_eq!(s.detect_losses(&rtt, at(300)), 2);
+        assert_eq!(s.next_lost(at(301)).unwrap().0, 2);
+        // The original of 3 arrives although it was given up.
+        let a = s.on_ack(9, [2].into_iter(), &rtt, at(305)).unwrap();
+        assert_eq!((a.acked, a.spurious, s.has_lost()), (5, 1, false));
+        assert!(s.on_ack(9, std::iter::empty(), &rtt, at(400)).unwrap().advanced);
+        assert!(s.all_acked() && s.buffered() == 0 && s.in_flight() == 0);
+    }
+
+    #[test]
+    fn a_frontier_held_back_loses_nothing_above_it() {
+        let (mut s, rtt) = half(600);
+        let gaps = (0..510).step_by(2);
+        let first = s.on_ack(509, gaps.clone(), &rtt, at(700)).unwrap();
+        assert_eq!(first.lost + s.detect_losses(&rtt, at(2000)), 255);
+        while s.next_lost(at(2000)).is_some() {}
+        s.on_ack(509, std::iter::empty(), &rtt, at(2100)).unwrap();
+        assert_eq!((s.base(), s.detect_losses(&rtt, at(4000)), s.in_flight()), (510, 0, 90));
+    }
+
+    #[test]
+    fn acknowledging_the_future_is_refused() {
+        let (mut s, rtt) = half(3);
+        assert!(s.on_ack(3, std::iter::empty(), &rtt, at(9)).is_none());
+        assert!(s.on_ack(2, [1, 1, 0, 900].into_iter(), &rtt, at(9)).is_some());
+        assert_eq!(s.base(), 0);
+        let a = s.on_ack(2, std::iter::empty(), &rtt, at(9)).unwrap();
+        assert_eq!(a.acked, 2);
+    }
+
+    #[test]
+    fn payload_is_copied_across_the_wrap_of_the_ring() {
+        let mut s = SendHalf::new();
+        let mut rtt = Rtt::default();
+        rtt.sample(Duration::from_millis(10), Duration::from_millis(10), at(0));
+        let mut next = 0u8;
+        for round in 0..200u32 {
+            let data: Vec<u8> = (0..13).map(|i| next.wrapping_add(i)).collect();
+            s.push(&data, usize::MAX);
+            let (sequence, from, len) = s.next_new(13, at(u64::from(round)));
+            let mut out = Vec::new();
+            s.copy_payload(from, len, &mut out);
+            assert_eq!(out, data);
+            next = next.wrapping_add(13);
+            if round > 2 {
+                s.on_ack(sequence - 2, std::iter::empty(), &rtt, at(u64::from(round))).unwrap();
+            }
+        }
+    }
+}

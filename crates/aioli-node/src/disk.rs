@@ -1,0 +1,237 @@
+//! The data directory.
+//!
+//! ```text
+//! router.keys.json      the identity, mode 0600, written once
+//! router.info           our signed RouterInfo
+//! router.state.json     the port that was drawn
+//! netDb/rX/routerInfo-<base64 hash>.dat
+//! ```
+//!
+//! Everything is written to a temporary file and renamed: a kill at any moment
+//! leaves the old file or the new one.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use aioli_core::crypto::{Secret, ed25519, x25519};
+use aioli_router::Identity;
+use aioli_wire::{RouterHash, base64};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// No RouterInfo file is larger; see `aioli_wire::router_info`.
+const MAX_ROUTER_INFO_FILE: u64 = 16 * 1024;
+/// No state file of ours is larger.
+const MAX_STATE_FILE: u64 = 64 * 1024;
+/// Files of `netDb/` read at most.
+const MAX_NETDB_FILES: usize = 50_000;
+
+/// Why the data directory cannot be used, with what to do about it.
+#[derive(Debug, Error)]
+pub enum DiskError {
+    /// It cannot be made, read or written.
+    #[error("cannot use {what} {path}: {error}. Check that it exists, that it belongs to you and that the disk is not full")]
+    Io {
+        /// What it is.
+        what: &'static str,
+        /// Where it is.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// The identity is damaged. It is never overwritten.
+    #[error(
+        "the identity file {path} is damaged ({reason}). It was left as it is: restore it from a backup, \
+         or move it away to start as a new router"
+    )]
+    Identity {
+        /// Where it is.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+/// An open data directory.
+#[derive(Clone, Debug)]
+pub struct DataDir {
+    root: PathBuf,
+}
+
+/// `router.keys.json`. All values are in the I2P base64 alphabet.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KeysFile {
+    version: u32,
+    signing_seed: String,
+    encryption_key: String,
+    ntcp2_static_key: String,
+    ntcp2_iv: String,
+    identity_padding: String,
+}
+
+/// `router.state.json`: what may be lost without harm.
+#[derive(Default, Serialize, Deserialize)]
+struct StateFile {
+    port: Option<u16>,
+}
+
+impl DataDir {
+    /// Opens the directory, making it (mode 0700) if need be, and proves that it can be written.
+    pub fn open(root: &Path) -> Result<Self, DiskError> {
+        let io = |error| DiskError::Io { what: "the data directory", path: root.to_owned(), error };
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(root).map_err(io)?;
+        let probe = root.join(".writable");
+        write_atomic(&probe, b"", 0o600).map_err(io)?;
+        fs::remove_file(&probe).map_err(io)?;
+        Ok(Self { root: root.to_owned() })
+    }
+
+    /// Where the identity lives.
+    pub fn keys_path(&self) -> PathBuf {
+        self.root.join("router.keys.json")
+    }
+
+    /// Where our RouterInfo lives.
+    pub fn router_info_path(&self) -> PathBuf {
+        self.root.join("router.info")
+    }
+
+    /// The identity, or none if this is a new router. A damaged file is an error and stays as it is.
+    pub fn load_identity(&self) -> Result<Option<Identity>, DiskError> {
+        let path = self.keys_path();
+        let text = match read_bounded(&path, MAX_STATE_FILE) {
+            Ok(bytes) => bytes,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(DiskError::Io { what: "the identity file", path, error }),
+        };
+        let damaged = |reason: String| DiskError::Identity { path: path.clone(), reason };
+        let file: KeysFile = serde_json::from_slice(&text).map_err(|e| damaged(e.to_string()))?;
+        if file.version != 1 {
+            return Err(damaged(format!("version {} is newer than this program", file.version)));
+        }
+        let key = |name: &str, text: &str| {
+            field::<32>(text).ok_or_else(|| damaged(format!("{name} is not 32 bytes of base64")))
+        };
+        Ok(Some(Identity {
+            signing: ed25519::SigningKey::from_seed(Secret::new(key("signing_seed", &file.signing_seed)?)),
+            encryption: x25519::PrivateKey::from_bytes(key("encryption_key", &file.encryption_key)?),
+            ntcp2_static: x25519::PrivateKey::from_bytes(key("ntcp2_static_key", &file.ntcp2_static_key)?),
+            ntcp2_iv: field::<16>(&file.ntcp2_iv)
+                .ok_or_else(|| damaged("ntcp2_iv is not 16 bytes of base64".into()))?,
+            padding: key("identity_padding", &file.identity_padding)?,
+        }))
+    }
+
+    /// Writes a new identity, mode 0600.
+    pub fn store_identity(&self, identity: &Identity) -> Result<(), DiskError> {
+        let file = KeysFile {
+            version: 1,
+            signing_seed: base64::encode(identity.signing.seed().as_bytes()),
+            encryption_key: base64::encode(identity.encryption.to_secret().as_bytes()),
+            ntcp2_static_key: base64::encode(identity.ntcp2_static.to_secret().as_bytes()),
+            ntcp2_iv: base64::encode(&identity.ntcp2_iv),
+            identity_padding: base64::encode(&identity.padding),
+        };
+        let path = self.keys_path();
+        let text = serde_json::to_vec_pretty(&file).unwrap_or_default();
+        write_atomic(&path, &text, 0o600).map_err(|error| DiskError::Io {
+            what: "the identity file",
+            path,
+            error,
+        })
+    }
+
+    /// The port that an earlier start drew.
+    pub fn load_port(&self) -> Option<u16> {
+        let bytes = read_bounded(&self.root.join("router.state.json"), MAX_STATE_FILE).ok()?;
+        serde_json::from_slice::<StateFile>(&bytes).ok()?.port
+    }
+
+    /// Remembers the port that was drawn.
+    pub fn store_port(&self, port: u16) -> io::Result<()> {
+        let text = serde_json::to_vec_pretty(&StateFile { port: Some(port) })?;
+        write_atomic(&self.root.join("router.state.json"), &text, 0o600)
+    }
+
+    /// The RouterInfos of `netDb/`, unverified. Files that cannot be read are counted, not fatal.
+    pub fn load_netdb(&self) -> (Vec<Vec<u8>>, usize) {
+        let (mut found, mut unreadable) = (Vec::new(), 0);
+        let Ok(shards) = fs::read_dir(self.root.join("netDb")) else { return (found, 0) };
+        let files = shards.flatten().filter_map(|dir| fs::read_dir(dir.path()).ok()).flatten().flatten();
+        for file in files.take(MAX_NETDB_FILES) {
+            let name = file.file_name();
+            let is_ours = name.to_str().is_some_and(|n| n.starts_with("routerInfo-") && n.ends_with(".dat"));
+            match read_bounded(&file.path(), MAX_ROUTER_INFO_FILE) {
+                Ok(bytes) if is_ours => found.push(bytes),
+                Ok(_) => {}
+                Err(_) => unreadable += usize::from(is_ours),
+            }
+        }
+        found.sort_unstable();
+        (found, unreadable)
+    }
+
+    /// Stores a RouterInfo in `netDb/`.
+    pub fn store_router_info(&self, hash: &RouterHash, bytes: &[u8]) -> io::Result<()> {
+        let path = self.netdb_file(hash);
+        if let Some(shard) = path.parent() {
+            fs::create_dir_all(shard)?;
+        }
+        // No flush to the disk: after a power cut an old or a missing entry is looked up again.
+        replace(&path, bytes, 0o644, false)
+    }
+
+    /// Removes a RouterInfo from `netDb/`.
+    pub fn remove_router_info(&self, hash: &RouterHash) -> io::Result<()> {
+        match fs::remove_file(self.netdb_file(hash)) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+            _ => Ok(()),
+        }
+    }
+
+    /// Stores our own RouterInfo.
+    pub fn store_own_router_info(&self, bytes: &[u8]) -> io::Result<()> {
+        write_atomic(&self.router_info_path(), bytes, 0o644)
+    }
+
+    fn netdb_file(&self, hash: &RouterHash) -> PathBuf {
+        let name = hash.to_base64();
+        let shard: String = name.chars().take(1).collect();
+        self.root.join("netDb").join(format!("r{shard}")).join(format!("routerInfo-{name}.dat"))
+    }
+}
+
+/// `N` bytes of I2P base64.
+fn field<const N: usize>(text: &str) -> Option<[u8; N]> {
+    base64::decode(text)?.try_into().ok()
+}
+
+/// Reads a file that must not be larger than `max`.
+fn read_bounded(path: &Path, max: u64) -> io::Result<Vec<u8>> {
+    let file = File::open(path)?;
+    let mut bytes = Vec::new();
+    file.take(max + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > max {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, format!("larger than {max} bytes")));
+    }
+    Ok(bytes)
+}
+
+/// Writes a file whole or not at all, on the disk when this returns.
+fn write_atomic(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    replace(path, bytes, mode, true)
+}
+
+/// Writes a temporary file beside `path` and renames it.
+fn replace(path: &Path, bytes: &[u8], mode: u32, sync: bool) -> io::Result<()> {
+    let temporary = path.with_extension("tmp");
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&temporary)?;
+    file.write_all(bytes)?;
+    if sync {
+        file.sync_all()?;
+    }
+    fs::rename(&temporary, path)
+}

@@ -1,0 +1,365 @@
+//! One router's driver: tells the state machines what happened and does what
+//! they ask.
+//!
+//! All tasks of a driver run on one thread and share [`Shared`]. A task that
+//! has told the router something wakes the pump; the pump runs after every
+//! task that was ready, so that one round serves all sockets and each link
+//! gets one write.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use aioli_client::{Sam, SamConn, SamOutput};
+use aioli_core::{Instant, Now};
+use aioli_router::{ConnId, Output, Router, StoreWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
+
+use crate::clock::Clock;
+use crate::link::{Ending, Link, WRITE_BATCH, Written};
+use crate::node::Notice;
+
+/// Bytes read from a socket at a time.
+const READ_BATCH: usize = 64 * 1024;
+/// A TCP connection must stand within this time.
+const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
+/// After a failed accept (out of file descriptors) wait before the next.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Which machine a link belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum LinkId {
+    Peer(ConnId),
+    Sam(SamConn),
+}
+
+/// What the tasks of a driver share.
+pub(crate) struct Shared {
+    machines: RefCell<Machines>,
+    links: RefCell<BTreeMap<LinkId, Rc<Link>>>,
+    read_buffer: RefCell<Vec<u8>>,
+    wake: Notify,
+    stopping: Cell<bool>,
+    clock: Clock,
+    sinks: Sinks,
+}
+
+/// The state machines of one router.
+pub(crate) struct Machines {
+    pub(crate) router: Router,
+    pub(crate) sam: Sam,
+}
+
+/// Where outputs go that are not for a socket.
+pub(crate) struct Sinks {
+    pub(crate) store: std::sync::mpsc::Sender<StoreWrite>,
+    pub(crate) notices: tokio::sync::mpsc::UnboundedSender<Notice>,
+}
+
+impl Shared {
+    pub(crate) fn new(machines: Machines, clock: Clock, sinks: Sinks) -> Rc<Self> {
+        Rc::new(Self {
+            machines: RefCell::new(machines),
+            links: RefCell::default(),
+            read_buffer: RefCell::new(vec![0; READ_BATCH]),
+            wake: Notify::new(),
+            stopping: Cell::new(false),
+            clock,
+            sinks,
+        })
+    }
+
+    fn now(&self) -> Now {
+        self.clock.now()
+    }
+
+    /// The state machines, for a snapshot or a command.
+    pub(crate) fn with_machines<T>(&self, f: impl FnOnce(&mut Machines, Now) -> T) -> T {
+        let result = f(&mut self.machines.borrow_mut(), self.now());
+        self.wake.notify_one();
+        result
+    }
+
+    /// Ends [`run`] after the last outputs are written.
+    pub(crate) fn stop(&self) {
+        self.stopping.set(true);
+        self.wake.notify_one();
+    }
+
+    /// Does all that the machines ask, until they ask for nothing.
+    fn pump(self: &Rc<Self>) {
+        let mut ready = BTreeSet::new();
+        loop {
+            let progressed = self.drain_router(&mut ready) | self.drain_sam(&mut ready);
+            for id in std::mem::take(&mut ready) {
+                self.flush(id);
+            }
+            if !progressed {
+                return;
+            }
+        }
+    }
+
+    fn drain_router(self: &Rc<Self>, ready: &mut BTreeSet<LinkId>) -> bool {
+        let mut progressed = false;
+        loop {
+            let output = self.machines.borrow_mut().router.poll_output();
+            let Some(output) = output else { return progressed };
+            progressed = true;
+            match output {
+                Output::Transmit(conn) => {
+                    ready.insert(LinkId::Peer(conn));
+                }
+                Output::Dial { conn, to } => self.dial(LinkId::Peer(conn), to),
+                Output::Close { conn, reset } => {
+                    self.flush(LinkId::Peer(conn));
+                    self.end(LinkId::Peer(conn), if reset { Ending::Reset } else { Ending::Drain });
+                }
+                Output::Store(write) => {
+                    // The writer ends only after us.
+                    let _ = self.sinks.store.send(write);
+                }
+                Output::Client(event) => {
+                    let Machines { router, sam } = &mut *self.machines.borrow_mut();
+                    sam.handle_event(&event, router, self.now());
+                }
+                Output::Event(event) => {
+                    let _ = self.sinks.notices.send(Notice::Router(event));
+                }
+            }
+        }
+    }
+
+    fn drain_sam(self: &Rc<Self>, ready: &mut BTreeSet<LinkId>) -> bool {
+        let mut progressed = false;
+        loop {
+            let output = self.machines.borrow_mut().sam.poll_output();
+            let Some(output) = output else { return progressed };
+            progressed = true;
+            match output {
+                SamOutput::Transmit(conn) => {
+                    ready.insert(LinkId::Sam(conn));
+                }
+                SamOutput::ReadMore(conn) => {
+                    if let Some(link) = self.link(LinkId::Sam(conn)) {
+                        link.kick.notify_one();
+                    }
+                }
+                SamOutput::Close(conn) => {
+                    self.flush(LinkId::Sam(conn));
+                    self.end(LinkId::Sam(conn), Ending::Drain);
+                }
+                SamOutput::Dial { conn, to } => self.dial(LinkId::Sam(conn), to),
+            }
+        }
+    }
+
+    fn link(&self, id: LinkId) -> Option<Rc<Link>> {
+        self.links.borrow().get(&id).cloned()
+    }
+
+    fn end(&self, id: LinkId, ending: Ending) {
+        if let Some(link) = self.link(id) {
+            link.end(ending);
+        }
+    }
+
+    fn flush(&self, id: LinkId) {
+        let Some(link) = self.link(id) else { return };
+        let now = self.now();
+        let written = link.flush(|out| {
+            let Machines { router, sam } = &mut *self.machines.borrow_mut();
+            match id {
+                LinkId::Peer(conn) => router.poll_transmit(conn, out, WRITE_BATCH, now),
+                LinkId::Sam(conn) => sam.poll_transmit(conn, out, WRITE_BATCH, router, now),
+            }
+        });
+        if written == Written::Broken {
+            self.gone(id, &link);
+        }
+    }
+
+    /// The connection ended under us: tell its machine once.
+    fn gone(&self, id: LinkId, link: &Link) {
+        if link.ending() == Ending::Gone || self.links.borrow_mut().remove(&id).is_none() {
+            return;
+        }
+        link.end(Ending::Gone);
+        let now = self.now();
+        let Machines { router, sam } = &mut *self.machines.borrow_mut();
+        match id {
+            LinkId::Peer(conn) => router.closed(conn, now),
+            LinkId::Sam(conn) => sam.handle_closed(conn, router, now),
+        }
+        self.wake.notify_one();
+    }
+
+    fn add_link(self: &Rc<Self>, id: LinkId, stream: TcpStream) {
+        let link = Rc::new(Link::new(stream));
+        self.links.borrow_mut().insert(id, Rc::clone(&link));
+        tokio::task::spawn_local(run_link(Rc::clone(self), id, link));
+    }
+
+    fn dial(self: &Rc<Self>, id: LinkId, to: SocketAddr) {
+        let shared = Rc::clone(self);
+        tokio::task::spawn_local(async move {
+            let stream = tokio::time::timeout(DIAL_TIMEOUT, TcpStream::connect(to)).await;
+            let now = shared.now();
+            if let Ok(Ok(stream)) = stream {
+                shared.add_link(id, stream);
+                let Machines { router, sam } = &mut *shared.machines.borrow_mut();
+                match id {
+                    LinkId::Peer(conn) => router.connected(conn, now),
+                    LinkId::Sam(conn) => sam.connected(conn, router, now),
+                }
+            } else {
+                let Machines { router, sam } = &mut *shared.machines.borrow_mut();
+                match id {
+                    LinkId::Peer(conn) => router.connect_failed(conn, now),
+                    LinkId::Sam(conn) => sam.connect_failed(conn, router, now),
+                }
+            }
+            shared.wake.notify_one();
+        });
+    }
+
+    /// How much the link's machine can take now.
+    fn read_room(&self, id: LinkId) -> usize {
+        match id {
+            LinkId::Peer(_) => READ_BATCH,
+            LinkId::Sam(conn) => {
+                let machines = self.machines.borrow();
+                machines.sam.read_room(conn, &machines.router).min(READ_BATCH)
+            }
+        }
+    }
+
+    /// Reads once and hands over what came.
+    fn read(&self, id: LinkId, link: &Link, room: usize) -> Reading {
+        let mut buffer = self.read_buffer.borrow_mut();
+        let n = match link.stream.try_read(&mut buffer[..room]) {
+            Ok(n) => n,
+            Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => return Reading::On,
+            Err(_) => return Reading::Broken,
+        };
+        let now = self.now();
+        let Machines { router, sam } = &mut *self.machines.borrow_mut();
+        self.wake.notify_one();
+        match (id, n) {
+            (LinkId::Peer(_), 0) => return Reading::Broken,
+            (LinkId::Peer(conn), n) => router.handle_bytes(conn, &mut buffer[..n], now),
+            (LinkId::Sam(conn), 0) => {
+                // A client that has finished sending may still receive.
+                sam.handle_eof(conn, router, now);
+                return Reading::Ended;
+            }
+            (LinkId::Sam(conn), n) => sam.handle_bytes(conn, &buffer[..n], router, now),
+        }
+        Reading::On
+    }
+}
+
+/// What a read came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reading {
+    /// More may come.
+    On,
+    /// The other side has finished sending.
+    Ended,
+    /// The connection is over.
+    Broken,
+}
+
+/// Serves one connection until it ends.
+async fn run_link(shared: Rc<Shared>, id: LinkId, link: Rc<Link>) {
+    let mut reading = true;
+    loop {
+        match link.ending() {
+            Ending::Gone => return,
+            Ending::Reset => {
+                if let Err(error) = link.stream.set_zero_linger() {
+                    tracing::debug!("SO_LINGER: {error}");
+                }
+                break;
+            }
+            Ending::Drain if !link.is_blocked() => break,
+            Ending::Drain | Ending::Open => {}
+        }
+        let room = if reading { shared.read_room(id) } else { 0 };
+        tokio::select! {
+            () = link.kick.notified() => {}
+            ready = link.stream.writable(), if link.is_blocked() => {
+                if ready.is_err() {
+                    break;
+                }
+                shared.flush(id);
+                shared.wake.notify_one();
+            }
+            ready = link.stream.readable(), if room > 0 => {
+                match if ready.is_err() { Reading::Broken } else { shared.read(id, &link, room) } {
+                    Reading::On => {}
+                    Reading::Ended => reading = false,
+                    Reading::Broken => break,
+                }
+            }
+        }
+    }
+    shared.gone(id, &link);
+}
+
+/// Accepts peers (or SAM clients) until the driver ends.
+pub(crate) async fn listen(shared: Rc<Shared>, listener: TcpListener, sam: bool) {
+    loop {
+        let Ok((stream, from)) = listener.accept().await else {
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+            continue;
+        };
+        let now = shared.now();
+        let id = {
+            let machines = &mut *shared.machines.borrow_mut();
+            if sam {
+                machines.sam.accepted(now).map(LinkId::Sam)
+            } else {
+                machines.router.accepted(from, now).map(LinkId::Peer)
+            }
+        };
+        if let Some(id) = id {
+            shared.add_link(id, stream);
+        }
+        shared.wake.notify_one();
+    }
+}
+
+/// The pump and the clock: runs until [`Shared::stop`].
+pub(crate) async fn run(shared: Rc<Shared>) {
+    while !shared.stopping.get() {
+        shared.expire();
+        shared.pump();
+        let deadline = shared.next_timeout();
+        tokio::select! {
+            () = shared.wake.notified() => {}
+            () = tokio::time::sleep_until(shared.clock.to_std(deadline).into()) => {}
+        }
+    }
+    shared.pump();
+}
+
+impl Shared {
+    fn next_timeout(&self) -> Instant {
+        let machines = self.machines.borrow();
+        let sam = machines.sam.next_timeout().unwrap_or(Instant::FAR_FUTURE);
+        machines.router.next_timeout().unwrap_or(Instant::FAR_FUTURE).min(sam)
+    }
+
+    fn expire(&self) {
+        let now = self.now();
+        if self.next_timeout() <= now.mono {
+            let Machines { router, sam } = &mut *self.machines.borrow_mut();
+            router.handle_timeout(now);
+            sam.handle_timeout(router, now);
+        }
+    }
+}

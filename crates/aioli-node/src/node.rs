@@ -1,0 +1,301 @@
+//! A router on a thread of its own, and the handle to it.
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use aioli_client::{Sam, SamConfig};
+use aioli_core::Rng;
+use aioli_router::{Config, Event, Identity, Router, Stats, StoreWrite};
+use thiserror::Error;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::clock::{Clock, entropy};
+use crate::disk::DataDir;
+use crate::driver::{self, Machines, Shared, Sinks};
+
+/// Snapshots are taken this often.
+const SNAPSHOT_EVERY: Duration = Duration::from_millis(500);
+/// What is still queued at the end gets this long to leave.
+const LAST_WORDS: Duration = Duration::from_millis(300);
+/// Connections waiting in the kernel to be accepted.
+const BACKLOG: i32 = 1024;
+
+/// How a node is set up.
+#[derive(Debug)]
+pub struct NodeConfig {
+    /// The router itself.
+    pub router: Config,
+    /// Who it is.
+    pub identity: Identity,
+    /// Where NTCP2 listens; see [`bind`].
+    pub listeners: Vec<TcpListener>,
+    /// Where SAM listens, if it does; see [`bind`].
+    pub sam: Option<TcpListener>,
+    /// How SAM behaves.
+    pub sam_config: SamConfig,
+    /// Where state is kept; none keeps it in memory alone.
+    pub data_dir: Option<DataDir>,
+    /// RouterInfos to start with, besides those of the data directory.
+    pub known_routers: Vec<Vec<u8>>,
+    /// Where to write the counters every five seconds, for tests and supervisors.
+    pub stats_file: Option<PathBuf>,
+}
+
+/// Why a node cannot start.
+#[derive(Debug, Error)]
+pub enum NodeError {
+    /// A port cannot be had.
+    #[error("cannot listen on {address} for {what}: {error}. Is another program using the port? Choose another with {option}")]
+    Listen {
+        /// NTCP2 or SAM.
+        what: &'static str,
+        /// The address asked for.
+        address: SocketAddr,
+        /// The option that changes it.
+        option: &'static str,
+        /// What the system said.
+        error: std::io::Error,
+    },
+    /// The runtime cannot be made.
+    #[error("cannot start the router's thread: {0}")]
+    Thread(std::io::Error),
+}
+
+/// What a node tells its owner as it happens.
+#[derive(Clone, Debug)]
+pub enum Notice {
+    /// The router says.
+    Router(Event),
+    /// RouterInfos were loaded from the data directory.
+    Loaded {
+        /// Usable ones.
+        routers: usize,
+        /// Damaged or outdated ones, skipped.
+        skipped: usize,
+    },
+}
+
+/// The router's counters at a moment.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// Its counters.
+    pub stats: Stats,
+    /// Its RouterInfo as published.
+    pub router_info: Arc<[u8]>,
+}
+
+/// A running router. Dropping it stops the router.
+#[derive(Debug)]
+pub struct Node {
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+    notices: mpsc::UnboundedReceiver<Notice>,
+    snapshot: Arc<Mutex<Snapshot>>,
+    /// Where NTCP2 listens, with the ports that were drawn.
+    pub listening: Vec<SocketAddr>,
+    /// Where SAM listens.
+    pub sam: Option<SocketAddr>,
+}
+
+impl Node {
+    /// Starts the router.
+    pub fn start(config: NodeConfig) -> Result<Self, NodeError> {
+        let listening = config.listeners.iter().filter_map(|l| l.local_addr().ok()).collect();
+        let sam = config.sam.as_ref().and_then(|l| l.local_addr().ok());
+        let (stop, stopped) = oneshot::channel();
+        let (notice_sink, notices) = mpsc::unbounded_channel();
+        let snapshot = Arc::new(Mutex::new(Snapshot::default()));
+        let sinks = (notice_sink, Arc::clone(&snapshot));
+        let thread = std::thread::Builder::new()
+            .name("router".into())
+            .spawn(move || run_thread(config, sinks, stopped))
+            .map_err(NodeError::Thread)?;
+        Ok(Self { stop: Some(stop), thread: Some(thread), notices, snapshot, listening, sam })
+    }
+
+    /// The next thing to tell; none when the router has ended.
+    pub async fn notice(&mut self) -> Option<Notice> {
+        self.notices.recv().await
+    }
+
+    /// The counters, half a second old at most.
+    pub fn snapshot(&self) -> Snapshot {
+        self.snapshot.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Stops the router and waits until its thread has ended.
+    pub fn stop(mut self) {
+        self.finish();
+    }
+
+    fn finish(&mut self) {
+        if let Some(stop) = self.stop.take() {
+            // An error means that it has ended already.
+            let _ = stop.send(());
+        }
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the router's thread panicked; please report the message above");
+        }
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.finish();
+    }
+}
+
+/// Binds a port. `what` and `option` name it for the user when that fails.
+pub fn bind(
+    address: SocketAddr,
+    what: &'static str,
+    option: &'static str,
+) -> Result<TcpListener, NodeError> {
+    bind_socket(address).map_err(|error| NodeError::Listen { what, address, option, error })
+}
+
+fn bind_socket(address: SocketAddr) -> std::io::Result<TcpListener> {
+    use socket2::{Domain, Socket, Type};
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+type OwnerSinks = (mpsc::UnboundedSender<Notice>, Arc<Mutex<Snapshot>>);
+
+fn run_thread(config: NodeConfig, sinks: OwnerSinks, stopped: oneshot::Receiver<()>) {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            tracing::error!("cannot start the router's runtime: {error}");
+            return;
+        }
+    };
+    let (store, writes) = std::sync::mpsc::channel();
+    let data_dir = config.data_dir.clone();
+    let writer = std::thread::spawn(move || store_all(data_dir, &writes));
+    let tasks = tokio::task::LocalSet::new();
+    tasks.block_on(&runtime, serve(config, sinks, store, stopped));
+    // The tasks hold the writer's channel: without them it finishes what is queued and ends.
+    drop(tasks);
+    if writer.join().is_err() {
+        tracing::error!("the thread that writes the data directory panicked; please report the message above");
+    }
+}
+
+async fn serve(
+    config: NodeConfig,
+    (notices, snapshot): OwnerSinks,
+    store: std::sync::mpsc::Sender<StoreWrite>,
+    stopped: oneshot::Receiver<()>,
+) {
+    let NodeConfig { router, identity, listeners, sam, sam_config, data_dir, known_routers, stats_file } = config;
+    let clock = Clock::start();
+    let mut rng = Rng::from_seed(entropy());
+    let mut router = Router::new(router, identity, rng.bytes(), clock.now());
+    load(&mut router, data_dir.as_ref(), known_routers, clock, &notices);
+    let machines = Machines { router, sam: Sam::new(sam_config, rng.fork()) };
+    let shared = Shared::new(machines, clock, Sinks { store, notices });
+    for (listener, for_sam) in listeners.into_iter().map(|l| (l, false)).chain(sam.map(|l| (l, true))) {
+        match tokio::net::TcpListener::from_std(listener) {
+            Ok(listener) => {
+                tokio::task::spawn_local(driver::listen(Rc::clone(&shared), listener, for_sam));
+            }
+            Err(error) => tracing::error!("cannot listen: {error}"),
+        }
+    }
+    shared.with_machines(|m, now| m.router.start(now));
+    tokio::task::spawn_local(watch(Rc::clone(&shared), snapshot, stats_file));
+    let driver = tokio::task::spawn_local(driver::run(Rc::clone(&shared)));
+    // An error means that the handle was dropped: stop as well.
+    let _ = stopped.await;
+    shared.with_machines(|m, now| m.router.shut_down(now));
+    tokio::time::sleep(LAST_WORDS).await;
+    shared.stop();
+    if driver.await.is_err() {
+        tracing::error!("the router's driver panicked; please report the message above");
+    }
+}
+
+/// Gives the router what the data directory and the caller know.
+fn load(
+    router: &mut Router,
+    data_dir: Option<&DataDir>,
+    known: Vec<Vec<u8>>,
+    clock: Clock,
+    notices: &mpsc::UnboundedSender<Notice>,
+) {
+    let (mut files, unreadable) = data_dir.map(DataDir::load_netdb).unwrap_or_default();
+    files.extend(known);
+    let (mut routers, mut skipped) = (0, unreadable);
+    for bytes in files {
+        match router.load_router_info(&bytes, clock.now()) {
+            Ok(_) => routers += 1,
+            Err(error) => {
+                tracing::debug!("NetDB entry skipped: {error}");
+                skipped += 1;
+            }
+        }
+    }
+    let _ = notices.send(Notice::Loaded { routers, skipped });
+}
+
+/// Writes what the router wants kept, off its thread.
+fn store_all(data_dir: Option<DataDir>, writes: &std::sync::mpsc::Receiver<StoreWrite>) {
+    let mut failing = false;
+    for write in writes {
+        let Some(dir) = &data_dir else { continue };
+        let result = match &write {
+            StoreWrite::RouterInfo { hash, bytes } => dir.store_router_info(hash, bytes),
+            StoreWrite::RemoveRouterInfo(hash) => dir.remove_router_info(hash),
+            StoreWrite::OwnRouterInfo(bytes) => dir.store_own_router_info(bytes),
+        };
+        match result {
+            Err(error) if !failing => {
+                tracing::warn!("cannot write to the data directory: {error}. The router goes on; free some space");
+                failing = true;
+            }
+            Err(_) => {}
+            Ok(()) => failing = false,
+        }
+    }
+}
+
+/// Publishes the counters to the handle and, if asked, to a file.
+async fn watch(shared: Rc<Shared>, snapshot: Arc<Mutex<Snapshot>>, file: Option<PathBuf>) {
+    let mut round = 0_u32;
+    loop {
+        let now = shared.with_machines(|m, _| Snapshot {
+            stats: m.router.stats(),
+            router_info: Arc::from(m.router.router_info().bytes()),
+        });
+        if let Some(path) = &file
+            && round.is_multiple_of(10)
+            && let Err(error) = write_stats(path, &now.stats)
+        {
+            tracing::warn!("cannot write {}: {error}", path.display());
+        }
+        *snapshot.lock().unwrap_or_else(PoisonError::into_inner) = now;
+        round = round.wrapping_add(1);
+        tokio::time::sleep(SNAPSHOT_EVERY).await;
+    }
+}
+
+fn write_stats(path: &std::path::Path, stats: &Stats) -> std::io::Result<()> {
+    let counters: std::collections::BTreeMap<_, _> = stats.counters().into_iter().collect();
+    let temporary = path.with_extension("tmp");
+    std::fs::write(&temporary, serde_json::to_vec_pretty(&counters)?)?;
+    std::fs::rename(temporary, path)
+}

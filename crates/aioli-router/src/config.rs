@@ -1,0 +1,91 @@
+//! How a router is set up. Units are in the names; `Default` is production.
+
+use std::net::SocketAddr;
+
+use aioli_core::Duration;
+
+use crate::client::TunnelOptions;
+
+/// The network that everyone uses.
+pub const PUBLIC_NETWORK: u8 = 2;
+
+/// The API level that we publish (PROTOCOL of the I2NP version table): all
+/// that a peer may expect of a router of this level works here.
+pub(crate) const PUBLISHED_VERSION: &str = "0.9.64";
+
+/// A router's settings.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Routers of other networks are refused. 2 is the public network.
+    pub net_id: u8,
+    /// Private and loopback addresses are allowed, and the rules that need a
+    /// large network (one hop per /16, version floors) do not hold.
+    pub private_network: bool,
+    /// Whether to serve the NetDB to others.
+    pub floodfill: bool,
+    /// Where peers reach us over NTCP2; empty when nothing listens.
+    pub published: Vec<SocketAddr>,
+    /// Exploratory tunnels towards us.
+    pub inbound: TunnelOptions,
+    /// Exploratory tunnels away from us.
+    pub outbound: TunnelOptions,
+    /// What we may use in kB/s, for the capability letter; none for no limit.
+    pub bandwidth_kbps: Option<u32>,
+    /// Until a handshake must be done.
+    pub handshake_timeout: Duration,
+    /// Until a silent session is closed.
+    pub idle_timeout: Duration,
+    /// The bounds of everything that others can fill.
+    pub limits: Limits,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let exploratory = TunnelOptions { length: 3, variance: 0, quantity: 3, backup: 0 };
+        Self {
+            net_id: PUBLIC_NETWORK,
+            private_network: false,
+            floodfill: false,
+            published: Vec::new(),
+            inbound: exploratory,
+            outbound: exploratory,
+            bandwidth_kbps: None,
+            handshake_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(300),
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// The bounds of the composition; each subsystem has its own besides.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Local destinations.
+    pub sessions: usize,
+    /// Transit tunnels accepted at most.
+    pub transit_tunnels: usize,
+    /// NTCP2 sessions at most.
+    pub connections: usize,
+    /// RouterInfos known at most.
+    pub routers: usize,
+    /// Messages kept for peers whose RouterInfo is being looked up.
+    pub awaiting_router_info: usize,
+    /// One-time reply keys outstanding.
+    pub reply_keys: usize,
+    /// Peers with a profile.
+    pub profiles: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            sessions: 200,
+            transit_tunnels: 10_000,
+            connections: 2_000,
+            routers: 10_000,
+            awaiting_router_info: 1_000,
+            reply_keys: 4_000,
+            profiles: 3_000,
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! Who this router is: the keys that must outlive every upgrade.
+
+use aioli_core::Rng;
+use aioli_core::crypto::{ed25519, x25519};
+use aioli_wire::{RouterHash, RouterIdentity};
+
+/// The router's long-term secrets.
+#[derive(Clone)]
+pub struct Identity {
+    /// Signs the RouterInfo.
+    pub signing: ed25519::SigningKey,
+    /// Opens build records and router garlic.
+    pub encryption: x25519::PrivateKey,
+    /// The static key of NTCP2 handshakes.
+    pub ntcp2_static: x25519::PrivateKey,
+    /// The published obfuscation IV of NTCP2.
+    pub ntcp2_iv: [u8; 16],
+    /// Repeated through the padding of the identity (proposal 161).
+    pub padding: [u8; 32],
+}
+
+impl std::fmt::Debug for Identity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Identity({:?})", self.hash())
+    }
+}
+
+impl Identity {
+    /// A new router.
+    pub fn generate(rng: &mut Rng) -> Self {
+        Self {
+            signing: ed25519::SigningKey::generate(rng),
+            encryption: x25519::PrivateKey::generate(rng),
+            ntcp2_static: x25519::PrivateKey::generate(rng),
+            ntcp2_iv: rng.bytes(),
+            padding: rng.bytes(),
+        }
+    }
+
+    /// The public part: 391 bytes.
+    pub fn router_identity(&self) -> RouterIdentity {
+        RouterIdentity::create(&self.encryption.public(), &self.signing.public(), &self.padding)
+    }
+
+    /// SHA-256 of the public part.
+    pub fn hash(&self) -> RouterHash {
+        self.router_identity().hash()
+    }
+}

@@ -1,0 +1,80 @@
+//! The RouterInfo that we publish about ourselves (`common-structures#routerinfo`).
+
+use std::sync::Arc;
+
+use aioli_core::Now;
+use aioli_wire::{Bandwidth, Capabilities, Mapping, RouterAddress, RouterInfo, RouterInfoParts, Verified};
+
+use crate::config::{Config, PUBLISHED_VERSION};
+use crate::identity::Identity;
+
+/// The cost of a published NTCP2 address.
+const COST_PUBLISHED: u8 = 10;
+/// The cost of an address that says only how we dial.
+const COST_DIALS_ONLY: u8 = 14;
+/// Shared bandwidth that is published when no limit is set and none was measured: class P.
+const UNLIMITED_KBPS: u64 = 2_000;
+/// The share of the limit that others may use, in percent.
+const SHARE_PERCENT: u64 = 80;
+
+/// What a floodfill says about the size of its database.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Known {
+    /// RouterInfos.
+    pub(crate) routers: usize,
+    /// LeaseSets.
+    pub(crate) lease_sets: usize,
+}
+
+/// Signs the RouterInfo of a router with this configuration and identity.
+pub fn create_router_info(config: &Config, identity: &Identity, now: Now) -> Arc<Verified<RouterInfo>> {
+    sign(config, identity, Known::default(), now)
+}
+
+pub(crate) fn sign(config: &Config, identity: &Identity, known: Known, now: Now) -> Arc<Verified<RouterInfo>> {
+    let parts = RouterInfoParts {
+        identity: identity.router_identity(),
+        published: now.wall,
+        addresses: addresses(config, identity),
+        options: options(config, known),
+    };
+    Arc::new(RouterInfo::create(parts, &identity.signing))
+}
+
+fn addresses(config: &Config, identity: &Identity) -> Vec<RouterAddress> {
+    let key = identity.ntcp2_static.public();
+    let published = config.published.iter().map(|endpoint| {
+        RouterAddress::ntcp2(COST_PUBLISHED, &key, Some((*endpoint, identity.ntcp2_iv)))
+    });
+    let addresses: Vec<_> = published.filter_map(Result::ok).collect();
+    if addresses.is_empty() {
+        return RouterAddress::ntcp2(COST_DIALS_ONLY, &key, None).into_iter().collect();
+    }
+    addresses
+}
+
+fn options(config: &Config, known: Known) -> Mapping {
+    let mut pairs = vec![
+        ("caps", capabilities(config).to_string()),
+        ("netId", config.net_id.to_string()),
+        ("router.version", PUBLISHED_VERSION.to_owned()),
+    ];
+    if config.floodfill {
+        pairs.push(("netdb.knownRouters", known.routers.to_string()));
+        pairs.push(("netdb.knownLeaseSets", known.lease_sets.to_string()));
+    }
+    // Short keys and values: a mapping of them is never full.
+    Mapping::from_pairs(pairs).unwrap_or_default()
+}
+
+fn capabilities(config: &Config) -> Capabilities {
+    let shared = config.bandwidth_kbps.map_or(UNLIMITED_KBPS, |kbps| u64::from(kbps) * SHARE_PERCENT / 100);
+    let reachable = !config.published.is_empty();
+    Capabilities {
+        floodfill: config.floodfill,
+        reachable,
+        unreachable: !reachable,
+        bandwidth: Some(Bandwidth::from_shared_kbytes(shared)),
+        ..Capabilities::default()
+    }
+}

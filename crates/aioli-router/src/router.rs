@@ -1,0 +1,418 @@
+//! The router: what a driver calls, and what it gets back.
+//!
+//! A call hands its argument to one part and marks the router dirty. The
+//! messages between the parts move when the driver next polls, so that all
+//! that a driver reads in one round is handled in one batch; [`super::route`]
+//! says what goes where.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use aioli_core::{Cx, Duration, Instant, Now, Rng, Timers};
+use aioli_destination::router_garlic::{self, RouterGarlic};
+use aioli_netdb::{NetDb, Source};
+use aioli_transport::{ConnId, Transport};
+use aioli_tunnel::{PoolConfig, PoolId, PoolKind, Side, Tunnels};
+use aioli_wire::{DecodeError, Message, RouterHash, RouterInfo, Verified, VerifyError};
+use thiserror::Error;
+
+use crate::client::ClientEvent;
+use crate::config::Config;
+use crate::event::Event;
+use crate::garlic::{Awaiting, ReplyViews};
+use crate::identity::Identity;
+use crate::own_info::{self, Known};
+use crate::profiles::Profiles;
+use crate::route::SeenMessages;
+use crate::selection::Selector;
+use crate::sessions::Sessions;
+use crate::stats::Stats;
+
+/// Small tables are swept this often.
+const SWEEP_EVERY: Duration = Duration::from_secs(10);
+/// Peer profiles fade and are sorted into tiers this often.
+const PROFILES_EVERY: Duration = Duration::from_secs(60);
+
+/// What a router wants done.
+#[derive(Debug)]
+pub enum Output {
+    /// Connect by TCP, then call `connected` or `connect_failed`.
+    Dial {
+        /// The connection to be.
+        conn: ConnId,
+        /// Where.
+        to: SocketAddr,
+    },
+    /// `poll_transmit` has bytes for this connection.
+    Transmit(ConnId),
+    /// Close the connection.
+    Close {
+        /// Which.
+        conn: ConnId,
+        /// With an RST, saying nothing.
+        reset: bool,
+    },
+    /// Write or remove a file.
+    Store(StoreWrite),
+    /// For the programs above.
+    Client(ClientEvent),
+    /// For the user.
+    Event(Event),
+}
+
+/// What the disk must learn.
+#[derive(Clone, Debug)]
+pub enum StoreWrite {
+    /// Another router, for `netDb/`.
+    RouterInfo {
+        /// Whose.
+        hash: RouterHash,
+        /// Its exact bytes.
+        bytes: Arc<[u8]>,
+    },
+    /// A router that is no longer kept.
+    RemoveRouterInfo(RouterHash),
+    /// Ourselves, for `router.info`.
+    OwnRouterInfo(Arc<[u8]>),
+}
+
+/// Why a RouterInfo from the disk was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum LoadError {
+    /// The bytes are wrong.
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+    /// The signature is wrong.
+    #[error(transparent)]
+    Verify(#[from] VerifyError),
+    /// It is of another network, outdated, or our own.
+    #[error("of another network, or outdated")]
+    Unwanted,
+}
+
+/// What the next deadline of the composition itself is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Timer {
+    Sweep,
+    Profiles,
+    /// A session waits no longer for its LeaseSet to be confirmed.
+    SessionReady(PoolId),
+}
+
+/// One I2P router.
+#[derive(Debug)]
+pub struct Router {
+    pub(crate) config: Config,
+    pub(crate) identity: Identity,
+    pub(crate) hash: RouterHash,
+    pub(crate) own: Arc<Verified<RouterInfo>>,
+    pub(crate) rng: Rng,
+    /// The clocks of the latest call: outputs are translated with them.
+    pub(crate) now: Now,
+    pub(crate) transport: Transport,
+    pub(crate) netdb: NetDb,
+    pub(crate) tunnels: Tunnels,
+    pub(crate) garlic: RouterGarlic,
+    pub(crate) profiles: Profiles,
+    pub(crate) reply_views: ReplyViews,
+    pub(crate) awaiting: Awaiting,
+    pub(crate) seen: SeenMessages,
+    pub(crate) sessions: Sessions,
+    /// Our tunnels by hop: what the one-third cap counts.
+    pub(crate) in_use: BTreeMap<RouterHash, u32>,
+    /// Messages that our own tunnels delivered to ourselves.
+    pub(crate) loopback: VecDeque<Message>,
+    pub(crate) timers: Timers<Timer>,
+    pub(crate) outputs: VecDeque<Output>,
+    pub(crate) dirty: bool,
+    pub(crate) ready: bool,
+    pub(crate) met_a_peer: bool,
+    pub(crate) shutting_down: bool,
+    pub(crate) dropped: u64,
+}
+
+/// The context of a call, from the disjoint fields of a router.
+macro_rules! cx {
+    ($router:expr) => {
+        aioli_core::Cx { now: $router.now, rng: &mut $router.rng }
+    };
+}
+pub(crate) use cx;
+
+impl Router {
+    /// A router that knows nobody. Its randomness comes from `seed` alone.
+    pub fn new(config: Config, identity: Identity, seed: [u8; 32], now: Now) -> Self {
+        let mut rng = Rng::from_seed(seed);
+        let own = own_info::sign(&config, &identity, Known::default(), now);
+        let hash = own.hash();
+        let transport = Transport::new(transport_config(&config, &identity), rng.fork());
+        let netdb = NetDb::new(netdb_config(&config, hash), rng.fork());
+        let tunnels = Tunnels::new(tunnel_config(&config, &identity, hash), rng.fork());
+        let garlic = RouterGarlic::new(identity.encryption.clone(), &router_garlic::Limits::default(), &mut rng);
+        let limits = &config.limits;
+        Self {
+            hash,
+            own,
+            transport,
+            netdb,
+            tunnels,
+            garlic,
+            profiles: Profiles::new(limits.profiles),
+            reply_views: ReplyViews::new(limits.reply_keys),
+            awaiting: Awaiting::new(limits.awaiting_router_info),
+            seen: SeenMessages::new(&mut rng),
+            sessions: Sessions::new(limits.sessions),
+            in_use: BTreeMap::new(),
+            loopback: VecDeque::new(),
+            timers: Timers::new(),
+            outputs: VecDeque::new(),
+            dirty: false,
+            ready: false,
+            met_a_peer: false,
+            shutting_down: false,
+            dropped: 0,
+            config,
+            identity,
+            rng,
+            now,
+        }
+    }
+
+    /// How we are named.
+    pub const fn hash(&self) -> RouterHash {
+        self.hash
+    }
+
+    /// Our RouterInfo as it is published.
+    pub const fn router_info(&self) -> &Arc<Verified<RouterInfo>> {
+        &self.own
+    }
+
+    /// Takes a RouterInfo from `netDb/`.
+    pub fn load_router_info(&mut self, bytes: &[u8], now: Now) -> Result<RouterHash, LoadError> {
+        self.now = now;
+        let info = RouterInfo::decode_unverified(bytes)?;
+        let hash = info.claims().hash();
+        if hash == self.hash {
+            return Err(LoadError::Unwanted);
+        }
+        self.netdb.load(bytes.to_vec(), &mut cx!(self)).map_err(|_| LoadError::Unwanted)?;
+        Ok(hash)
+    }
+
+    /// Publishes ourselves and builds tunnels.
+    pub fn start(&mut self, now: Now) {
+        self.enter(now);
+        self.renew_own_info();
+        if self.netdb.router_count() == 0 {
+            self.outputs.push_back(Output::Event(Event::NoRouters));
+        }
+        let pool = PoolConfig {
+            kind: PoolKind::Exploratory,
+            inbound: side(self.config.inbound, true),
+            outbound: side(self.config.outbound, true),
+            order_key: self.rng.bytes(),
+        };
+        self.tunnels.create_pool(PoolId::EXPLORATORY, pool, &mut cx!(self));
+        self.timers.set(Timer::Sweep, now.mono + SWEEP_EVERY);
+        self.timers.set(Timer::Profiles, now.mono + PROFILES_EVERY);
+        self.expire();
+    }
+
+    /// A TCP connection came in. None: close it.
+    pub fn accepted(&mut self, from: SocketAddr, now: Now) -> Option<ConnId> {
+        self.enter(now);
+        self.transport.handle_accepted(from, &mut cx!(self))
+    }
+
+    /// A connection asked for by [`Output::Dial`] stands.
+    pub fn connected(&mut self, conn: ConnId, now: Now) {
+        self.enter(now);
+        self.transport.handle_connected(conn, &mut cx!(self));
+    }
+
+    /// A connection asked for by [`Output::Dial`] could not be made.
+    pub fn connect_failed(&mut self, conn: ConnId, now: Now) {
+        self.enter(now);
+        self.transport.handle_connect_failed(conn, &mut cx!(self));
+    }
+
+    /// Bytes came; they are decrypted in place.
+    pub fn handle_bytes(&mut self, conn: ConnId, bytes: &mut [u8], now: Now) {
+        self.enter(now);
+        self.transport.handle_bytes(conn, bytes, &mut cx!(self));
+    }
+
+    /// The connection is gone.
+    pub fn closed(&mut self, conn: ConnId, now: Now) {
+        self.enter(now);
+        self.transport.handle_closed(conn, &mut cx!(self));
+    }
+
+    /// Appends up to about `max` bytes for a connection. False: nothing to write.
+    pub fn poll_transmit(&mut self, conn: ConnId, out: &mut Vec<u8>, max: usize, now: Now) -> bool {
+        self.enter(now);
+        self.transport.poll_transmit(conn, out, max, &mut cx!(self))
+    }
+
+    /// A deadline came.
+    pub fn handle_timeout(&mut self, now: Now) {
+        self.enter(now);
+        self.expire();
+    }
+
+    /// When `handle_timeout` is wanted.
+    pub fn next_timeout(&self) -> Option<Instant> {
+        [
+            self.transport.next_timeout().map(|(at, _)| at),
+            self.netdb.next_timeout().map(|(at, _)| at),
+            self.tunnels.next_timeout().map(|(at, _)| at),
+            self.sessions.next_timeout(),
+            self.timers.next().map(|(at, _)| at),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// The next thing to do; none when there is nothing more for now.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        while self.outputs.is_empty() && self.dirty {
+            self.dirty = false;
+            self.settle();
+        }
+        self.outputs.pop_front()
+    }
+
+    /// Ends sessions and says goodbye to peers.
+    pub fn shut_down(&mut self, now: Now) {
+        self.enter(now);
+        self.shutting_down = true;
+        for session in self.sessions.ids() {
+            self.destroy_session(session, now);
+        }
+        self.netdb.flush_records(now);
+        self.transport.shut_down(&mut cx!(self));
+    }
+
+    /// Counters since the start, and the sizes of tables.
+    pub fn stats(&self) -> Stats {
+        let (transport, netdb, tunnels) = (self.transport.stats(), self.netdb.stats(), self.tunnels.stats());
+        let garlic = self.garlic.stats();
+        Stats {
+            sessions: self.transport.sessions() as u64,
+            known_routers: netdb.routers,
+            floodfills: netdb.floodfills,
+            lease_sets: netdb.lease_sets,
+            tunnels_in: tunnels.inbound,
+            tunnels_out: tunnels.outbound,
+            transit_tunnels: tunnels.transit,
+            transit_messages: tunnels.transit_messages,
+            transit_bytes: tunnels.transit_bytes,
+            builds_started: tunnels.builds_started,
+            builds_succeeded: tunnels.builds_succeeded,
+            bytes_in: transport.bytes_received,
+            bytes_out: transport.bytes_sent,
+            client_sessions: self.sessions.len() as u64,
+            streams: self.sessions.streams(),
+            dropped: self.dropped + self.awaiting.dropped,
+            undecryptable: garlic.not_opened,
+            bugs: aioli_core::bug::count(),
+            reply_keys: self.reply_views.len() as u64 + garlic.reply_keys,
+            awaiting: self.awaiting.len() as u64,
+            profiles: self.profiles.len() as u64,
+            seen_messages: self.seen.len() as u64,
+        }
+    }
+
+    /// Every call from outside starts here.
+    pub(crate) const fn enter(&mut self, now: Now) {
+        self.now = now;
+        self.dirty = true;
+    }
+
+    pub(crate) fn expire(&mut self) {
+        let now = self.now;
+        self.transport.handle_timeout(&mut cx!(self));
+        self.with_paths(|netdb, cx, paths| netdb.handle_timeout(cx, paths));
+        self.garlic.handle_timeout(now.mono);
+        let selector = Selector {
+            netdb: &self.netdb,
+            profiles: &self.profiles,
+            our_hash: self.hash,
+            private_network: self.config.private_network,
+            in_use: &self.in_use,
+            tunnels: self.in_use.values().sum::<u32>() / 3,
+            now: now.mono,
+        };
+        self.tunnels.handle_timeout(&mut Cx { now, rng: &mut self.rng }, &selector);
+        self.sessions.handle_timeout(&mut cx!(self));
+        while let Some(timer) = self.timers.pop_expired(now.mono) {
+            match timer {
+                Timer::Sweep => {
+                    self.reply_views.expire(now.mono);
+                    self.awaiting.expire(now.mono);
+                    self.seen.expire(now.mono);
+                    self.timers.set(Timer::Sweep, now.mono + SWEEP_EVERY);
+                }
+                Timer::Profiles => {
+                    self.profiles.maintain(now.mono);
+                    self.timers.set(Timer::Profiles, now.mono + PROFILES_EVERY);
+                }
+                Timer::SessionReady(pool) => self.announce_session(pool),
+            }
+        }
+    }
+
+    /// Signs our RouterInfo anew and tells everyone who needs it.
+    pub(crate) fn renew_own_info(&mut self) {
+        let known = Known { routers: self.netdb.router_count(), lease_sets: self.netdb.stats().lease_sets as usize };
+        self.own = own_info::sign(&self.config, &self.identity, known, self.now);
+        self.transport.set_local(Arc::clone(&self.own));
+        self.netdb.set_local(Arc::clone(&self.own), &mut cx!(self));
+        self.outputs.push_back(Output::Store(StoreWrite::OwnRouterInfo(self.own.shared_bytes())));
+    }
+
+    /// Hands a message to the NetDB.
+    pub(crate) fn tell_netdb(&mut self, source: Source, message: &Message) -> bool {
+        self.with_paths(|netdb, cx, paths| netdb.handle_message(source, message, cx, paths))
+    }
+}
+
+pub(crate) fn side(options: crate::client::TunnelOptions, allow_zero_hop: bool) -> Side {
+    Side {
+        length: options.length,
+        variance: options.variance,
+        quantity: options.quantity,
+        backup: options.backup,
+        allow_zero_hop: allow_zero_hop || options.length == 0,
+    }
+}
+
+fn transport_config(config: &Config, identity: &Identity) -> aioli_transport::Config {
+    let mut t = aioli_transport::Config::new(identity.ntcp2_static.clone(), identity.ntcp2_iv);
+    t.net_id = config.net_id;
+    t.handshake_timeout = config.handshake_timeout;
+    t.idle_timeout = config.idle_timeout;
+    t.private_network = config.private_network;
+    t.limits.connections = config.limits.connections;
+    t
+}
+
+fn netdb_config(config: &Config, our_hash: RouterHash) -> aioli_netdb::Config {
+    let limits = aioli_netdb::Limits { routers: config.limits.routers, ..aioli_netdb::Limits::default() };
+    aioli_netdb::Config {
+        our_hash,
+        net_id: config.net_id,
+        floodfill: config.floodfill,
+        private_network: config.private_network,
+        limits,
+    }
+}
+
+fn tunnel_config(config: &Config, identity: &Identity, our_hash: RouterHash) -> aioli_tunnel::Config {
+    let mut t = aioli_tunnel::Config::new(our_hash, identity.encryption.clone());
+    t.limits.transit_tunnels = config.limits.transit_tunnels;
+    t
+}

@@ -1,0 +1,88 @@
+//! The router's counters, summed over its parts.
+
+/// Counters since the start, and the sizes of tables at the moment.
+#[derive(Clone, Debug, Default)]
+pub struct Stats {
+    /// NTCP2 sessions.
+    pub sessions: u64,
+    /// RouterInfos known.
+    pub known_routers: u64,
+    /// Of these, floodfills.
+    pub floodfills: u64,
+    /// LeaseSets held for others.
+    pub lease_sets: u64,
+    /// Inbound tunnels of ours, of all pools.
+    pub tunnels_in: u64,
+    /// Outbound tunnels of ours, of all pools.
+    pub tunnels_out: u64,
+    /// Tunnels of others through us.
+    pub transit_tunnels: u64,
+    /// Messages relayed for others.
+    pub transit_messages: u64,
+    /// Bytes relayed for others.
+    pub transit_bytes: u64,
+    /// Tunnels that we asked for.
+    pub builds_started: u64,
+    /// Tunnels that came about.
+    pub builds_succeeded: u64,
+    /// Bytes received from other routers.
+    pub bytes_in: u64,
+    /// Bytes sent to other routers.
+    pub bytes_out: u64,
+    /// Local destinations.
+    pub client_sessions: u64,
+    /// Open streams.
+    pub streams: u64,
+    /// Messages dropped because they were malformed, unwanted or late.
+    pub dropped: u64,
+    /// Messages to us that no key opened.
+    pub undecryptable: u64,
+    /// Bugs of ours that were met. More than zero is worth a report.
+    pub bugs: u64,
+    /// One-time keys outstanding.
+    pub reply_keys: u64,
+    /// Messages that wait for a RouterInfo.
+    pub awaiting: u64,
+    /// Peers with a profile.
+    pub profiles: u64,
+    /// Message ids remembered against replays.
+    pub seen_messages: u64,
+}
+
+impl Stats {
+    /// All counters by name, for a file or a metrics page.
+    pub fn counters(&self) -> Vec<(&'static str, u64)> {
+        let mut all = self.tables();
+        all.extend([
+            ("tunnels_in", self.tunnels_in),
+            ("tunnels_out", self.tunnels_out),
+            ("transit_messages", self.transit_messages),
+            ("transit_bytes", self.transit_bytes),
+            ("builds_started", self.builds_started),
+            ("builds_succeeded", self.builds_succeeded),
+            ("bytes_in", self.bytes_in),
+            ("bytes_out", self.bytes_out),
+            ("dropped", self.dropped),
+            ("undecryptable", self.undecryptable),
+            ("bugs", self.bugs),
+        ]);
+        all
+    }
+
+    /// The sizes of all tables that others can fill, by name.
+    pub fn tables(&self) -> Vec<(&'static str, u64)> {
+        vec![
+            ("sessions", self.sessions),
+            ("known_routers", self.known_routers),
+            ("floodfills", self.floodfills),
+            ("lease_sets", self.lease_sets),
+            ("transit_tunnels", self.transit_tunnels),
+            ("client_sessions", self.client_sessions),
+            ("streams", self.streams),
+            ("reply_keys", self.reply_keys),
+            ("awaiting", self.awaiting),
+            ("profiles", self.profiles),
+            ("seen_messages", self.seen_messages),
+        ]
+    }
+}

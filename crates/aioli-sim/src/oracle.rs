@@ -1,0 +1,119 @@
+//! What must hold, whatever happens: bytes in are bytes out, in order; tables
+//! stay bounded; what is published can be reached.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use aioli_core::{Duration, Instant};
+use thiserror::Error;
+
+/// How a run went.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// Hash over everything that was delivered.
+    pub trace: [u8; 32],
+    /// Events handled.
+    pub events: u64,
+    /// Transfers started.
+    pub started: u64,
+    /// Transfers whose every byte arrived and was answered.
+    pub completed: u64,
+    /// Transfers that ended because a host crashed.
+    pub crashed: u64,
+    /// Transfers that failed while both hosts lived.
+    pub failed: u64,
+    /// The longest time that a completed transfer took.
+    pub slowest: Duration,
+    /// The largest size of each table, in the second quarter of the run and in the last.
+    pub tables: BTreeMap<&'static str, (u64, u64)>,
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "{} events; transfers: {} started, {} completed (slowest {:.1} s), {} lost to crashes, {} failed",
+            self.events,
+            self.started,
+            self.completed,
+            self.slowest.as_secs_f64(),
+            self.crashed,
+            self.failed
+        )?;
+        for (table, (early, late)) in &self.tables {
+            writeln!(f, "  {table:<28} at most {early:>8} early, {late:>8} late")?;
+        }
+        let trace: String = self.trace.iter().take(8).map(|b| format!("{b:02x}")).collect();
+        write!(f, "trace {trace}")
+    }
+}
+
+/// A run that did not hold, and how it went until then.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// What happened.
+    pub violation: Violation,
+    /// Until then.
+    pub report: Report,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}\n{}", self.violation, self.report)
+    }
+}
+
+/// What must not happen, happened.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum Violation {
+    /// Bytes arrived that were not sent, or in the wrong order.
+    #[error("transfer {id} was damaged at {at:?}")]
+    Corrupt {
+        /// Which.
+        id: u64,
+        /// When.
+        at: Instant,
+    },
+    /// A transfer between live hosts neither completed nor failed in time.
+    #[error("transfer {id} is stuck since {since:?}")]
+    Stuck {
+        /// Which.
+        id: u64,
+        /// When it started.
+        since: Instant,
+    },
+    /// Too many transfers between live hosts failed.
+    #[error("{failed} of {started} transfers failed between hosts that were up")]
+    Unreachable {
+        /// How many.
+        failed: u64,
+        /// Of how many.
+        started: u64,
+    },
+    /// A host had no session in time.
+    #[error("host {host} has no session {after:?} after its start")]
+    NotReady {
+        /// Which.
+        host: usize,
+        /// How long it had.
+        after: Duration,
+    },
+    /// A table kept growing.
+    #[error("table {table} grew from {early} to {late}")]
+    Grew {
+        /// Which.
+        table: &'static str,
+        /// Its largest size early in the run.
+        early: u64,
+        /// Its largest size late in the run.
+        late: u64,
+    },
+    /// Two runs with one seed differ.
+    #[error("two runs with the same seed differ: {first:02x?} and {second:02x?}")]
+    Diverged {
+        /// The trace of the first.
+        first: [u8; 32],
+        /// The trace of the second.
+        second: [u8; 32],
+    },
+}

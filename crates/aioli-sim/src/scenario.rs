@@ -1,0 +1,97 @@
+//! The scenarios, by name.
+
+use aioli_core::Duration;
+
+use crate::pipe::LinkModel;
+
+/// A network and what happens to it.
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    /// How `cargo xtask sim --scenario` names it.
+    pub name: &'static str,
+    /// Routers, all with a session that listens.
+    pub routers: usize,
+    /// Of these, floodfills.
+    pub floodfills: usize,
+    /// Every link.
+    pub link: LinkModel,
+    /// Virtual time in all.
+    pub duration: Duration,
+    /// A transfer between two random live hosts starts this often.
+    pub transfer_every: Duration,
+    /// Bytes of a transfer at most.
+    pub transfer_bytes: u64,
+    /// A random host crashes this often, if ever.
+    pub crash_every: Option<Duration>,
+    /// How long a crashed host stays down.
+    pub down_for: Duration,
+    /// Transfers between live hosts that may fail, in thousandths.
+    pub tolerated_failures_permille: u64,
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+const FAST: LinkModel =
+    LinkModel { delay: Duration::from_millis(5), jitter: Duration::from_millis(1), loss_permille: 0, rate: None };
+const LONG: LinkModel = LinkModel {
+    delay: Duration::from_millis(100),
+    jitter: Duration::from_millis(10),
+    loss_permille: 10,
+    rate: None,
+};
+
+/// All scenarios.
+pub const SCENARIOS: &[Scenario] = &[
+    Scenario {
+        name: "small",
+        routers: 10,
+        floodfills: 3,
+        link: FAST,
+        duration: Duration::from_secs(12 * 60),
+        transfer_every: Duration::from_secs(5),
+        transfer_bytes: 100_000,
+        crash_every: None,
+        down_for: SECOND,
+        tolerated_failures_permille: 0,
+    },
+    Scenario {
+        name: "generations",
+        routers: 12,
+        floodfills: 4,
+        link: LONG,
+        duration: Duration::from_secs(45 * 60),
+        transfer_every: Duration::from_secs(20),
+        transfer_bytes: 300_000,
+        crash_every: None,
+        down_for: SECOND,
+        tolerated_failures_permille: 20,
+    },
+    Scenario {
+        name: "churn",
+        routers: 20,
+        floodfills: 6,
+        link: LONG,
+        duration: Duration::from_secs(40 * 60),
+        transfer_every: Duration::from_secs(15),
+        transfer_bytes: 50_000,
+        crash_every: Some(Duration::from_secs(150)),
+        down_for: Duration::from_secs(120),
+        tolerated_failures_permille: 100,
+    },
+    Scenario {
+        name: "day",
+        routers: 100,
+        floodfills: 25,
+        link: LONG,
+        duration: Duration::from_secs(24 * 3600),
+        transfer_every: Duration::from_secs(60),
+        transfer_bytes: 50_000,
+        crash_every: Some(Duration::from_secs(300)),
+        down_for: Duration::from_secs(300),
+        tolerated_failures_permille: 50,
+    },
+];
+
+/// The scenario of this name.
+pub fn scenario(name: &str) -> Option<&'static Scenario> {
+    SCENARIOS.iter().find(|s| s.name == name)
+}

@@ -1,0 +1,493 @@
+//! The driver under virtual time.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+
+use aioli_core::crypto::hash::sha256_parts;
+use aioli_core::{Date, Duration, Instant, Now, Rng};
+use aioli_router::{ConnId, Output};
+use aioli_wire::DestinationHash;
+
+use crate::app::Outcome;
+use crate::host::Host;
+use crate::oracle::{Failure, Report, Violation};
+use crate::pipe::{self, End, Pipe, WINDOW};
+use crate::scenario::Scenario;
+
+/// Where virtual wall time starts: some day in 2026, an hour before midnight UTC.
+const EPOCH: Date = Date::from_secs(1_782_514_800);
+/// Bytes asked of a router at a time.
+const BATCH: usize = 64 * 1024;
+/// A session must stand this long after its host started.
+const READY_WITHIN: Duration = Duration::from_secs(180);
+/// A transfer between live hosts must end within this time.
+const TRANSFER_WITHIN: Duration = Duration::from_secs(15 * 60);
+/// Tables are measured, and liveness is checked, this often.
+const INSPECT_EVERY: Duration = Duration::from_secs(60);
+/// Hosts start one after the other.
+const START_GAP: Duration = Duration::from_millis(100);
+/// A published destination is used by others only after this time.
+const SETTLE: Duration = Duration::from_secs(10);
+
+/// What happens at a moment.
+#[derive(Debug)]
+enum Happening {
+    Wake { host: usize, life: u32 },
+    Dialled { from: End, to: SocketAddr },
+    Connected { pipe: u64 },
+    Refused { from: End },
+    Bytes { pipe: u64, lane: usize, bytes: Vec<u8> },
+    Closed { pipe: u64, lane: usize },
+    Start { host: usize },
+    Crash,
+    Transfer,
+    Inspect,
+}
+
+#[derive(Clone, Debug)]
+struct Transfer {
+    from: (usize, u32),
+    to: (usize, u32),
+    since: Instant,
+}
+
+/// A network under virtual time.
+#[derive(Debug)]
+pub struct World {
+    scenario: Scenario,
+    now: Instant,
+    rng: Rng,
+    hosts: Vec<Host>,
+    queue: BTreeMap<(Instant, u64), Happening>,
+    next_number: u64,
+    pipes: BTreeMap<u64, Pipe>,
+    published: BTreeMap<usize, (DestinationHash, u32, Instant)>,
+    transfers: BTreeMap<u64, Transfer>,
+    report: Report,
+}
+
+impl World {
+    /// A network of which no host has started.
+    pub fn new(scenario: &Scenario, seed: u64) -> Self {
+        let mut bytes = [0; 32];
+        bytes[..8].copy_from_slice(&seed.to_be_bytes());
+        let mut rng = Rng::from_seed(bytes);
+        let hosts: Vec<_> =
+            (0..scenario.routers).map(|i| Host::new(i, i < scenario.floodfills, rng.fork())).collect();
+        let mut world = Self {
+            scenario: scenario.clone(),
+            now: Instant::ZERO,
+            rng,
+            hosts,
+            queue: BTreeMap::new(),
+            next_number: 0,
+            pipes: BTreeMap::new(),
+            published: BTreeMap::new(),
+            transfers: BTreeMap::new(),
+            report: Report {
+                trace: [0; 32],
+                events: 0,
+                started: 0,
+                completed: 0,
+                crashed: 0,
+                failed: 0,
+                slowest: Duration::ZERO,
+                tables: BTreeMap::new(),
+            },
+        };
+        world.introduce();
+        world
+    }
+
+    /// Runs to the end of the scenario.
+    pub fn run(mut self) -> Result<Report, Box<Failure>> {
+        let result = self.run_to_end();
+        match result.and_then(|()| self.judge()) {
+            Ok(()) => Ok(self.report),
+            Err(violation) => Err(Box::new(Failure { violation, report: self.report })),
+        }
+    }
+
+    fn run_to_end(&mut self) -> Result<(), Violation> {
+        let end = Instant::ZERO + self.scenario.duration;
+        while let Some((at, _)) = self.queue.first_key_value().map(|(key, _)| *key)
+            && at <= end
+        {
+            let Some((_, happening)) = self.queue.pop_first() else { break };
+            self.now = at;
+            self.report.events += 1;
+            self.handle(happening)?;
+        }
+        Ok(())
+    }
+
+    /// Everyone's first RouterInfo is on everyone's disk, as after a reseed.
+    fn introduce(&mut self) {
+        let now = self.clock();
+        let infos: Vec<_> = self
+            .hosts
+            .iter()
+            .map(|h| aioli_router::create_router_info(&h.config, &h.identity, now))
+            .collect();
+        for i in 0..self.hosts.len() {
+            let own = self.hosts[i].identity.hash();
+            for info in infos.iter().filter(|info| info.hash() != own) {
+                self.hosts[i].disk.insert(info.hash(), info.shared_bytes());
+            }
+            self.schedule(START_GAP * u32::try_from(i).unwrap_or(u32::MAX), Happening::Start { host: i });
+        }
+        self.schedule(Duration::from_secs(60), Happening::Transfer);
+        self.schedule(INSPECT_EVERY, Happening::Inspect);
+        if let Some(every) = self.scenario.crash_every {
+            self.schedule(Duration::from_secs(120) + every, Happening::Crash);
+        }
+    }
+
+    fn clock(&self) -> Now {
+        Now { mono: self.now, wall: EPOCH + self.now.since(Instant::ZERO) }
+    }
+
+    fn schedule(&mut self, after: Duration, happening: Happening) {
+        self.schedule_at(self.now + after, happening);
+    }
+
+    fn schedule_at(&mut self, at: Instant, happening: Happening) {
+        self.queue.insert((at, self.next_number), happening);
+        self.next_number += 1;
+    }
+
+    fn handle(&mut self, happening: Happening) -> Result<(), Violation> {
+        match happening {
+            Happening::Wake { host, life } => self.on_wake(host, life),
+            Happening::Dialled { from, to } => self.on_dialled(from, to),
+            Happening::Connected { pipe } => self.on_connected(pipe),
+            Happening::Refused { from } => {
+                let now = self.clock();
+                if let Some(up) = self.alive(from) {
+                    up.router.connect_failed(from.conn, now);
+                    return self.pump(from.host);
+                }
+                Ok(())
+            }
+            Happening::Bytes { pipe, lane, bytes } => self.on_bytes(pipe, lane, bytes),
+            Happening::Closed { pipe, lane } => self.on_closed(pipe, lane),
+            Happening::Start { host } => {
+                let now = self.clock();
+                self.hosts[host].start(now);
+                self.pump(host)
+            }
+            Happening::Crash => {
+                self.on_crash();
+                Ok(())
+            }
+            Happening::Transfer => self.on_transfer(),
+            Happening::Inspect => self.on_inspect(),
+        }
+    }
+
+    fn alive(&mut self, end: End) -> Option<&mut crate::host::Up> {
+        let host = self.hosts.get_mut(end.host)?;
+        if host.life == end.life { host.up.as_mut() } else { None }
+    }
+
+    fn on_wake(&mut self, host: usize, life: u32) -> Result<(), Violation> {
+        let now = self.clock();
+        if self.hosts[host].life != life {
+            return Ok(());
+        }
+        let Some(up) = &mut self.hosts[host].up else { return Ok(()) };
+        if up.wake.is_none_or(|at| at > now.mono) {
+            // An earlier wake-up has replaced this one.
+            return Ok(());
+        }
+        up.wake = None;
+        up.router.handle_timeout(now);
+        self.pump(host)
+    }
+
+    fn on_dialled(&mut self, from: End, to: SocketAddr) -> Result<(), Violation> {
+        let delay = self.scenario.link.delay;
+        let now = self.clock();
+        let source = pipe::address(from.host);
+        let target = (0..self.hosts.len()).find(|i| pipe::address(*i) == to);
+        let accepted = target.and_then(|host| {
+            let life = self.hosts[host].life;
+            let up = self.hosts[host].up.as_mut()?;
+            let conn = up.router.accepted(SocketAddr::new(source.ip(), 40_000), now)?;
+            Some(End { host, life, conn })
+        });
+        let Some(listener) = accepted else {
+            self.schedule(delay, Happening::Refused { from });
+            return Ok(());
+        };
+        let pipe = self.next_number;
+        self.pipes.insert(pipe, Pipe::new(from, listener));
+        if let Some(up) = self.alive(listener) {
+            up.conns.insert(listener.conn, (pipe, 1));
+        }
+        self.schedule(delay, Happening::Connected { pipe });
+        self.pump(listener.host)
+    }
+
+    fn on_connected(&mut self, pipe: u64) -> Result<(), Violation> {
+        let now = self.clock();
+        let Some(from) = self.pipes.get(&pipe).map(|p| p.ends[0]) else { return Ok(()) };
+        let Some(up) = self.alive(from) else {
+            self.cut(pipe, 0);
+            return Ok(());
+        };
+        up.conns.insert(from.conn, (pipe, 0));
+        up.router.connected(from.conn, now);
+        self.pump(from.host)
+    }
+
+    fn on_bytes(&mut self, pipe: u64, lane: usize, mut bytes: Vec<u8>) -> Result<(), Violation> {
+        let now = self.clock();
+        let Some(p) = self.pipes.get_mut(&pipe) else { return Ok(()) };
+        p.lanes[lane].under_way = p.lanes[lane].under_way.saturating_sub(bytes.len());
+        let sender_waits = std::mem::take(&mut p.lanes[lane].sender_waits);
+        let (sender, receiver) = (p.ends[lane], p.ends[1 - lane]);
+        self.note(receiver.host, &bytes);
+        // TCP may cut anywhere: sometimes we do.
+        let cut = if self.rng.chance(1, 4) { self.rng.up_to(bytes.len() as u64) } else { 0 };
+        let (head, tail) = bytes.split_at_mut(usize::try_from(cut).unwrap_or(0));
+        if let Some(up) = self.alive(receiver) {
+            for part in [head, tail] {
+                if !part.is_empty() {
+                    up.router.handle_bytes(receiver.conn, part, now);
+                }
+            }
+            self.pump(receiver.host)?;
+        }
+        if sender_waits && self.alive(sender).is_some() {
+            self.transmit(sender.host, sender.conn);
+            self.pump(sender.host)?;
+        }
+        Ok(())
+    }
+
+    /// One end is told that the other has closed.
+    fn on_closed(&mut self, pipe: u64, lane: usize) -> Result<(), Violation> {
+        let now = self.clock();
+        let Some(end) = self.pipes.remove(&pipe).map(|p| p.ends[1 - lane]) else { return Ok(()) };
+        let Some(up) = self.alive(end) else { return Ok(()) };
+        if up.conns.remove(&end.conn).is_some() {
+            up.router.closed(end.conn, now);
+            return self.pump(end.host);
+        }
+        Ok(())
+    }
+
+    /// The end that lane `lane` starts from is gone.
+    fn cut(&mut self, pipe: u64, lane: usize) {
+        let Some(p) = self.pipes.get_mut(&pipe) else { return };
+        let arrival = p.lanes[lane].arrival(0, &self.scenario.link, self.now, &mut self.rng);
+        self.schedule_at(arrival, Happening::Closed { pipe, lane });
+    }
+
+    fn on_crash(&mut self) {
+        if let Some(every) = self.scenario.crash_every {
+            self.schedule(every, Happening::Crash);
+        }
+        let running: Vec<_> = (0..self.hosts.len()).filter(|i| self.hosts[*i].up.is_some()).collect();
+        let Some(victim) = self.rng.choose(&running).copied() else { return };
+        let life = self.hosts[victim].life;
+        if let Some(up) = self.hosts[victim].up.take() {
+            for (pipe, end) in up.conns.into_values() {
+                self.cut(pipe, end);
+            }
+        }
+        self.published.remove(&victim);
+        let lost: Vec<_> = self
+            .transfers
+            .iter()
+            .filter(|(_, t)| t.from == (victim, life) || t.to == (victim, life))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in lost {
+            self.transfers.remove(&id);
+            self.report.crashed += 1;
+        }
+        self.schedule(self.scenario.down_for, Happening::Start { host: victim });
+    }
+
+    fn on_transfer(&mut self) -> Result<(), Violation> {
+        self.schedule(self.scenario.transfer_every, Happening::Transfer);
+        let now = self.clock();
+        let senders: Vec<_> = (0..self.hosts.len())
+            .filter(|i| self.hosts[*i].up.as_ref().is_some_and(|up| up.app.is_ready()))
+            .collect();
+        let settled: Vec<_> = self
+            .published
+            .iter()
+            .filter(|(_, (_, _, since))| now.mono.since(*since) >= SETTLE)
+            .map(|(host, (hash, life, _))| (*host, *hash, *life))
+            .collect();
+        let (Some(from), Some((to, hash, life))) =
+            (self.rng.choose(&senders).copied(), self.rng.choose(&settled).copied())
+        else {
+            return Ok(());
+        };
+        if from == to {
+            return Ok(());
+        }
+        let id = self.next_number;
+        let length = self.rng.up_to(self.scenario.transfer_bytes);
+        self.report.started += 1;
+        let from_life = self.hosts[from].life;
+        self.transfers.insert(id, Transfer { from: (from, from_life), to: (to, life), since: now.mono });
+        if let Some(up) = &mut self.hosts[from].up {
+            up.app.send(&mut up.router, id, length, hash, now);
+        }
+        self.pump(from)
+    }
+
+    fn on_inspect(&mut self) -> Result<(), Violation> {
+        self.schedule(INSPECT_EVERY, Happening::Inspect);
+        let total = self.scenario.duration;
+        let elapsed = self.now.since(Instant::ZERO);
+        for (i, host) in self.hosts.iter().enumerate() {
+            let Some(up) = &host.up else { continue };
+            if !up.app.is_ready() && self.now.since(up.since) > READY_WITHIN {
+                return Err(Violation::NotReady { host: i, after: self.now.since(up.since) });
+            }
+            for (table, size) in up.router.stats().tables() {
+                let (early, late) = self.report.tables.entry(table).or_default();
+                if elapsed * 4 > total && elapsed * 2 < total {
+                    *early = size.max(*early);
+                } else if elapsed * 4 > total * 3 {
+                    *late = size.max(*late);
+                }
+            }
+        }
+        let stuck = self.transfers.iter().find(|(_, t)| self.now.since(t.since) > TRANSFER_WITHIN);
+        stuck.map_or(Ok(()), |(id, t)| Err(Violation::Stuck { id: *id, since: t.since }))
+    }
+
+    /// Everything delivered goes into the trace.
+    fn note(&mut self, host: usize, bytes: &[u8]) {
+        self.report.trace = sha256_parts(&[
+            &self.report.trace,
+            &self.now.as_micros().to_be_bytes(),
+            &(host as u64).to_be_bytes(),
+            bytes,
+        ]);
+    }
+
+    /// Does all that a host asks, until it asks for nothing.
+    fn pump(&mut self, host: usize) -> Result<(), Violation> {
+        let mut ready = BTreeSet::new();
+        loop {
+            let now = self.clock();
+            let life = self.hosts[host].life;
+            let Some(up) = &mut self.hosts[host].up else { return Ok(()) };
+            let Some(output) = up.router.poll_output() else {
+                if ready.is_empty() {
+                    break;
+                }
+                for conn in std::mem::take(&mut ready) {
+                    self.transmit(host, conn);
+                }
+                continue;
+            };
+            match output {
+                Output::Transmit(conn) => {
+                    ready.insert(conn);
+                }
+                Output::Dial { conn, to } => {
+                    let from = End { host, life, conn };
+                    self.schedule(self.scenario.link.delay, Happening::Dialled { from, to });
+                }
+                Output::Close { conn, .. } => {
+                    self.transmit(host, conn);
+                    let closed = self.hosts[host].up.as_mut().and_then(|up| up.conns.remove(&conn));
+                    if let Some((pipe, end)) = closed {
+                        self.cut(pipe, end);
+                    }
+                }
+                Output::Store(write) => self.hosts[host].store(write),
+                Output::Client(event) => up.app.handle_event(&event, &mut up.router, now),
+                Output::Event(_) => {}
+            }
+        }
+        self.take_outcomes(host)?;
+        self.set_wake(host);
+        Ok(())
+    }
+
+    /// Moves what a router has for a connection into its pipe.
+    fn transmit(&mut self, host: usize, conn: ConnId) {
+        let now = self.clock();
+        let Some(up) = &mut self.hosts[host].up else { return };
+        let Some((pipe, lane)) = up.conns.get(&conn).copied() else { return };
+        let Some(p) = self.pipes.get_mut(&pipe) else { return };
+        let mut arrivals = Vec::new();
+        loop {
+            if p.lanes[lane].under_way >= WINDOW {
+                p.lanes[lane].sender_waits = true;
+                break;
+            }
+            let mut bytes = Vec::new();
+            if !up.router.poll_transmit(conn, &mut bytes, BATCH, now) || bytes.is_empty() {
+                break;
+            }
+            p.lanes[lane].under_way += bytes.len();
+            let at = p.lanes[lane].arrival(bytes.len(), &self.scenario.link, now.mono, &mut self.rng);
+            arrivals.push((at, Happening::Bytes { pipe, lane, bytes }));
+        }
+        for (at, happening) in arrivals {
+            self.schedule_at(at, happening);
+        }
+    }
+
+    fn take_outcomes(&mut self, host: usize) -> Result<(), Violation> {
+        let life = self.hosts[host].life;
+        let Some(up) = &mut self.hosts[host].up else { return Ok(()) };
+        for outcome in up.app.take_outcomes() {
+            match outcome {
+                Outcome::Published(hash) => {
+                    self.published.insert(host, (hash, life, self.now));
+                }
+                Outcome::Completed { id } => {
+                    if let Some(t) = self.transfers.remove(&id) {
+                        self.report.completed += 1;
+                        self.report.slowest = self.report.slowest.max(self.now.since(t.since));
+                    }
+                }
+                Outcome::Failed { id } => {
+                    if self.transfers.remove(&id).is_some() {
+                        self.report.failed += 1;
+                    }
+                }
+                Outcome::Corrupt { id } => return Err(Violation::Corrupt { id, at: self.now }),
+            }
+        }
+        Ok(())
+    }
+
+    fn set_wake(&mut self, host: usize) {
+        let now = self.now;
+        let life = self.hosts[host].life;
+        let Some(up) = &mut self.hosts[host].up else { return };
+        let Some(next) = up.router.next_timeout().map(|at| at.max(now)) else { return };
+        if up.wake.is_none_or(|at| next < at) {
+            up.wake = Some(next);
+            self.schedule_at(next, Happening::Wake { host, life });
+        }
+    }
+
+    /// What must hold at the end.
+    fn judge(&self) -> Result<(), Violation> {
+        let Report { failed, started, .. } = self.report;
+        if failed * 1_000 > started * self.scenario.tolerated_failures_permille {
+            return Err(Violation::Unreachable { failed, started });
+        }
+        for (table, (early, late)) in &self.report.tables {
+            // Half as much again is chance; more is growth.
+            if *late > early + early / 2 + 64 {
+                return Err(Violation::Grew { table, early: *early, late: *late });
+            }
+        }
+        Ok(())
+    }
+}

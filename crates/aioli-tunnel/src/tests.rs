@@ -1,0 +1,1 @@
+//! Networks of `Tunnels` that exchange their outputs.

@@ -1,0 +1,46 @@
+//! How many build requests each neighbour may bring.
+//!
+//! A neighbour that floods us with requests is refused beyond its share, so
+//! that others find room. Shares are generous while we are hop of few tunnels.
+
+use std::collections::BTreeMap;
+
+use aioli_core::{Duration, Instant};
+use aioli_wire::RouterHash;
+
+const WINDOW: Duration = Duration::from_secs(110);
+/// Requests in a window that are always allowed.
+const ALWAYS: usize = 40;
+/// Above that, one request for this many tunnels that we take part in.
+const ONE_IN: usize = 12;
+
+/// Counts requests by neighbour.
+#[derive(Debug)]
+pub(crate) struct Throttle {
+    counts: BTreeMap<RouterHash, usize>,
+    limit: usize,
+    started: Instant,
+}
+
+impl Throttle {
+    pub(crate) const fn new(limit: usize) -> Self {
+        Self { counts: BTreeMap::new(), limit, started: Instant::ZERO }
+    }
+
+    /// Whether the neighbour may bring one more request.
+    pub(crate) fn admit(&mut self, neighbour: &RouterHash, transit: usize) -> bool {
+        if self.counts.len() >= self.limit && !self.counts.contains_key(neighbour) {
+            return false;
+        }
+        let count = self.counts.entry(*neighbour).or_default();
+        *count += 1;
+        *count <= ALWAYS.max(transit / ONE_IN)
+    }
+
+    pub(crate) fn expire(&mut self, now: Instant) {
+        if now.since(self.started) >= WINDOW {
+            self.counts.clear();
+            self.started = now;
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! Others' build requests (`tunnel-creation-ecies#record-processing`).
+//!
+//! A hop finds its record by its hash, opens it, decides, seals its answer
+//! into the record's place, encrypts the other records, and sends all on.
+
+use aioli_core::crypto::aead::ChaChaKey;
+use aioli_core::crypto::aes::{CbcKey, TunnelLayer};
+use aioli_core::crypto::build_keys::{self, HopKeys};
+use aioli_core::crypto::{chacha20, noise_n, one_time};
+use aioli_core::{Cx, Duration};
+use aioli_wire::build::{
+    BuildRecords, BuildRequest, HASH_PREFIX, LONG_RECORD, LONG_REPLY, LongKeys, Role, SHORT_RECORD, SHORT_REPLY,
+    TUNNEL_LIFETIME_SECS, decode_long, encode_reply,
+};
+use aioli_wire::garlic::{Clove, CloveDelivery, PayloadWriter};
+use aioli_wire::i2np::Garlic;
+use aioli_wire::{Message, MessageId, MessageType, RouterHash, Wire};
+
+use crate::Tunnels;
+use crate::hops::{Entry, MESSAGE_LIFETIME, Transit, TransitKind};
+use crate::own::{GRACE, LIFETIME};
+use crate::packer::Packer;
+use crate::types::Output;
+
+/// A request may be this old.
+const MAX_AGE: Duration = Duration::from_secs(8 * 60);
+/// A request's minute may lie this far ahead of our clock.
+const MAX_AHEAD: Duration = Duration::from_secs(5 * 60);
+
+impl Tunnels {
+    /// A ShortTunnelBuild: the answer to a build of ours, or a request.
+    pub(crate) fn on_short_build(&mut self, from: RouterHash, message: &Message, cx: &mut Cx<'_>) {
+        if self.builds.contains_key(&message.id.0) {
+            self.on_build_reply(message.id.0, &message.body, true, cx);
+            return;
+        }
+        let Some((mut records, slot)) = self.own_record(&message.body, SHORT_RECORD) else { return };
+        let Some(sealed) = records.get_mut(slot).get_mut(HASH_PREFIX..) else { return };
+        if self.is_replay(sealed, cx) {
+            return;
+        }
+        let Ok((plain, state)) = noise_n::open(&self.config.our_key, sealed) else {
+            self.stats.malformed += 1;
+            return;
+        };
+        let Ok(request) = BuildRequest::decode_short(plain) else {
+            self.stats.malformed += 1;
+            return;
+        };
+        let keys = build_keys::derive(&state.ck, request.role == Role::OutboundEndpoint);
+        let layer = TunnelLayer::new(keys.layer.as_bytes(), keys.iv.as_bytes());
+        let Some(accept) = self.decide(&from, &request, layer, cx) else { return };
+        let mut answer = encode_reply(SHORT_REPLY, accept, cx.rng);
+        ChaChaKey::new(keys.reply.as_bytes()).seal_in_place(slot as u64, &state.h, &mut answer);
+        records.get_mut(slot).copy_from_slice(&answer);
+        for other in (0..records.len()).filter(|i| *i != slot) {
+            chacha20::xor(keys.reply.as_bytes(), &record_nonce(other), records.get_mut(other));
+        }
+        self.pass_on_short(&request, &keys, &records, cx);
+    }
+
+    /// A VariableTunnelBuild with long ECIES records: as a hop of others only.
+    pub(crate) fn on_long_build(&mut self, from: RouterHash, message: &Message, cx: &mut Cx<'_>) {
+        let Some((mut records, slot)) = self.own_record(&message.body, LONG_RECORD) else { return };
+        let Some(sealed) = records.get_mut(slot).get_mut(HASH_PREFIX..) else { return };
+        if self.is_replay(sealed, cx) {
+            return;
+        }
+        let Ok((plain, state)) = noise_n::open(&self.config.our_key, sealed) else {
+            // An ElGamal record, most likely: dead, dropped.
+            self.stats.malformed += 1;
+            return;
+        };
+        let Ok((request, keys)) = decode_long(plain) else {
+            self.stats.malformed += 1;
+            return;
+        };
+        let Some(accept) = self.decide(&from, &request, TunnelLayer::new(&keys.layer, &keys.iv), cx) else { return };
+        let mut answer = encode_reply(LONG_REPLY, accept, cx.rng);
+        ChaChaKey::new(state.ck.as_bytes()).seal_in_place(0, &state.h, &mut answer);
+        records.get_mut(slot).copy_from_slice(&answer);
+        let cipher = CbcKey::new(&keys.reply);
+        for other in (0..records.len()).filter(|i| *i != slot) {
+            cipher.encrypt(&keys.reply_iv, records.get_mut(other));
+        }
+        self.pass_on_long(&request, &keys, &records, cx);
+    }
+
+    fn own_record(&mut self, body: &[u8], size: usize) -> Option<(BuildRecords, usize)> {
+        let records = BuildRecords::decode(body, size).ok();
+        let found = records.and_then(|r| r.find(&self.config.our_hash).map(|slot| (r, slot)));
+        if found.is_none() {
+            self.stats.malformed += 1;
+        }
+        found
+    }
+
+    /// Whether this ephemeral key came before.
+    fn is_replay(&mut self, sealed: &[u8], cx: &Cx<'_>) -> bool {
+        let Some(ephemeral) = sealed.first_chunk::<16>() else { return true };
+        let new = self.seen_builds.insert(ephemeral, cx.now.mono);
+        if !new {
+            self.stats.builds_replayed += 1;
+        }
+        !new
+    }
+
+    /// Accepts or refuses; none: drop without an answer.
+    fn decide(&mut self, from: &RouterHash, request: &BuildRequest, layer: TunnelLayer, cx: &Cx<'_>) -> Option<bool> {
+        let age = cx.now.wall.since(request.requested);
+        let ahead = request.requested.since(cx.now.wall);
+        if age > MAX_AGE || ahead > MAX_AHEAD {
+            self.stats.malformed += 1;
+            return None;
+        }
+        if !self.throttle.admit(from, self.transit) {
+            self.stats.throttled += 1;
+            return None;
+        }
+        let sends_to_itself =
+            request.role != Role::OutboundEndpoint && request.next_router == self.config.our_hash;
+        let accept = self.accepting
+            && !sends_to_itself
+            && self.transit < self.config.limits.transit_tunnels
+            && request.lifetime_secs <= TUNNEL_LIFETIME_SECS
+            && self.install(request.receive_tunnel, entry(*from, request, layer), cx.now.mono + LIFETIME + GRACE);
+        if accept {
+            self.stats.transit_accepted += 1;
+        } else {
+            self.stats.transit_refused += 1;
+        }
+        Some(accept)
+    }
+
+    fn pass_on_short(&mut self, request: &BuildRequest, keys: &HopKeys, records: &BuildRecords, cx: &mut Cx<'_>) {
+        let mut message = build_message(MessageType::ShortTunnelBuild, request, records, cx);
+        let Some((key, tag)) = &keys.garlic else {
+            self.outputs.push_back(Output::Send { to: request.next_router, messages: vec![message] });
+            return;
+        };
+        message.kind = MessageType::OutboundTunnelBuildReply;
+        if request.next_router != self.config.our_hash {
+            // Hidden from the hops of the reply tunnel.
+            let mut w = PayloadWriter::new();
+            w.clove(&Clove {
+                delivery: CloveDelivery::Local,
+                kind: message.kind.code(),
+                id: message.id.0,
+                expires: message.expires,
+                body: &message.body,
+            });
+            let sealed = one_time::seal(key.as_bytes(), *tag, &w.into_vec());
+            message.kind = MessageType::Garlic;
+            message.body = Garlic { bytes: &sealed }.to_bytes();
+        }
+        self.send_to_gateway(request.next_router, request.next_tunnel, &message.encode_standard(), cx);
+    }
+
+    fn pass_on_long(&mut self, request: &BuildRequest, _keys: &LongKeys, records: &BuildRecords, cx: &mut Cx<'_>) {
+        if request.role == Role::OutboundEndpoint {
+            let reply = build_message(MessageType::VariableTunnelBuildReply, request, records, cx);
+            self.send_to_gateway(request.next_router, request.next_tunnel, &reply.encode_standard(), cx);
+        } else {
+            let message = build_message(MessageType::VariableTunnelBuild, request, records, cx);
+            self.outputs.push_back(Output::Send { to: request.next_router, messages: vec![message] });
+        }
+    }
+}
+
+/// The IV of the records' ChaCha20: the index of the record it is applied to.
+pub(crate) fn record_nonce(index: usize) -> [u8; 12] {
+    let mut nonce = [0; 12];
+    nonce[4] = index as u8;
+    nonce
+}
+
+fn build_message(kind: MessageType, request: &BuildRequest, records: &BuildRecords, cx: &Cx<'_>) -> Message {
+    Message {
+        kind,
+        id: MessageId(request.next_message_id),
+        expires: cx.now.wall + MESSAGE_LIFETIME,
+        body: records.encode(),
+    }
+}
+
+fn entry(previous: RouterHash, request: &BuildRequest, layer: TunnelLayer) -> Entry {
+    let (next, next_tunnel) = (request.next_router, request.next_tunnel);
+    let kind = match request.role {
+        Role::InboundGateway => TransitKind::Gateway { next, next_tunnel, packer: Packer::default() },
+        Role::Participant => TransitKind::Participant { previous, next, next_tunnel },
+        Role::OutboundEndpoint => TransitKind::Endpoint { previous },
+    };
+    Entry::Transit(Transit { kind, layer })
+}

@@ -1,0 +1,142 @@
+//! `i2p-router`: one router, until it is told to stop.
+
+use std::net::{IpAddr, SocketAddr};
+use std::process::ExitCode;
+
+use aioli::settings::{Settings, SettingsError};
+use aioli::terminal::{complain, log_to_stderr, say};
+use aioli_client::{SamConfig, SessionDefaults};
+use aioli_core::Rng;
+use aioli_node::{DataDir, Node, NodeConfig, Notice, bind, entropy};
+use aioli_router::{Config, Identity, TunnelOptions};
+use anyhow::{Context, Result};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Exit status for settings that are not possible.
+const BAD_SETTINGS: u8 = 2;
+/// Ports that `--port 0` draws from: those that other routers use.
+const PORTS: (u64, u64) = (9_151, 30_777);
+
+fn main() -> ExitCode {
+    let settings = match Settings::resolve(std::env::args(), |name| std::env::var(name).ok()) {
+        Ok(settings) => settings,
+        Err(SettingsError::CommandLine(error)) => error.exit(),
+        Err(error) => {
+            complain(format!("i2p-router: {error}"));
+            return ExitCode::from(BAD_SETTINGS);
+        }
+    };
+    if settings.print_config {
+        say(settings.describe().trim_end());
+        return ExitCode::SUCCESS;
+    }
+    log_to_stderr(settings.log_level);
+    match run(&settings) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(format!("i2p-router: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(settings: &Settings) -> Result<()> {
+    let data_dir = DataDir::open(&settings.data_dir)?;
+    let identity = identity(&data_dir)?;
+    let port = match settings.port {
+        0 => drawn_port(&data_dir)?,
+        port => port,
+    };
+    let listener = bind(SocketAddr::new(settings.host, port), "NTCP2", "--port")?;
+    let sam = settings.sam.map(|a| bind(a, "SAM", "--sam or --no-sam")).transpose()?;
+    let published = published(settings).map(|ip| SocketAddr::new(ip, port));
+    say(format!("listening on {}", SocketAddr::new(settings.host, port)));
+    match published {
+        Some(address) => say(format!("publishing {address}")),
+        None => say("publishing no address: give --external-host so that other routers can connect to this one"),
+    }
+    if let Some(address) = settings.sam {
+        say(format!("SAM for applications on {address}"));
+    }
+    let tunnels = |quantity| TunnelOptions { length: settings.tunnel_length, variance: 0, quantity, backup: 0 };
+    let (inbound, outbound) = (tunnels(settings.inbound_tunnels), tunnels(settings.outbound_tunnels));
+    let router = Config {
+        net_id: settings.net_id,
+        private_network: settings.private_network,
+        floodfill: settings.floodfill,
+        published: published.into_iter().collect(),
+        inbound,
+        outbound,
+        bandwidth_kbps: settings.bandwidth_kbps,
+        handshake_timeout: settings.handshake_timeout,
+        idle_timeout: settings.idle_timeout,
+        ..Config::default()
+    };
+    let node = Node::start(NodeConfig {
+        router,
+        identity,
+        listeners: vec![listener],
+        sam,
+        sam_config: SamConfig { defaults: SessionDefaults { inbound, outbound }, ..SamConfig::default() },
+        data_dir: Some(data_dir),
+        known_routers: Vec::new(),
+        stats_file: settings.stats_file.clone(),
+    })?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(until_stopped(node))
+}
+
+fn identity(data_dir: &DataDir) -> Result<Identity> {
+    if let Some(identity) = data_dir.load_identity()? {
+        say(format!("identity {}", identity.hash().to_base64()));
+        return Ok(identity);
+    }
+    let identity = Identity::generate(&mut Rng::from_seed(entropy()));
+    data_dir.store_identity(&identity)?;
+    say(format!("new identity {}, kept in {}", identity.hash().to_base64(), data_dir.keys_path().display()));
+    Ok(identity)
+}
+
+fn drawn_port(data_dir: &DataDir) -> Result<u16> {
+    if let Some(port) = data_dir.load_port() {
+        return Ok(port);
+    }
+    let drawn = Rng::from_seed(entropy()).between(PORTS.0, PORTS.1);
+    let port = u16::try_from(drawn).context("ports have 16 bits")?;
+    data_dir.store_port(port).context("cannot keep the port that was drawn in the data directory")?;
+    Ok(port)
+}
+
+/// The address that peers can reach, as far as the settings tell.
+fn published(settings: &Settings) -> Option<IpAddr> {
+    let own = settings.external_host.or_else(|| (!settings.host.is_unspecified()).then_some(settings.host))?;
+    (settings.private_network || aioli_wire::ip::is_public(own)).then_some(own)
+}
+
+/// Tells what happens until a signal comes: the first stops cleanly, the second at once.
+async fn until_stopped(mut node: Node) -> Result<()> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    loop {
+        tokio::select! {
+            notice = node.notice() => match notice {
+                Some(Notice::Loaded { routers, skipped: 0 }) => say(format!("{routers} other routers known")),
+                Some(Notice::Loaded { routers, skipped }) => say(format!(
+                    "{routers} other routers known; {skipped} damaged or outdated entries skipped"
+                )),
+                Some(Notice::Router(event)) => say(event.to_string()),
+                None => anyhow::bail!("the router has ended by itself; the log says why"),
+            },
+            _ = interrupt.recv() => break,
+            _ = terminate.recv() => break,
+        }
+    }
+    say("stopping; a second signal ends at once");
+    tokio::select! {
+        stopped = tokio::task::spawn_blocking(move || node.stop()) => stopped.context("stopping failed")?,
+        _ = interrupt.recv() => std::process::exit(130),
+        _ = terminate.recv() => std::process::exit(143),
+    }
+    say("stopped");
+    Ok(())
+}

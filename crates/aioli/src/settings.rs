@@ -1,0 +1,370 @@
+//! The settings of `i2p-router`: one table, four sources.
+//!
+//! Command line, then environment, then file, then default. Every value
+//! remembers where it came from, so that an error and `--print-config` can
+//! say so.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use aioli_core::Duration;
+use clap::{Arg, ArgAction, Command};
+use thiserror::Error;
+
+/// One setting: its names and its default.
+struct Setting {
+    key: &'static str,
+    env: &'static str,
+    default: &'static str,
+    value: &'static str,
+    help: &'static str,
+}
+
+/// The value name of a setting that is on or off.
+const SWITCH: &str = "";
+
+const fn setting(
+    key: &'static str,
+    env: &'static str,
+    default: &'static str,
+    value: &'static str,
+    help: &'static str,
+) -> Setting {
+    Setting { key, env, default, value, help }
+}
+
+const SETTINGS: &[Setting] = &[
+    setting("host", "I2P_LISTEN_HOST", "0.0.0.0", "IP", "Address to listen on for other routers"),
+    setting("port", "I2P_LISTEN_PORT", "9700", "PORT", "TCP port for other routers; 0 draws a random one once and keeps it"),
+    setting("data-dir", "I2P_DATA_DIR", "~/.aioli", "DIR", "Where the identity and the state are kept"),
+    setting("log-level", "I2P_LOG_LEVEL", "info", "LEVEL", "error, warn, info, debug or trace"),
+    setting("net-id", "I2P_NET_ID", "2", "ID", "Network to join; 2 is the public one"),
+    setting("external-host", "I2P_EXTERNAL_HOST", "", "IP", "Address to publish when it differs from --host"),
+    setting("private-network", "I2P_PRIVATE_NETWORK", "false", SWITCH, "Allow private and loopback addresses; no reseeding, no rule of one hop per /16"),
+    setting("floodfill", "I2P_FLOODFILL", "false", SWITCH, "Serve the network database to others"),
+    setting("sam", "I2P_SAM", "127.0.0.1:7656", "HOST:PORT", "Where SAM listens for applications"),
+    setting("no-sam", "I2P_NO_SAM", "false", SWITCH, "Do not offer SAM"),
+    setting("tunnel-length", "I2P_TUNNEL_LENGTH", "3", "HOPS", "Hops in each tunnel, 0 to 8"),
+    setting("inbound-tunnels", "I2P_INBOUND_TUNNEL_COUNT", "3", "N", "Inbound tunnels of the router and the default of sessions, 1 to 16"),
+    setting("outbound-tunnels", "I2P_OUTBOUND_TUNNEL_COUNT", "3", "N", "Outbound tunnels of the router and the default of sessions, 1 to 16"),
+    setting("tunnel-lifetime", "I2P_TUNNEL_LIFETIME", "600", "SECONDS", "Accepted for compatibility; the network fixes it at 600"),
+    setting("bandwidth", "I2P_BANDWIDTH_LIMIT_KBPS", "0", "KBPS", "What the router may use, published as its capability; 0 for no limit"),
+    setting("handshake-timeout", "I2P_HANDSHAKE_TIMEOUT", "10", "SECONDS", "Until a handshake with a router must be done"),
+    setting("idle-timeout", "I2P_IDLE_TIMEOUT", "300", "SECONDS", "Until a silent connection to a router is closed"),
+    setting("stats-file", "I2P_STATS_FILE", "", "FILE", "Write the counters there as JSON every five seconds"),
+];
+
+/// Where a value came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// The command line.
+    CommandLine,
+    /// An environment variable.
+    Environment,
+    /// The configuration file.
+    File,
+    /// The default.
+    Default,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::CommandLine => "command line",
+            Self::Environment => "environment",
+            Self::File => "file",
+            Self::Default => "default",
+        })
+    }
+}
+
+/// What is wrong with the settings, in a line that says what to change.
+#[derive(Debug, Error)]
+pub enum SettingsError {
+    /// The command line cannot be parsed, or asks for help.
+    #[error(transparent)]
+    CommandLine(#[from] clap::Error),
+    /// The file cannot be read.
+    #[error("cannot read the configuration file {path}: {error}")]
+    ReadFile {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        error: std::io::Error,
+    },
+    /// The file is not what it should be.
+    #[error("the configuration file {path} is wrong: {reason}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// A value is not allowed.
+    #[error("{key} = \"{value}\" (from the {source_name}) is not possible: {reason}")]
+    Value {
+        /// The setting.
+        key: &'static str,
+        /// Its value.
+        value: String,
+        /// Where it came from.
+        source_name: Source,
+        /// What would be possible.
+        reason: String,
+    },
+}
+
+/// All settings, checked.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Address to listen on.
+    pub host: IpAddr,
+    /// TCP port; 0 draws one.
+    pub port: u16,
+    /// Data directory.
+    pub data_dir: PathBuf,
+    /// Log level.
+    pub log_level: tracing::Level,
+    /// Network id.
+    pub net_id: u8,
+    /// Address to publish.
+    pub external_host: Option<IpAddr>,
+    /// Private addresses allowed.
+    pub private_network: bool,
+    /// Floodfill.
+    pub floodfill: bool,
+    /// SAM, unless switched off.
+    pub sam: Option<SocketAddr>,
+    /// Hops in each tunnel.
+    pub tunnel_length: u8,
+    /// Inbound tunnels.
+    pub inbound_tunnels: u8,
+    /// Outbound tunnels.
+    pub outbound_tunnels: u8,
+    /// Limit in kB/s; none for no limit.
+    pub bandwidth_kbps: Option<u32>,
+    /// Handshake timeout.
+    pub handshake_timeout: Duration,
+    /// Idle timeout.
+    pub idle_timeout: Duration,
+    /// Where counters go.
+    pub stats_file: Option<PathBuf>,
+    /// Whether only to print the configuration.
+    pub print_config: bool,
+    table: Vec<(&'static str, String, Source)>,
+}
+
+impl Settings {
+    /// Reads the four sources.
+    pub fn resolve(
+        args: impl IntoIterator<Item = String>,
+        env: impl Fn(&str) -> Option<String>,
+    ) -> Result<Self, SettingsError> {
+        let matches = command().try_get_matches_from(args)?;
+        let file_path = matches.get_one::<String>("config").cloned().or_else(|| env("I2P_CONFIG"));
+        let file = file_path.map(|p| read_file(&expand_home(&p, &env))).transpose()?.unwrap_or_default();
+        let mut values = Values::default();
+        for s in SETTINGS {
+            let on_command_line = if s.value == SWITCH {
+                matches.get_flag(s.key).then(|| "true".to_owned())
+            } else {
+                matches.get_one::<String>(s.key).cloned()
+            };
+            let (value, source) = if let Some(v) = on_command_line {
+                (v, Source::CommandLine)
+            } else if let Some(v) = env(s.env).filter(|v| !v.is_empty()) {
+                (v, Source::Environment)
+            } else if let Some(v) = file.get(s.key) {
+                (v.clone(), Source::File)
+            } else {
+                (s.default.to_owned(), Source::Default)
+            };
+            values.0.push((s.key, value, source));
+        }
+        values.check(matches.get_flag("print-config"), &env)
+    }
+
+    /// One line per setting: name, value, where it came from.
+    pub fn describe(&self) -> String {
+        self.table.iter().map(|(key, value, source)| format!("{key:<18} {value:<24} {source}\n")).collect()
+    }
+}
+
+#[derive(Default)]
+struct Values(Vec<(&'static str, String, Source)>);
+
+impl Values {
+    fn check(self, print_config: bool, env: &impl Fn(&str) -> Option<String>) -> Result<Settings, SettingsError> {
+        let timeout = |key| {
+            self.number::<u32>(key, 1, 3_600, "seconds").map(|s| Duration::from_secs(u64::from(s)))
+        };
+        self.number::<u32>("tunnel-lifetime", 600, 600, "seconds: every router of the network counts on 600, and another value would make yours stand out")?;
+        let sam = if self.switch("no-sam")? { None } else { Some(self.parse("sam", "an address and a port, as 127.0.0.1:7656")?) };
+        let bandwidth = self.number::<u32>("bandwidth", 0, 100_000_000, "kB/s, 0 for no limit")?;
+        let stats_file = self.text("stats-file");
+        Ok(Settings {
+            host: self.parse("host", "an IP address, as 0.0.0.0 or ::")?,
+            port: self.number("port", 0, u16::MAX, "")?,
+            data_dir: expand_home(&self.text("data-dir"), env),
+            log_level: self.parse("log-level", "error, warn, info, debug or trace")?,
+            net_id: self.number("net-id", 0, u8::MAX, "")?,
+            external_host: match self.text("external-host").as_str() {
+                "" => None,
+                _ => Some(self.parse("external-host", "an IP address")?),
+            },
+            private_network: self.switch("private-network")?,
+            floodfill: self.switch("floodfill")?,
+            sam,
+            tunnel_length: self.number("tunnel-length", 0, 8, "hops")?,
+            inbound_tunnels: self.number("inbound-tunnels", 1, 16, "tunnels")?,
+            outbound_tunnels: self.number("outbound-tunnels", 1, 16, "tunnels")?,
+            bandwidth_kbps: (bandwidth > 0).then_some(bandwidth),
+            handshake_timeout: timeout("handshake-timeout")?,
+            idle_timeout: timeout("idle-timeout")?,
+            stats_file: (!stats_file.is_empty()).then(|| expand_home(&stats_file, env)),
+            print_config,
+            table: self.0,
+        })
+    }
+
+    fn get(&self, key: &str) -> (&'static str, &str, Source) {
+        let found = self.0.iter().find(|(k, _, _)| *k == key);
+        let (key, value, source) = found.expect("every key asked for is in SETTINGS");
+        (key, value, *source)
+    }
+
+    fn text(&self, key: &str) -> String {
+        self.get(key).1.to_owned()
+    }
+
+    fn wrong(&self, key: &str, reason: String) -> SettingsError {
+        let (key, value, source_name) = self.get(key);
+        SettingsError::Value { key, value: value.to_owned(), source_name, reason }
+    }
+
+    fn parse<T: FromStr>(&self, key: &str, expected: &str) -> Result<T, SettingsError> {
+        self.get(key).1.trim().parse().map_err(|_| self.wrong(key, format!("give {expected}")))
+    }
+
+    fn number<T>(&self, key: &str, min: T, max: T, unit: &str) -> Result<T, SettingsError>
+    where
+        T: FromStr + PartialOrd + fmt::Display,
+    {
+        let range = if min == max { format!("give {min} {unit}") } else { format!("give {min} to {max} {unit}") };
+        match self.get(key).1.trim().parse::<T>() {
+            Ok(n) if n >= min && n <= max => Ok(n),
+            _ => Err(self.wrong(key, range.trim_end().to_owned())),
+        }
+    }
+
+    fn switch(&self, key: &str) -> Result<bool, SettingsError> {
+        match self.get(key).1.trim().to_ascii_lowercase().as_str() {
+            "true" | "1" | "yes" | "on" => Ok(true),
+            "false" | "0" | "no" | "off" => Ok(false),
+            _ => Err(self.wrong(key, "give true or false".into())),
+        }
+    }
+}
+
+/// The command line of `i2p-router`.
+pub fn command() -> Command {
+    let mut command = Command::new("i2p-router")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("An I2P router. Every option can also be an environment variable or a line in the file.")
+        .arg(Arg::new("config").long("config").value_name("FILE").help("TOML file with any of these settings [env: I2P_CONFIG]"))
+        .arg(
+            Arg::new("print-config")
+                .long("print-config")
+                .action(ArgAction::SetTrue)
+                .help("Show every value and where it came from, then exit"),
+        );
+    for s in SETTINGS {
+        let default = if s.value == SWITCH || s.default.is_empty() { String::new() } else { format!(", default: {}", s.default) };
+        let arg = Arg::new(s.key).long(s.key).help(format!("{} [env: {}{default}]", s.help, s.env));
+        command = command.arg(if s.value == SWITCH {
+            arg.action(ArgAction::SetTrue)
+        } else {
+            arg.value_name(s.value).action(ArgAction::Set)
+        });
+    }
+    command
+}
+
+fn read_file(path: &Path) -> Result<BTreeMap<String, String>, SettingsError> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| SettingsError::ReadFile { path: path.to_owned(), error })?;
+    let wrong = |reason: String| SettingsError::File { path: path.to_owned(), reason };
+    let table: toml::Table = text.parse().map_err(|e: toml::de::Error| wrong(e.to_string().trim_end().to_owned()))?;
+    let mut values = BTreeMap::new();
+    for (key, value) in table {
+        let key = key.replace('_', "-");
+        if !SETTINGS.iter().any(|s| s.key == key) {
+            let known: Vec<_> = SETTINGS.iter().map(|s| s.key).collect();
+            return Err(wrong(format!("it has no setting \"{key}\"; it may have: {}", known.join(", "))));
+        }
+        let value = match value {
+            toml::Value::String(s) => s,
+            toml::Value::Integer(n) => n.to_string(),
+            toml::Value::Boolean(b) => b.to_string(),
+            other => return Err(wrong(format!("{key} cannot be a {}", other.type_str()))),
+        };
+        values.insert(key, value);
+    }
+    Ok(values)
+}
+
+fn expand_home(path: &str, env: &impl Fn(&str) -> Option<String>) -> PathBuf {
+    match (path.strip_prefix("~/"), env("HOME")) {
+        (Some(rest), Some(home)) => Path::new(&home).join(rest),
+        _ => PathBuf::from(path),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resolve(args: &[&str], env: &[(&str, &str)]) -> Result<Settings, SettingsError> {
+        let args = std::iter::once("i2p-router").chain(args.iter().copied()).map(str::to_owned);
+        Settings::resolve(args, |name| env.iter().find(|(k, _)| *k == name).map(|(_, v)| (*v).to_owned()))
+    }
+
+    #[test]
+    fn the_command_line_wins_over_the_environment_over_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("aioli.toml");
+        std::fs::write(&file, "port = 1111\ntunnel_length = 2\nfloodfill = true\nhost = \"::\"\n").unwrap();
+        let file = file.to_str().unwrap();
+        let s = resolve(
+            &["--config", file, "--port", "3333"],
+            &[("I2P_LISTEN_PORT", "2222"), ("I2P_TUNNEL_LENGTH", "1"), ("HOME", "/home/u")],
+        )
+        .unwrap();
+        assert_eq!((s.port, s.tunnel_length, s.floodfill), (3333, 1, true));
+        assert_eq!(s.data_dir, Path::new("/home/u/.aioli"));
+        let line = |key: &str| s.describe().lines().find(|l| l.starts_with(key)).unwrap().to_owned();
+        assert!(line("port").ends_with("command line"));
+        assert!(line("tunnel-length").ends_with("environment"));
+        assert!(line("floodfill").ends_with("file"));
+        assert!(line("net-id").ends_with("default"));
+    }
+
+    #[test]
+    fn nonsense_is_one_line_that_says_what_to_give() {
+        for (args, env, expected) in [
+            (&["--port", "70000"][..], &[][..], "port = \"70000\" (from the command line) is not possible: give 0 to 65535"),
+            (&[], &[("I2P_TUNNEL_LENGTH", "9")], "tunnel-length = \"9\" (from the environment) is not possible: give 0 to 8 hops"),
+            (&["--tunnel-lifetime", "300"], &[], "give 600 seconds: every router"),
+            (&["--host", "example.com"], &[], "give an IP address"),
+            (&[], &[("I2P_FLOODFILL", "maybe")], "give true or false"),
+            (&["--config", "/does/not/exist"], &[], "cannot read the configuration file"),
+        ] {
+            let error = resolve(args, env).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+            assert_eq!(error.lines().count(), 1, "{error}");
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! Lines for people: status on stdout, errors on stderr, logs apart.
+
+use std::io::{IsTerminal, Write};
+
+/// Says a line on stdout. A closed pipe is not an error of ours.
+pub fn say(line: impl AsRef<str>) {
+    let _ = writeln!(std::io::stdout(), "{}", line.as_ref());
+}
+
+/// Complains in a line on stderr.
+pub fn complain(line: impl AsRef<str>) {
+    let _ = writeln!(std::io::stderr(), "{}", line.as_ref());
+}
+
+/// Whether a person looks at stdout.
+pub fn is_interactive() -> bool {
+    std::io::stdout().is_terminal()
+}
+
+/// Replaces the last `lines` lines of the terminal by `text`.
+pub fn redraw(lines: usize, text: &str) {
+    let mut out = std::io::stdout();
+    if lines > 0 {
+        let _ = write!(out, "\x1b[{lines}A\x1b[0J");
+    }
+    let _ = write!(out, "{text}");
+    let _ = out.flush();
+}
+
+/// Sends logs of this level and above to stderr.
+pub fn log_to_stderr(level: tracing::Level) {
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .finish();
+    if tracing::subscriber::set_global_default(subscriber).is_err() {
+        complain("logs are already set up");
+    }
+}

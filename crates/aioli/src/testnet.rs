@@ -1,0 +1,175 @@
+//! A whole private I2P network in one process, on loopback.
+//!
+//! Every router is a full one with its own thread, sockets and keys; they
+//! know each other from the start, as after a reseed. The network id is one
+//! that no other network uses, so nothing can join or leak.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use aioli_client::{SamConfig, SessionDefaults};
+use aioli_core::Rng;
+use aioli_node::{Clock, Node, NodeConfig, Notice, Snapshot, bind, entropy};
+use aioli_router::{Config, Event, Identity, TunnelOptions, create_router_info};
+use anyhow::{Context, Result, bail};
+
+use crate::check;
+use crate::terminal::{is_interactive, redraw, say};
+
+/// The network id of test networks.
+const NET_ID: u8 = 99;
+/// The network must be usable within this time.
+const START_TIMEOUT: Duration = Duration::from_secs(60);
+/// The table is redrawn this often.
+const REFRESH: Duration = Duration::from_secs(1);
+/// Lines are written this often where nobody looks.
+const REPORT: Duration = Duration::from_secs(10);
+
+/// What to run.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Routers in the network.
+    pub routers: usize,
+    /// SAM of the first router.
+    pub sam: SocketAddr,
+    /// Only check that the network carries data, then exit.
+    pub check: bool,
+}
+
+/// Starts the network and runs it until it is interrupted, or until the check is done.
+pub fn run(options: &Options) -> Result<()> {
+    let started = Instant::now();
+    let mut nodes = start(options)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        wait_until_usable(&mut nodes, started).await?;
+        let sam: Vec<SocketAddr> = nodes.iter().filter_map(|n| n.sam).collect();
+        if options.check {
+            let &[a, b] = &sam[..] else { bail!("the check needs two SAM ports") };
+            return tokio::task::spawn_blocking(move || check::transfer(a, b)).await?;
+        }
+        say(format!("SAM for applications: {}   (Ctrl-C stops the network)", options.sam));
+        tokio::select! {
+            () = show(&nodes) => {}
+            signal = tokio::signal::ctrl_c() => signal.context("cannot wait for Ctrl-C")?,
+        }
+        Ok(())
+    })
+}
+
+/// Binds every port, signs every RouterInfo, then starts every router knowing all others.
+fn start(options: &Options) -> Result<Vec<Node>> {
+    let mut rng = Rng::from_seed(entropy());
+    let now = Clock::start().now();
+    let loopback = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let mut prepared = Vec::new();
+    for i in 0..options.routers {
+        let listener = bind(loopback, "NTCP2", "--routers")?;
+        let identity = Identity::generate(&mut rng);
+        let config = config(listener.local_addr()?, i % 3 == 0);
+        let router_info = create_router_info(&config, &identity, now).bytes().to_vec();
+        prepared.push((listener, identity, config, router_info));
+    }
+    let known: Vec<_> = prepared.iter().map(|p| p.3.clone()).collect();
+    say(format!("starting {} routers", prepared.len()));
+    let with_sam = [0, options.routers / 2];
+    prepared
+        .into_iter()
+        .enumerate()
+        .map(|(i, (listener, identity, router, _))| {
+            let defaults = SessionDefaults { inbound: router.inbound, outbound: router.outbound };
+            // The check must not depend on the usual port being free.
+            let sam = match i {
+                0 if !options.check => Some(options.sam),
+                _ if options.check && with_sam.contains(&i) => Some(loopback),
+                _ => None,
+            };
+            Ok(Node::start(NodeConfig {
+                router,
+                identity,
+                listeners: vec![listener],
+                sam: sam.map(|a| bind(a, "SAM", "--sam")).transpose()?,
+                sam_config: SamConfig { defaults, ..SamConfig::default() },
+                data_dir: None,
+                known_routers: known.clone(),
+                stats_file: None,
+            })?)
+        })
+        .collect()
+}
+
+fn config(published: SocketAddr, floodfill: bool) -> Config {
+    let tunnels = TunnelOptions { length: 3, variance: 0, quantity: 2, backup: 0 };
+    Config {
+        net_id: NET_ID,
+        private_network: true,
+        floodfill,
+        published: vec![published],
+        inbound: tunnels,
+        outbound: tunnels,
+        ..Config::default()
+    }
+}
+
+/// Waits until the first two thirds of the routers have tunnels both ways.
+async fn wait_until_usable(nodes: &mut [Node], started: Instant) -> Result<()> {
+    let all = nodes.len();
+    for (i, node) in nodes.iter_mut().enumerate() {
+        let ready = async {
+            while let Some(notice) = node.notice().await {
+                if matches!(notice, Notice::Router(Event::Ready { .. })) {
+                    return true;
+                }
+            }
+            false
+        };
+        match tokio::time::timeout(START_TIMEOUT.saturating_sub(started.elapsed()), ready).await {
+            Ok(true) => {}
+            Ok(false) => bail!("router {i} has ended by itself; run again with --log-level debug"),
+            Err(_) => bail!("router {i} has no tunnels after {} s; run again with --log-level debug", START_TIMEOUT.as_secs()),
+        }
+        if is_interactive() {
+            redraw(usize::from(i > 0), &format!("{} of {all} routers have tunnels\n", i + 1));
+        }
+    }
+    say(format!("{all} routers ready after {:.1} s", started.elapsed().as_secs_f64()));
+    Ok(())
+}
+
+/// Shows what the network does, until cancelled.
+async fn show(nodes: &[Node]) {
+    let mut lines = 0;
+    loop {
+        let table = table(&nodes.iter().map(Node::snapshot).collect::<Vec<_>>());
+        if is_interactive() {
+            redraw(lines, &table);
+            lines = table.lines().count();
+            tokio::time::sleep(REFRESH).await;
+        } else {
+            let total = table.lines().last().unwrap_or_default().to_owned();
+            say(total);
+            tokio::time::sleep(REPORT).await;
+        }
+    }
+}
+
+fn table(snapshots: &[Snapshot]) -> String {
+    use std::fmt::Write;
+    let mut text = format!("{:>6} {:>8} {:>8} {:>8} {:>12} {:>10}\n", "router", "sessions", "tunnels", "transit", "relayed MB", "known");
+    let mut sum = (0, 0, 0, 0);
+    for (i, s) in snapshots.iter().enumerate() {
+        let s = &s.stats;
+        let tunnels = s.tunnels_in + s.tunnels_out;
+        let _ = writeln!(
+            text,
+            "{i:>6} {:>8} {tunnels:>8} {:>8} {:>12.1} {:>10}",
+            s.sessions,
+            s.transit_tunnels,
+            s.transit_bytes as f64 / 1e6,
+            s.known_routers
+        );
+        sum = (sum.0 + s.sessions, sum.1 + tunnels, sum.2 + s.transit_tunnels, sum.3 + s.transit_bytes);
+    }
+    let _ = writeln!(text, "{:>6} {:>8} {:>8} {:>8} {:>12.1}", "all", sum.0, sum.1, sum.2, sum.3 as f64 / 1e6);
+    text
+}

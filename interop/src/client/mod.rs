@@ -1,0 +1,10 @@
+//! Programs that use a router through SAM v3, run inside its namespace.
+//!
+//! They speak to the runner in lines on their standard output: `DESTINATION …`,
+//! `CONNECTED`, `SENT <bytes> <sha-256>`, `RECEIVED <bytes> <sha-256>`, `DONE`,
+//! or `ERROR …`.
+
+pub mod load;
+pub mod programs;
+pub mod sam;
+pub mod yosemite;

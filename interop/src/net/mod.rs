@@ -1,0 +1,7 @@
+//! The machinery below the routers: network namespaces, supervised processes
+//! and a forwarder that adds delay.
+
+pub mod delay;
+pub mod guard;
+pub mod namespace;
+pub mod process;

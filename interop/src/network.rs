@@ -1,0 +1,194 @@
+//! A private network of routers: namespaces, links, two starts and the seeding between them.
+//!
+//! ```text
+//!   hub: br0 ─┬─ eth0 in r1: 198.18.1.2/15      or, with delay, a forwarder
+//!             ├─ eth0 in r2: 198.18.2.2/15      in the place of the bridge
+//!             └─ …
+//! ```
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use crate::net::delay;
+use crate::net::guard::Guard;
+use crate::net::namespace::Namespaces;
+use crate::net::process::Process;
+use crate::router::{Binaries, Kind, Router};
+
+/// How long a first start may take to write its RouterInfo.
+const FIRST_START: Duration = Duration::from_secs(30);
+
+/// What a network consists of.
+#[derive(Clone, Debug)]
+pub struct Layout {
+    /// Each router's kind and whether it is a floodfill; the first is router 1.
+    pub routers: Vec<(Kind, bool)>,
+    /// One-way delay of every link; none puts them all on one bridge.
+    pub delay: Option<Duration>,
+}
+
+impl Layout {
+    /// `aioli` routers of ours, then `i2pd` of i2pd's; up to three floodfills, of both kinds where there are both.
+    pub fn mixed(aioli: usize, i2pd: usize) -> Self {
+        let mut routers = vec![(Kind::Aioli, false); aioli];
+        routers.extend(vec![(Kind::I2pd, false); i2pd]);
+        let total = routers.len();
+        // The last ones, so that applications live on routers that are not floodfills.
+        for (at, (_, floodfill)) in routers.iter_mut().enumerate() {
+            let from_end = total - at;
+            *floodfill = if i2pd == 0 || aioli == 0 || aioli < 3 {
+                from_end <= 3
+            } else {
+                from_end <= 2 || at + 1 == aioli
+            };
+        }
+        Self { routers, delay: None }
+    }
+
+    /// The same with a delay on every link.
+    pub fn with_delay(mut self, delay: Option<Duration>) -> Self {
+        self.delay = delay;
+        self
+    }
+}
+
+/// A running network. Dropping it stops everything; fields are dropped in this order.
+#[derive(Debug)]
+pub struct Network {
+    routers: Vec<Router>,
+    _forwarder: Option<Process>,
+    _namespaces: Namespaces,
+    _guard: Guard,
+    directory: PathBuf,
+    binaries: Binaries,
+}
+
+impl Network {
+    /// Makes the network below `directory` and starts it, seeded: every router knows every other.
+    pub fn start(layout: &Layout, binaries: &Binaries, directory: &Path) -> Result<Self> {
+        if directory.exists() {
+            fs::remove_dir_all(directory).with_context(|| format!("emptying {}", directory.display()))?;
+        }
+        fs::create_dir_all(directory)?;
+        let guard = Guard::start()?;
+        let mut namespaces = Namespaces::new()?;
+        let mut routers = Vec::new();
+        for (index, (kind, floodfill)) in (1..).zip(&layout.routers) {
+            let namespace = namespaces.add(&format!("r{index}"))?;
+            routers.push(Router::new(index, *kind, *floodfill, namespace, directory)?);
+        }
+        let forwarder = match layout.delay {
+            None => bridge(&mut namespaces, &routers).map(|()| None)?,
+            Some(delay) => {
+                let targets = routers.iter().map(|r| (r.index(), r.namespace().clone())).collect::<Vec<_>>();
+                Some(delay::connect(&mut namespaces, &targets, delay, directory)?)
+            }
+        };
+        let mut network = Self {
+            routers,
+            _forwarder: forwarder,
+            _namespaces: namespaces,
+            _guard: guard,
+            directory: directory.to_owned(),
+            binaries: binaries.clone(),
+        };
+        network.seed()?;
+        for router in &mut network.routers {
+            router.start(&network.binaries, "run")?;
+        }
+        Ok(network)
+    }
+
+    /// Its routers, the first is router 1.
+    pub fn routers(&self) -> &[Router] {
+        &self.routers
+    }
+
+    /// One router, by its number from 1.
+    pub fn router(&self, index: usize) -> Result<&Router> {
+        self.routers.get(index.wrapping_sub(1)).with_context(|| format!("no router {index}"))
+    }
+
+    /// Where data directories and logs are.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Fails if a router has ended: none may, whatever the others do.
+    pub fn ensure_running(&mut self) -> Result<()> {
+        self.routers.iter_mut().try_for_each(Router::ensure_running)
+    }
+
+    /// Starts routers of `kind` again that have ended by themselves; says which and why.
+    pub fn revive(&mut self, kind: Kind) -> Result<Vec<String>> {
+        let mut ended = Vec::new();
+        for router in self.routers.iter_mut().filter(|r| r.kind() == kind) {
+            if let Err(error) = router.ensure_running() {
+                ended.push(format!("{error:#}").lines().next().unwrap_or_default().to_owned());
+                router.start(&self.binaries, "again")?;
+            }
+        }
+        Ok(ended)
+    }
+
+    /// Fails if a router of `kind` has ended.
+    pub fn ensure_kind_running(&mut self, kind: Kind) -> Result<()> {
+        self.routers.iter_mut().filter(|r| r.kind() == kind).try_for_each(Router::ensure_running)
+    }
+
+    /// Stops all routers. Returns those that had to be killed.
+    pub fn stop(&mut self) -> Vec<u8> {
+        let mut killed = Vec::new();
+        for router in &mut self.routers {
+            if !router.stop() {
+                killed.push(router.index());
+            }
+        }
+        killed
+    }
+
+    /// Starts each router until it has written its RouterInfo, and gives that to all others.
+    fn seed(&mut self) -> Result<()> {
+        for router in &mut self.routers {
+            router.start(&self.binaries, "first")?;
+        }
+        let deadline = Instant::now() + FIRST_START;
+        while !self.routers.iter().all(|r| r.router_info().is_some()) {
+            self.ensure_running()?;
+            if Instant::now() >= deadline {
+                bail!("a router wrote no router.info within {FIRST_START:?}");
+            }
+            thread::sleep(Duration::from_millis(100));
+        }
+        // i2pd writes it before it has added its addresses, and again after.
+        thread::sleep(Duration::from_secs(2));
+        self.stop();
+        for (at, router) in self.routers.iter().enumerate() {
+            let info = router.router_info().context("a router removed its router.info")?;
+            for (_, other) in self.routers.iter().enumerate().filter(|(other, _)| *other != at) {
+                other.seed(&info)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A bridge in a namespace of its own, and a cable from it to each router.
+fn bridge(namespaces: &mut Namespaces, routers: &[Router]) -> Result<()> {
+    let hub = namespaces.add("hub")?;
+    hub.ip(&["link", "add", "br0", "type", "bridge"])?;
+    hub.ip(&["link", "set", "br0", "up"])?;
+    for router in routers {
+        let port = format!("port{}", router.index());
+        let namespace = router.namespace();
+        hub.ip(&["link", "add", &port, "type", "veth", "peer", "name", "eth0", "netns", namespace.name()])?;
+        hub.ip(&["link", "set", &port, "master", "br0", "up"])?;
+        namespace.ip(&["addr", "add", &format!("198.18.{}.2/15", router.index()), "dev", "eth0"])?;
+        namespace.ip(&["link", "set", "eth0", "up"])?;
+    }
+    Ok(())
+}

@@ -1,0 +1,219 @@
+//! One router of the private network, ours or another's, run as a program.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use clap::ValueEnum;
+
+use crate::net::namespace::Namespace;
+use crate::net::process::{Process, Usage};
+use crate::router_info::netdb_path;
+
+/// Apart from the real network, which is 2.
+const NET_ID: &str = "77";
+/// Every router has an address of its own, so all may use one port.
+const PORT: &str = "12345";
+
+/// Whose router it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Kind {
+    /// This project's `i2p-router`.
+    Aioli,
+    /// i2pd, as the system has it installed.
+    I2pd,
+}
+
+impl Kind {
+    /// Its name in a report.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Aioli => "aioli",
+            Self::I2pd => "i2pd",
+        }
+    }
+}
+
+/// The programs to run.
+#[derive(Clone, Debug)]
+pub struct Binaries {
+    /// Our `i2p-router`.
+    pub aioli: PathBuf,
+    /// The system's `i2pd`.
+    pub i2pd: PathBuf,
+}
+
+/// One router: where it lives and, while it runs, its process.
+#[derive(Debug)]
+pub struct Router {
+    index: u8,
+    kind: Kind,
+    floodfill: bool,
+    namespace: Namespace,
+    data_dir: PathBuf,
+    running: Option<(Process, Instant)>,
+}
+
+/// What a router of ours says about itself in its statistics file.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Counters {
+    /// Tunnels of others that pass through it.
+    pub transit_tunnels: u64,
+    /// Tunnel messages it has relayed for others.
+    pub transit_messages: u64,
+    /// Bytes it has relayed for others.
+    pub transit_bytes: u64,
+    /// Its own inbound tunnels.
+    pub tunnels_in: u64,
+    /// Its own outbound tunnels.
+    pub tunnels_out: u64,
+    /// Transport sessions.
+    pub sessions: u64,
+    /// Routers in its NetDB.
+    pub known_routers: u64,
+}
+
+impl Router {
+    /// Prepares a router: its data directory with its configuration.
+    pub fn new(index: u8, kind: Kind, floodfill: bool, namespace: Namespace, base: &Path) -> Result<Self> {
+        let data_dir = base.join(format!("r{index}"));
+        fs::create_dir_all(&data_dir)?;
+        let router = Self { index, kind, floodfill, namespace, data_dir, running: None };
+        if kind == Kind::I2pd {
+            fs::write(router.data_dir.join("i2pd.conf"), router.i2pd_config())?;
+        }
+        Ok(router)
+    }
+
+    /// Its number in the network, from 1.
+    pub const fn index(&self) -> u8 {
+        self.index
+    }
+
+    /// Whose router it is.
+    pub const fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The namespace it runs in, where its SAM is.
+    pub const fn namespace(&self) -> &Namespace {
+        &self.namespace
+    }
+
+    /// When it was started last.
+    pub fn started(&self) -> Option<Instant> {
+        self.running.as_ref().map(|(_, started)| *started)
+    }
+
+    /// Starts the program, if its namespace has no way out.
+    pub fn start(&mut self, binaries: &Binaries, run: &str) -> Result<()> {
+        self.namespace.ensure_isolated()?;
+        let command = match self.kind {
+            Kind::Aioli => self.aioli_command(&binaries.aioli),
+            Kind::I2pd => self.i2pd_command(&binaries.i2pd),
+        };
+        let log = self.data_dir.join(format!("{run}.log"));
+        let name = format!("router {} ({})", self.index, self.kind.name());
+        self.running = Some((Process::start(command, &name, &log)?, Instant::now()));
+        Ok(())
+    }
+
+    /// Stops the program; whether it ended when asked.
+    pub fn stop(&mut self) -> bool {
+        self.running.take().is_none_or(|(mut process, _)| process.stop(Duration::from_secs(5)))
+    }
+
+    /// Fails if the program has ended.
+    pub fn ensure_running(&mut self) -> Result<()> {
+        let index = self.index;
+        let (process, _) =
+            self.running.as_mut().with_context(|| format!("router {index} was not started"))?;
+        process.ensure_running()
+    }
+
+    /// Its memory and processor time.
+    pub fn usage(&self) -> Result<Usage> {
+        let (process, _) =
+            self.running.as_ref().with_context(|| format!("router {} is not running", self.index))?;
+        process.usage()
+    }
+
+    /// Its signed RouterInfo, once it has written one.
+    pub fn router_info(&self) -> Option<Vec<u8>> {
+        let bytes = fs::read(self.data_dir.join("router.info")).ok()?;
+        (bytes.len() > 391).then_some(bytes)
+    }
+
+    /// Puts another router's RouterInfo into its NetDB.
+    pub fn seed(&self, router_info: &[u8]) -> Result<()> {
+        let path = netdb_path(&self.data_dir, router_info)?;
+        fs::create_dir_all(path.parent().context("a file has a directory")?)?;
+        Ok(fs::write(path, router_info)?)
+    }
+
+    /// What it says about itself; only ours does.
+    pub fn counters(&self) -> Result<Counters> {
+        ensure!(self.kind == Kind::Aioli, "only our routers write counters");
+        let path = self.stats_file();
+        let text = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+        let json = serde_json::from_str::<serde_json::Value>(&text)?;
+        let number = |key: &str| json.get(key).and_then(serde_json::Value::as_u64).unwrap_or_default();
+        Ok(Counters {
+            transit_tunnels: number("transit_tunnels"),
+            transit_messages: number("transit_messages"),
+            transit_bytes: number("transit_bytes"),
+            tunnels_in: number("tunnels_in"),
+            tunnels_out: number("tunnels_out"),
+            sessions: number("sessions"),
+            known_routers: number("known_routers"),
+        })
+    }
+
+    fn address(&self) -> String {
+        format!("198.18.{}.2", self.index)
+    }
+
+    fn stats_file(&self) -> PathBuf {
+        self.data_dir.join("stats.json")
+    }
+
+    fn aioli_command(&self, program: &Path) -> Command {
+        let mut command = self.namespace.command(program);
+        command.args(["--host", "0.0.0.0", "--external-host", &self.address(), "--port", PORT]);
+        command.arg("--data-dir").arg(&self.data_dir);
+        command.args(["--net-id", NET_ID, "--private-network", "--sam", "127.0.0.1:7656"]);
+        if self.floodfill {
+            command.arg("--floodfill");
+        }
+        command.env("I2P_STATS_FILE", self.stats_file());
+        command
+    }
+
+    fn i2pd_command(&self, program: &Path) -> Command {
+        let mut command = self.namespace.command(program);
+        command.arg("--datadir").arg(&self.data_dir).arg("--conf").arg(self.data_dir.join("i2pd.conf"));
+        command.args(["--tunconf", "/dev/null", "--tunnelsdir"]).arg(self.data_dir.join("none"));
+        command.args(["--certsdir", "/usr/share/i2pd/certificates"]);
+        command
+    }
+
+    /// What i2pd needs to stay among its own: its reserved list spares 198.18.0.0/15 alone.
+    fn i2pd_config(&self) -> String {
+        let address = self.address();
+        let floodfill = self.floodfill;
+        let level = std::env::var("I2PD_LOG_LEVEL").unwrap_or_else(|_| "warn".to_owned());
+        format!(
+            "log = stdout\nloglevel = {level}\nipv4 = true\nipv6 = false\nnat = false\nnetid = {NET_ID}\n\
+             host = {address}\naddress4 = {address}\nport = {PORT}\nbandwidth = X\nshare = 100\n\
+             floodfill = {floodfill}\nreservedrange = false\n\
+             [reseed]\nthreshold = 0\nurls = http://127.0.0.1:9/\n\
+             [upnp]\nenabled = false\n[nettime]\nenabled = false\n\
+             [ntcp2]\nenabled = true\npublished = true\n[ssu2]\nenabled = true\npublished = true\n\
+             [sam]\nenabled = true\n[http]\nenabled = true\n\
+             [httpproxy]\nenabled = false\n[socksproxy]\nenabled = false\n[bob]\nenabled = false\n\
+             [i2cp]\nenabled = false\n"
+        )
+    }
+}

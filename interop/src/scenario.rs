@@ -1,0 +1,280 @@
+//! The scenarios that a change must pass: applications on our routers and on
+//! i2pd exchange data through three-hop tunnels.
+//!
+//! | | connects from | to | routers |
+//! |---|---|---|---|
+//! | a | ours | i2pd | 4 of ours, 6 i2pd |
+//! | b | i2pd | ours | the same |
+//! | c | i2pd | i2pd | the same; our transit counters must grow |
+//! | d | ours | ours | 2 of ours, 8 i2pd |
+//! | i2pd | i2pd | i2pd | 10 i2pd: proves the harness, not us |
+//! | aioli | ours | ours | 10 of ours |
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, ensure};
+use clap::ValueEnum;
+
+use crate::client::programs::{Client, Programs, Transfer};
+use crate::net::namespace::Namespace;
+use crate::net::process::Process;
+use crate::network::{Layout, Network};
+use crate::report::Report;
+use crate::router::{Binaries, Kind};
+
+/// Which scenario.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Scenario {
+    /// An application on ours connects to one on i2pd.
+    A,
+    /// An application on i2pd connects to one on ours.
+    B,
+    /// Both applications on i2pd, ours as hops.
+    C,
+    /// Both applications on ours, i2pd as hops.
+    D,
+    /// Ten i2pd and none of ours: whether the harness itself works.
+    I2pd,
+    /// Ten of ours.
+    Aioli,
+}
+
+impl Scenario {
+    /// What continuous integration runs.
+    pub const CI: [Self; 4] = [Self::A, Self::B, Self::C, Self::D];
+
+    /// How many routers of ours and of i2pd's it wants.
+    const fn routers(self) -> (usize, usize) {
+        match self {
+            Self::A | Self::B | Self::C => (4, 6),
+            Self::D => (2, 8),
+            Self::I2pd => (0, 10),
+            Self::Aioli => (10, 0),
+        }
+    }
+
+    /// The routers of the connecting and of the accepting application.
+    const fn ends(self) -> (usize, usize) {
+        match self {
+            Self::A => (1, 5),
+            Self::B => (6, 2),
+            Self::C => (5, 6),
+            Self::D | Self::I2pd | Self::Aioli => (1, 2),
+        }
+    }
+
+    const fn title(self) -> &'static str {
+        match self {
+            Self::A => "(a) ours to i2pd",
+            Self::B => "(b) i2pd to ours",
+            Self::C => "(c) i2pd to i2pd, ours between",
+            Self::D => "(d) ours to ours, i2pd between",
+            Self::I2pd => "(i2pd) among i2pd alone",
+            Self::Aioli => "(aioli) among ours alone",
+        }
+    }
+}
+
+/// What to run.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The scenarios, in order; those with equal routers share a network.
+    pub scenarios: Vec<Scenario>,
+    /// The client programs, each for every scenario.
+    pub clients: Vec<Client>,
+    /// Bytes in each direction.
+    pub bytes: usize,
+    /// Tunnel length.
+    pub hops: usize,
+    /// The routers' programs.
+    pub binaries: Binaries,
+    /// Data directories and logs go below here.
+    pub directory: PathBuf,
+}
+
+/// Runs the plan. Failures are in the report; an error means that nothing could be run.
+pub fn run(plan: &Plan, programs: &Programs) -> Result<Report> {
+    programs.install(&plan.clients)?;
+    let mut report = Report::default();
+    let mut rest = plan.scenarios.clone();
+    while let Some(first) = rest.first().copied() {
+        let (together, others): (Vec<_>, Vec<_>) = rest.iter().partition(|s| s.routers() == first.routers());
+        rest = others;
+        run_network(plan, programs, &together, &mut report);
+    }
+    Ok(report)
+}
+
+/// One network and the scenarios on it.
+fn run_network(plan: &Plan, programs: &Programs, scenarios: &[Scenario], report: &mut Report) {
+    let Some((aioli, i2pd)) = scenarios.first().map(|s| s.routers()) else { return };
+    println!("network of {aioli} aioli and {i2pd} i2pd");
+    let layout = Layout::mixed(aioli, i2pd);
+    let directory = plan.directory.join(format!("aioli{aioli}-i2pd{i2pd}"));
+    let started = Network::start(&layout, &plan.binaries, &directory).context("starting the network");
+    let mut network = match started {
+        Ok(network) => network,
+        Err(error) => {
+            report.check::<String>(&format!("network of {aioli} aioli and {i2pd} i2pd"), Err(error));
+            return;
+        }
+    };
+    if let Err(error) = ready(&network) {
+        println!("note: not every router was ready: {error:#}");
+    }
+    for scenario in scenarios {
+        let before = transit_bytes(&network);
+        for (client, result) in twice(plan, programs, &mut network, *scenario) {
+            report.check(&format!("{}, {}", scenario.title(), client.name()), result);
+        }
+        if aioli > 0 {
+            let name = format!("{}: relayed by ours", scenario.title());
+            report.check(&name, relayed(plan, &network, *scenario, before));
+            let name = format!("{}: every router of ours still runs", scenario.title());
+            report.check(&name, network.ensure_kind_running(Kind::Aioli).map(|()| "yes"));
+        }
+    }
+    let killed = network.stop();
+    let name = format!("the {aioli} aioli routers end when asked");
+    if aioli > 0 {
+        let ours = killed.iter().filter(|i| usize::from(**i) <= aioli).count();
+        report.check(&name, if ours == 0 { Ok("yes") } else { Err(anyhow!("{ours} did not")) });
+    }
+}
+
+/// The transfers, and once more those that failed: i2pd 2.45.1 crashes now and
+/// then when SAM sessions end, and at times cannot find a LeaseSet for minutes.
+/// A first failure is printed, so that none of ours hides behind this.
+fn twice(
+    plan: &Plan,
+    programs: &Programs,
+    network: &mut Network,
+    scenario: Scenario,
+) -> Vec<(Client, Result<String>)> {
+    let mut results = transfers(plan, programs, network, scenario, &plan.clients);
+    let failed = results.iter().filter(|(_, r)| r.is_err()).map(|(client, _)| *client).collect::<Vec<_>>();
+    if failed.is_empty() {
+        return results;
+    }
+    for (client, error) in results.iter().filter_map(|(c, r)| Some((c, r.as_ref().err()?))) {
+        println!("note: {}, {}: first attempt: {error:#}", scenario.title(), client.name());
+    }
+    match network.revive(Kind::I2pd) {
+        Ok(ended) => ended.iter().for_each(|line| println!("note: {line}; started again")),
+        Err(error) => println!("note: {error:#}"),
+    }
+    if let Err(error) = ready(network) {
+        println!("note: {error:#}");
+    }
+    results.retain(|(_, result)| result.is_ok());
+    results.extend(transfers(plan, programs, network, scenario, &failed));
+    results
+}
+
+/// A transfer by each client, all at once: most of the time goes into waiting for i2pd's sessions.
+fn transfers(
+    plan: &Plan,
+    programs: &Programs,
+    network: &Network,
+    scenario: Scenario,
+    clients: &[Client],
+) -> Vec<(Client, Result<String>)> {
+    thread::scope(|scope| {
+        let start = |client| scope.spawn(move || transfer(plan, programs, network, scenario, client));
+        let running = clients.iter().map(|client| (*client, start(*client))).collect::<Vec<_>>();
+        let join = |thread: thread::ScopedJoinHandle<'_, Result<String>>| {
+            thread.join().unwrap_or_else(|_| Err(anyhow!("the runner panicked")))
+        };
+        running.into_iter().map(|(client, thread)| (client, join(thread))).collect()
+    })
+}
+
+/// One transfer.
+fn transfer(
+    plan: &Plan,
+    programs: &Programs,
+    network: &Network,
+    scenario: Scenario,
+    client: Client,
+) -> Result<String> {
+    let (from, to) = scenario.ends();
+    let logs = network.directory().join(format!("{scenario:?}").to_lowercase());
+    fs::create_dir_all(&logs)?;
+    let took = Transfer {
+        client,
+        from: network.router(from)?,
+        to: network.router(to)?,
+        bytes: plan.bytes,
+        hops: plan.hops,
+        logs: &logs,
+    }
+    .run(programs)?;
+    let megabytes = f64::from(u32::try_from(plan.bytes)?) / 1e6;
+    Ok(format!(
+        "{megabytes:.1} MB each way, SHA-256 equal, {:.2} MB/s, {:.1} s to connect",
+        megabytes * 2.0 / took.to_transfer.as_secs_f64(),
+        took.to_connect.as_secs_f64()
+    ))
+}
+
+/// What our transit counters say about a scenario's transfers.
+fn relayed(plan: &Plan, network: &Network, scenario: Scenario, before: u64) -> Result<String> {
+    // The counters are written every five seconds.
+    thread::sleep(Duration::from_secs(6));
+    let relayed = transit_bytes(network).saturating_sub(before);
+    let payload = u64::try_from(plan.bytes * 2 * plan.clients.len())?;
+    if scenario == Scenario::C {
+        ensure!(relayed > payload / 8, "{relayed} bytes while {payload} were exchanged: not used as hops");
+    }
+    Ok(format!("{:.1} MB", relayed as f64 / 1e6))
+}
+
+/// What all routers of ours have relayed for others.
+fn transit_bytes(network: &Network) -> u64 {
+    let ours = network.routers().iter().filter(|r| r.kind() == Kind::Aioli);
+    ours.filter_map(|r| r.counters().ok()).map(|c| c.transit_bytes).sum()
+}
+
+/// Waits until the routers at the ends can make a session each.
+fn ready(network: &Network) -> Result<()> {
+    let mut probes = Vec::new();
+    for router in network.routers().iter().take(6) {
+        probes.push(probe(router.namespace(), network.directory(), router.index())?);
+    }
+    for (mut process, lines, index) in probes {
+        let seconds =
+            lines.expect("SESSION", Duration::from_secs(150)).with_context(|| format!("router {index}"))?;
+        println!("router {index}: first session after {seconds} s");
+        process.stop(Duration::from_secs(1));
+    }
+    Ok(())
+}
+
+fn probe(namespace: &Namespace, logs: &Path, index: u8) -> Result<(Process, crate::net::process::Lines, u8)> {
+    let mut command: Command = namespace.command(&std::env::current_exe()?);
+    command.args(["load", "serve", "--hops", "3"]);
+    let log = logs.join(format!("probe{index}.log"));
+    let (process, lines) = Process::start_talking(command, "a probe", &log)?;
+    Ok((process, lines, index))
+}
+
+/// One stream between the two ends of a scenario for `time`, across tunnel generations.
+pub fn soak(scenario: Scenario, time: Duration, binaries: &Binaries, directory: &Path) -> Result<String> {
+    let (aioli, i2pd) = scenario.routers();
+    let mut network = Network::start(&Layout::mixed(aioli, i2pd), binaries, &directory.join("soak"))?;
+    ready(&network)?;
+    let (from, to) = scenario.ends();
+    let (_server, lines, _) = probe(network.router(to)?.namespace(), network.directory(), 100)?;
+    let destination = lines.expect("DESTINATION", Duration::from_secs(120))?;
+    let mut command = network.router(from)?.namespace().command(&std::env::current_exe()?);
+    command.args(["load", "soak", &destination, "--seconds", &time.as_secs().to_string()]);
+    let log = network.directory().join("soak.log");
+    let (_client, lines) = Process::start_talking(command, "the stream", &log)?;
+    let result = lines.expect("SOAK", time + Duration::from_secs(300))?;
+    network.ensure_running()?;
+    Ok(format!("{}: pings answered and longest round trip in seconds: {result}", scenario.title()))
+}
