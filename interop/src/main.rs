@@ -300,7 +300,7 @@ impl Places {
     }
 }
 
-/// The tunnel options of a session for measurements.
+/// The options of a session for measurements; without the type, i2pd 2.45.1 offers ElGamal alone.
 fn options(hops: usize) -> String {
-    format!("inbound.length={hops} outbound.length={hops}")
+    format!("inbound.length={hops} outbound.length={hops} i2cp.leaseSetEncType=4")
 }

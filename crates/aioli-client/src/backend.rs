@@ -2,8 +2,10 @@
 //! that tests can stand in for one.
 
 use aioli_core::Now;
-use aioli_router::client::{ClientLookup, SessionError, SessionId, SessionOptions, StreamEnd, StreamId, Target};
 use aioli_router::Router;
+use aioli_router::client::{
+    ClientLookup, SessionError, SessionId, SessionOptions, StreamEnd, StreamId, Target,
+};
 use aioli_wire::DestinationHash;
 use aioli_wire::keyfile::DestinationKeys;
 
@@ -16,7 +18,14 @@ pub trait Backend {
     /// The keys of a local destination.
     fn session_keys(&self, session: SessionId) -> Option<&DestinationKeys>;
     /// Opens a stream.
-    fn connect(&mut self, session: SessionId, to: Target, from_port: u16, to_port: u16, now: Now) -> Result<StreamId, StreamEnd>;
+    fn connect(
+        &mut self,
+        session: SessionId,
+        to: Target,
+        from_port: u16,
+        to_port: u16,
+        now: Now,
+    ) -> Result<StreamId, StreamEnd>;
     /// Whether peers may open streams to us.
     fn set_listening(&mut self, session: SessionId, on: bool, now: Now);
     /// Queues bytes; returns how many were taken.
@@ -24,7 +33,14 @@ pub trait Backend {
     /// How many bytes `stream_send` would take.
     fn stream_room(&self, session: SessionId, stream: StreamId) -> usize;
     /// Appends up to `max` received bytes to `out`; returns how many.
-    fn stream_recv(&mut self, session: SessionId, stream: StreamId, out: &mut Vec<u8>, max: usize, now: Now) -> usize;
+    fn stream_recv(
+        &mut self,
+        session: SessionId,
+        stream: StreamId,
+        out: &mut Vec<u8>,
+        max: usize,
+        now: Now,
+    ) -> usize;
     /// Whether the peer has finished and everything was read.
     fn stream_at_end(&self, session: SessionId, stream: StreamId) -> bool;
     /// Sends what is queued, then says that no more follows; reading goes on.
@@ -47,7 +63,14 @@ impl Backend for Router {
     fn session_keys(&self, session: SessionId) -> Option<&DestinationKeys> {
         Self::session_keys(self, session)
     }
-    fn connect(&mut self, session: SessionId, to: Target, from_port: u16, to_port: u16, now: Now) -> Result<StreamId, StreamEnd> {
+    fn connect(
+        &mut self,
+        session: SessionId,
+        to: Target,
+        from_port: u16,
+        to_port: u16,
+        now: Now,
+    ) -> Result<StreamId, StreamEnd> {
         Self::connect(self, session, to, from_port, to_port, now)
     }
     fn set_listening(&mut self, session: SessionId, on: bool, now: Now) {
@@ -59,7 +82,14 @@ impl Backend for Router {
     fn stream_room(&self, session: SessionId, stream: StreamId) -> usize {
         Self::stream_room(self, session, stream)
     }
-    fn stream_recv(&mut self, session: SessionId, stream: StreamId, out: &mut Vec<u8>, max: usize, now: Now) -> usize {
+    fn stream_recv(
+        &mut self,
+        session: SessionId,
+        stream: StreamId,
+        out: &mut Vec<u8>,
+        max: usize,
+        now: Now,
+    ) -> usize {
         Self::stream_recv(self, session, stream, out, max, now)
     }
     fn stream_at_end(&self, session: SessionId, stream: StreamId) -> bool {

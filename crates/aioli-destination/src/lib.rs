@@ -8,6 +8,4 @@ mod replay;
 pub mod router_garlic;
 pub mod streaming;
 
-pub use local::{
-    Config, EndReason, Limits, LocalDestination, Output, Stats, StreamEvent, Target, Why,
-};
+pub use local::{Config, EndReason, Limits, LocalDestination, Output, Stats, StreamEvent, Target, Why};

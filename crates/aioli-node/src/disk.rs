@@ -32,7 +32,9 @@ const MAX_NETDB_FILES: usize = 50_000;
 #[derive(Debug, Error)]
 pub enum DiskError {
     /// It cannot be made, read or written.
-    #[error("cannot use {what} {path}: {error}. Check that it exists, that it belongs to you and that the disk is not full")]
+    #[error(
+        "cannot use {what} {path}: {error}. Check that it exists, that it belongs to you and that the disk is not full"
+    )]
     Io {
         /// What it is.
         what: &'static str,

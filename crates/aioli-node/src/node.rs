@@ -49,7 +49,9 @@ pub struct NodeConfig {
 #[derive(Debug, Error)]
 pub enum NodeError {
     /// A port cannot be had.
-    #[error("cannot listen on {address} for {what}: {error}. Is another program using the port? Choose another with {option}")]
+    #[error(
+        "cannot listen on {address} for {what}: {error}. Is another program using the port? Choose another with {option}"
+    )]
     Listen {
         /// NTCP2 or SAM.
         what: &'static str,
@@ -152,11 +154,7 @@ impl Drop for Node {
 }
 
 /// Binds a port. `what` and `option` name it for the user when that fails.
-pub fn bind(
-    address: SocketAddr,
-    what: &'static str,
-    option: &'static str,
-) -> Result<TcpListener, NodeError> {
+pub fn bind(address: SocketAddr, what: &'static str, option: &'static str) -> Result<TcpListener, NodeError> {
     bind_socket(address).map_err(|error| NodeError::Listen { what, address, option, error })
 }
 
@@ -191,7 +189,9 @@ fn run_thread(config: NodeConfig, sinks: OwnerSinks, stopped: oneshot::Receiver<
     // The tasks hold the writer's channel: without them it finishes what is queued and ends.
     drop(tasks);
     if writer.join().is_err() {
-        tracing::error!("the thread that writes the data directory panicked; please report the message above");
+        tracing::error!(
+            "the thread that writes the data directory panicked; please report the message above"
+        );
     }
 }
 
@@ -201,7 +201,8 @@ async fn serve(
     store: std::sync::mpsc::Sender<StoreWrite>,
     stopped: oneshot::Receiver<()>,
 ) {
-    let NodeConfig { router, identity, listeners, sam, sam_config, data_dir, known_routers, stats_file } = config;
+    let NodeConfig { router, identity, listeners, sam, sam_config, data_dir, known_routers, stats_file } =
+        config;
     let clock = Clock::start();
     let mut rng = Rng::from_seed(entropy());
     let mut router = Router::new(router, identity, rng.bytes(), clock.now());
@@ -264,7 +265,9 @@ fn store_all(data_dir: Option<DataDir>, writes: &std::sync::mpsc::Receiver<Store
         };
         match result {
             Err(error) if !failing => {
-                tracing::warn!("cannot write to the data directory: {error}. The router goes on; free some space");
+                tracing::warn!(
+                    "cannot write to the data directory: {error}. The router goes on; free some space"
+                );
                 failing = true;
             }
             Err(_) => {}

@@ -84,7 +84,8 @@ impl Awaiting {
     }
 
     pub(crate) fn expire(&mut self, now: Instant) {
-        let late: Vec<_> = self.messages.iter().filter(|(_, (at, _))| *at <= now).map(|(to, _)| *to).collect();
+        let late: Vec<_> =
+            self.messages.iter().filter(|(_, (at, _))| *at <= now).map(|(to, _)| *to).collect();
         for to in late {
             self.dropped += self.take(&to).len() as u64;
         }

@@ -31,7 +31,12 @@ pub fn create_router_info(config: &Config, identity: &Identity, now: Now) -> Arc
     sign(config, identity, Known::default(), now)
 }
 
-pub(crate) fn sign(config: &Config, identity: &Identity, known: Known, now: Now) -> Arc<Verified<RouterInfo>> {
+pub(crate) fn sign(
+    config: &Config,
+    identity: &Identity,
+    known: Known,
+    now: Now,
+) -> Arc<Verified<RouterInfo>> {
     let parts = RouterInfoParts {
         identity: identity.router_identity(),
         published: now.wall,
@@ -43,9 +48,10 @@ pub(crate) fn sign(config: &Config, identity: &Identity, known: Known, now: Now)
 
 fn addresses(config: &Config, identity: &Identity) -> Vec<RouterAddress> {
     let key = identity.ntcp2_static.public();
-    let published = config.published.iter().map(|endpoint| {
-        RouterAddress::ntcp2(COST_PUBLISHED, &key, Some((*endpoint, identity.ntcp2_iv)))
-    });
+    let published = config
+        .published
+        .iter()
+        .map(|endpoint| RouterAddress::ntcp2(COST_PUBLISHED, &key, Some((*endpoint, identity.ntcp2_iv))));
     let addresses: Vec<_> = published.filter_map(Result::ok).collect();
     if addresses.is_empty() {
         return RouterAddress::ntcp2(COST_DIALS_ONLY, &key, None).into_iter().collect();

@@ -21,7 +21,9 @@ use aioli_transport::{DialError, Transport};
 use aioli_tunnel::{BuildResult, Delivery, PoolId, Tunnels};
 use aioli_wire::garlic::{Clove, CloveDelivery};
 use aioli_wire::i2np::{DeliveryStatus, TunnelGateway};
-use aioli_wire::{Lease, Message, MessageId, MessageType, RouterHash, RouterInfo, TunnelId, Unverified, Wire};
+use aioli_wire::{
+    Lease, Message, MessageId, MessageType, RouterHash, RouterInfo, TunnelId, Unverified, Wire,
+};
 
 use crate::event::Event;
 use crate::router::{Output, Router, StoreWrite, cx};
@@ -133,7 +135,10 @@ impl Router {
     }
 
     /// Calls the NetDB with a look at tunnels and sessions.
-    pub(crate) fn with_paths<T>(&mut self, f: impl FnOnce(&mut NetDb, &mut Cx<'_>, &dyn ReplyPaths) -> T) -> T {
+    pub(crate) fn with_paths<T>(
+        &mut self,
+        f: impl FnOnce(&mut NetDb, &mut Cx<'_>, &dyn ReplyPaths) -> T,
+    ) -> T {
         let paths = Paths { tunnels: &self.tunnels, transport: &self.transport, now: self.now.mono };
         f(&mut self.netdb, &mut Cx { now: self.now, rng: &mut self.rng }, &paths)
     }
@@ -324,6 +329,7 @@ impl Router {
 
     fn on_build_done(&mut self, hops: &[RouterHash], result: &BuildResult, took: Duration) {
         let now = self.now.mono;
+        tracing::debug!(?hops, ?result, ?took, "build");
         match result {
             BuildResult::Accepted => {
                 for hop in hops {

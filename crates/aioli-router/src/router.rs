@@ -98,6 +98,8 @@ pub(crate) enum Timer {
     Profiles,
     /// A session waits no longer for its LeaseSet to be confirmed.
     SessionReady(PoolId),
+    /// An ended session has had its last words.
+    SessionEnds(PoolId),
 }
 
 /// One I2P router.
@@ -149,7 +151,8 @@ impl Router {
         let transport = Transport::new(transport_config(&config, &identity), rng.fork());
         let netdb = NetDb::new(netdb_config(&config, hash), rng.fork());
         let tunnels = Tunnels::new(tunnel_config(&config, &identity, hash), rng.fork());
-        let garlic = RouterGarlic::new(identity.encryption.clone(), &router_garlic::Limits::default(), &mut rng);
+        let garlic =
+            RouterGarlic::new(identity.encryption.clone(), &router_garlic::Limits::default(), &mut rng);
         let limits = &config.limits;
         Self {
             hash,
@@ -361,13 +364,15 @@ impl Router {
                     self.timers.set(Timer::Profiles, now.mono + PROFILES_EVERY);
                 }
                 Timer::SessionReady(pool) => self.announce_session(pool),
+                Timer::SessionEnds(pool) => self.remove_session(pool),
             }
         }
     }
 
     /// Signs our RouterInfo anew and tells everyone who needs it.
     pub(crate) fn renew_own_info(&mut self) {
-        let known = Known { routers: self.netdb.router_count(), lease_sets: self.netdb.stats().lease_sets as usize };
+        let known =
+            Known { routers: self.netdb.router_count(), lease_sets: self.netdb.stats().lease_sets as usize };
         self.own = own_info::sign(&self.config, &self.identity, known, self.now);
         self.transport.set_local(Arc::clone(&self.own));
         self.netdb.set_local(Arc::clone(&self.own), &mut cx!(self));

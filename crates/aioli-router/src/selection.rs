@@ -116,7 +116,8 @@ impl Selector<'_> {
             && !caps.hidden
             && !rejects
             && info.ntcp2().any(|a| {
-                a.published().is_some_and(|(to, _)| self.private_network || aioli_wire::ip::is_public(to.ip()))
+                a.published()
+                    .is_some_and(|(to, _)| self.private_network || aioli_wire::ip::is_public(to.ip()))
             })
     }
 

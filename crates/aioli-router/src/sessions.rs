@@ -20,13 +20,17 @@ use aioli_wire::client_payload::Ports;
 use aioli_wire::{DestinationHash, DestinationKeys, LeaseSet, Message, Verified};
 
 use crate::client::{
-    ClientEvent, ClientLookup, SessionError, SessionId, SessionOptions, StreamEnd, StreamId, Target, TunnelOptions,
+    ClientEvent, ClientLookup, SessionError, SessionId, SessionOptions, StreamEnd, StreamId, Target,
+    TunnelOptions,
 };
 use crate::route::view_of;
 use crate::router::{Output, Router, Timer, cx, side};
 
 /// A session whose LeaseSet no floodfill has confirmed is ready all the same after this time.
 const CONFIRM_WITHIN: Duration = Duration::from_secs(2);
+
+/// How long an ended session's closed streams have to tell their peers.
+const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// A local destination and what belongs to it.
 #[derive(Debug)]
@@ -37,6 +41,8 @@ pub(crate) struct Session {
     publish: bool,
     /// The client was told that it can begin.
     announced: bool,
+    /// The client is gone; only closed streams are finished.
+    ending: bool,
     /// Lookups by clients, of destinations that are being looked up.
     lookups: BTreeMap<DestinationHash, Vec<ClientLookup>>,
 }
@@ -130,7 +136,7 @@ impl Router {
             return Err(SessionError::Options);
         }
         let hash = keys.destination.hash();
-        if self.sessions.by_id.values().any(|s| s.destination.hash() == hash) {
+        if self.sessions.by_id.values().any(|s| !s.ending && s.destination.hash() == hash) {
             return Err(SessionError::DuplicateDestination);
         }
         let id = SessionId(self.sessions.next_id);
@@ -153,6 +159,7 @@ impl Router {
             destination,
             publish: options.publish,
             announced: false,
+            ending: false,
             lookups: BTreeMap::new(),
         };
         self.sessions.by_id.insert(id, session);
@@ -168,16 +175,28 @@ impl Router {
         Ok(id)
     }
 
-    /// Ends a local destination and its streams.
+    /// Ends a local destination. Streams that were closed get a moment to tell their peers.
     pub fn destroy_session(&mut self, id: SessionId, now: Now) {
         self.enter(now);
-        let Some(session) = self.sessions.by_id.remove(&id) else { return };
-        self.sessions.by_pool.remove(&session.pool);
+        let Some(session) = self.sessions.get(id) else { return };
+        let pool = session.pool;
+        if session.ending || session.destination.streams().is_empty() || self.shutting_down {
+            self.remove_session(pool);
+        } else {
+            session.ending = true;
+            self.timers.set(Timer::SessionEnds(pool), now.mono + LAST_WORDS);
+        }
+    }
+
+    pub(crate) fn remove_session(&mut self, pool: PoolId) {
+        let Some(id) = self.sessions.by_pool.remove(&pool) else { return };
+        self.sessions.by_id.remove(&id);
         self.sessions.touched.remove(&id);
         self.sessions.askers.retain(|_, asker| !matches!(asker, Asker::Session(s, _) if *s == id));
-        self.timers.stop(&Timer::SessionReady(session.pool));
-        self.tunnels.remove_pool(session.pool, &mut cx!(self));
-        self.netdb.remove_view(view_of(session.pool));
+        self.timers.stop(&Timer::SessionReady(pool));
+        self.timers.stop(&Timer::SessionEnds(pool));
+        self.tunnels.remove_pool(pool, &mut cx!(self));
+        self.netdb.remove_view(view_of(pool));
     }
 
     /// The keys of a local destination, with those that were made for it.
@@ -225,7 +244,14 @@ impl Router {
     }
 
     /// Appends up to about `max` received bytes to `out`; returns how many.
-    pub fn stream_recv(&mut self, id: SessionId, stream: StreamId, out: &mut Vec<u8>, max: usize, now: Now) -> usize {
+    pub fn stream_recv(
+        &mut self,
+        id: SessionId,
+        stream: StreamId,
+        out: &mut Vec<u8>,
+        max: usize,
+        now: Now,
+    ) -> usize {
         self.enter(now);
         let before = out.len();
         let Some(session) = self.sessions.get(id) else { return 0 };
@@ -321,6 +347,7 @@ impl Router {
 
     /// Garlic came out of a session's tunnel.
     pub(crate) fn on_destination_message(&mut self, pool: PoolId, message: Message) {
+        tracing::trace!(?pool, bytes = message.body.len(), "received");
         if let Some((_, session)) = self.sessions.of_pool(pool) {
             session.destination.handle_message(message, &mut cx!(self));
         }
@@ -348,7 +375,9 @@ impl Router {
     pub(crate) fn drain_sessions(&mut self) -> bool {
         let mut moved = false;
         while let Some(id) = self.sessions.touched.pop_first() {
-            while let Some(output) = self.sessions.by_id.get_mut(&id).and_then(|s| s.destination.poll_output()) {
+            while let Some(output) =
+                self.sessions.by_id.get_mut(&id).and_then(|s| s.destination.poll_output())
+            {
                 moved = true;
                 self.on_local(id, output);
             }
@@ -364,6 +393,7 @@ impl Router {
                 let deliveries = vec![(Delivery::Tunnel(lease.gateway, lease.tunnel), message)];
                 match self.tunnels.send(pool, via, deliveries, &mut cx!(self)) {
                     Ok(used) => {
+                        tracing::trace!(tunnel = ?lease.tunnel, ?used, "sent");
                         if let Some(session) = self.sessions.by_id.get_mut(&id) {
                             session.destination.sent_via(&to, used);
                         }
@@ -392,7 +422,11 @@ impl Router {
     }
 
     /// Another outbound tunnel than the one that seems broken, if there is one.
-    fn other_outbound(&mut self, pool: PoolId, avoid: Option<aioli_wire::TunnelId>) -> Option<aioli_wire::TunnelId> {
+    fn other_outbound(
+        &mut self,
+        pool: PoolId,
+        avoid: Option<aioli_wire::TunnelId>,
+    ) -> Option<aioli_wire::TunnelId> {
         let avoid = avoid?;
         (0..8).filter_map(|_| self.tunnels.pick_outbound(pool, &mut self.rng)).find(|id| *id != avoid)
     }

@@ -97,8 +97,10 @@ impl App {
             Ok(stream) => {
                 let queue = [id.to_be_bytes(), length.to_be_bytes()].concat();
                 let pattern = Pattern::new(id);
-                self.sending
-                    .insert(stream, Sending { id, queue, left: length, pattern, answer: Vec::new(), open: false });
+                self.sending.insert(
+                    stream,
+                    Sending { id, queue, left: length, pattern, answer: Vec::new(), open: false },
+                );
             }
             Err(_) => self.outcomes.push(Outcome::Failed { id }),
         }

@@ -57,8 +57,7 @@ impl Host {
     /// Starts the router from what the disk holds.
     pub(crate) fn start(&mut self, now: Now) {
         self.life += 1;
-        let mut router =
-            Router::new(self.config.clone(), self.identity.clone(), self.rng.bytes(), now);
+        let mut router = Router::new(self.config.clone(), self.identity.clone(), self.rng.bytes(), now);
         for bytes in self.disk.values() {
             // What is outdated by now is skipped, as the product does.
             let _ = router.load_router_info(bytes, now);

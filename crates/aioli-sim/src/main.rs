@@ -22,7 +22,10 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(failure) => {
-            let _ = writeln!(out, "{name}, seed {seed}: {failure}\nreplay: cargo xtask sim --seed {seed} --scenario {name}");
+            let _ = writeln!(
+                out,
+                "{name}, seed {seed}: {failure}\nreplay: cargo xtask sim --seed {seed} --scenario {name}"
+            );
             ExitCode::FAILURE
         }
     }

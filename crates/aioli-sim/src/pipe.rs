@@ -60,7 +60,13 @@ impl Pipe {
 
 impl Lane {
     /// When `bytes` sent now arrive.
-    pub(crate) fn arrival(&mut self, bytes: usize, model: &LinkModel, now: Instant, rng: &mut Rng) -> Instant {
+    pub(crate) fn arrival(
+        &mut self,
+        bytes: usize,
+        model: &LinkModel,
+        now: Instant,
+        rng: &mut Rng,
+    ) -> Instant {
         let start = now.max(self.free_at);
         let transmission = model.rate.map_or(Duration::ZERO, |rate| {
             Duration::from_micros((bytes as u64).saturating_mul(1_000_000) / rate.max(1))

@@ -30,8 +30,12 @@ pub struct Scenario {
 }
 
 const SECOND: Duration = Duration::from_secs(1);
-const FAST: LinkModel =
-    LinkModel { delay: Duration::from_millis(5), jitter: Duration::from_millis(1), loss_permille: 0, rate: None };
+const FAST: LinkModel = LinkModel {
+    delay: Duration::from_millis(5),
+    jitter: Duration::from_millis(1),
+    loss_permille: 0,
+    rate: None,
+};
 const LONG: LinkModel = LinkModel {
     delay: Duration::from_millis(100),
     jitter: Duration::from_millis(10),

@@ -47,7 +47,7 @@ pub(crate) struct Build {
     own_record: Option<(usize, Vec<u8>)>,
     /// The tunnel's id at our end.
     own_tunnel: TunnelId,
-    started: Instant,
+    pub(crate) started: Instant,
     started_wall: Date,
 }
 
@@ -90,6 +90,7 @@ impl Tunnels {
             return false;
         };
         self.stats.builds_started += 1;
+        tracing::debug!(id, ?pool, inbound, reply = ?end, "build begun");
         self.send_build(&build, hops, &records, id, cx);
         self.timers.set(Timer::Build(id), cx.now.mono + TIMEOUT);
         self.builds.insert(id, build);
@@ -155,7 +156,8 @@ impl Tunnels {
                 next_message_id: if is_last { id } else { cx.rng.u32() },
                 options: Mapping::new(),
             };
-            let (sealed, state) = noise_n::seal(&hop.encryption_key, &request.encode_short(cx.rng), cx.rng).ok()?;
+            let (sealed, state) =
+                noise_n::seal(&hop.encryption_key, &request.encode_short(cx.rng), cx.rng).ok()?;
             let slot = *slots.get(i)?;
             let (prefix, rest) = records.get_mut(slot).split_at_mut_checked(HASH_PREFIX)?;
             prefix.copy_from_slice(hop.hash.as_bytes().get(..HASH_PREFIX)?);
@@ -207,7 +209,12 @@ impl Tunnels {
             let garlic = build.hops.last().and_then(|h| h.keys.garlic.clone());
             if let Some((key, tag)) = garlic {
                 let until = cx.now.mono + TIMEOUT + TIMEOUT;
-                let output = Output::ExpectReply { pool: self.reply_pool(build.pool), tag: SessionTag(tag), key, until };
+                let output = Output::ExpectReply {
+                    pool: self.reply_pool(build.pool),
+                    tag: SessionTag(tag),
+                    key,
+                    until,
+                };
                 self.outputs.push_back(output);
             }
             self.outputs.push_back(Output::Send { to: first.hash, messages: vec![message] });
@@ -254,6 +261,7 @@ impl Tunnels {
             BuildResult::TimedOut | BuildResult::Failed => self.stats.builds_timed_out += 1,
         }
         let hops: Vec<RouterHash> = build.hops.iter().map(|h| h.hash).collect();
+        tracing::debug!(id, pool = ?build.pool, inbound = build.inbound, ?hops, ?result, "build answered");
         let took = cx.now.mono.since(build.started);
         let (pool, inbound) = (build.pool, build.inbound);
         // The pool may have gone while the build was under way: the tunnel is then left to die.
@@ -303,10 +311,16 @@ impl Tunnels {
 
     pub(crate) fn on_build_timeout(&mut self, id: u32, cx: &mut Cx<'_>) {
         let Some(build) = self.builds.remove(&id) else { return };
+        tracing::debug!(id, pool = ?build.pool, inbound = build.inbound, "build not answered");
         self.stats.builds_timed_out += 1;
         let hops = build.hops.iter().map(|h| h.hash).collect();
         let took = cx.now.mono.since(build.started);
-        self.outputs.push_back(Output::BuildDone { pool: build.pool, hops, result: BuildResult::TimedOut, took });
+        self.outputs.push_back(Output::BuildDone {
+            pool: build.pool,
+            hops,
+            result: BuildResult::TimedOut,
+            took,
+        });
         self.on_build_ended(build.pool, build.inbound, false, cx);
     }
 

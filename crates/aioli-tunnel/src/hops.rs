@@ -89,7 +89,9 @@ impl Tunnels {
             Some(Entry::Endpoint(own)) => self.inbound.get(own).and_then(|t| t.hops.last().copied()),
             Some(Entry::Transit(transit)) => match &transit.kind {
                 TransitKind::Gateway { .. } => None,
-                TransitKind::Participant { previous, .. } | TransitKind::Endpoint { previous } => Some(*previous),
+                TransitKind::Participant { previous, .. } | TransitKind::Endpoint { previous } => {
+                    Some(*previous)
+                }
             },
         };
         if expected != Some(*from) {
@@ -153,7 +155,12 @@ impl Tunnels {
     }
 
     /// Takes the fragments of a decrypted tunnel message; returns the messages that they complete.
-    pub(crate) fn reassemble(&mut self, tunnel: u32, body: &[u8], now: Instant) -> Vec<(TunnelDelivery, Vec<u8>)> {
+    pub(crate) fn reassemble(
+        &mut self,
+        tunnel: u32,
+        body: &[u8],
+        now: Instant,
+    ) -> Vec<(TunnelDelivery, Vec<u8>)> {
         let mut done = Vec::new();
         let Ok(mut reader) = fragments(body) else {
             self.stats.malformed += 1;
@@ -216,7 +223,13 @@ impl Tunnels {
     }
 
     /// Sends a standard-header message into a tunnel that starts at another router, or here.
-    pub(crate) fn send_to_gateway(&mut self, gateway: RouterHash, tunnel: TunnelId, message: &[u8], cx: &mut Cx<'_>) {
+    pub(crate) fn send_to_gateway(
+        &mut self,
+        gateway: RouterHash,
+        tunnel: TunnelId,
+        message: &[u8],
+        cx: &mut Cx<'_>,
+    ) {
         if gateway == self.config.our_hash {
             self.into_tunnel(tunnel, message, cx);
             return;

@@ -42,8 +42,8 @@ use reassembly::Reassembly;
 use throttle::Throttle;
 
 pub use types::{
-    BuildResult, Config, Delivery, Hop, HopRequest, Limits, NoTunnel, Output, Peers, PoolConfig, PoolId, PoolKind,
-    Side, Stats, Why,
+    BuildResult, Config, Delivery, Hop, HopRequest, Limits, NoTunnel, Output, Peers, PoolConfig, PoolId,
+    PoolKind, Side, Stats, Why,
 };
 
 /// What a deadline is for.

@@ -15,6 +15,7 @@ use aioli_wire::garlic::{Clove, CloveDelivery, PayloadWriter};
 use aioli_wire::i2np::{DeliveryStatus, Garlic};
 use aioli_wire::{Lease, Message, MessageId, MessageType, RouterHash, SessionTag, TunnelId, Wire};
 
+use crate::build::Build;
 use crate::own::{Health, Inbound, LIFETIME, Outbound, STOP_USING};
 use crate::packer::Packer;
 use crate::types::{Delivery, HopRequest, Output, Peers, PoolConfig, PoolId, Side};
@@ -26,6 +27,8 @@ const MANAGE_EVERY: Duration = Duration::from_secs(1);
 const BACKOFF: Duration = Duration::from_millis(250);
 /// And at most.
 const BACKOFF_MAX: Duration = Duration::from_secs(20);
+/// A build that takes longer is likely lost; others are begun beside it where none stands.
+const SLOW_BUILD: Duration = Duration::from_millis(1_500);
 /// A first hop is not given builds faster than this, lest it drops them as a flood.
 pub(crate) const FIRST_HOP_SPACING: Duration = Duration::from_millis(100);
 /// A test must be back within this time.
@@ -124,11 +127,14 @@ impl Tunnels {
     fn stand_in(&mut self, id: PoolId, cx: &mut Cx<'_>) {
         let Some(pool) = self.pools.get(&id) else { return };
         let wanted = |side: &Side, have: usize| {
-            let wanted = if side.length == 0 { usize::from(side.quantity) } else { usize::from(side.allow_zero_hop) };
+            let wanted =
+                if side.length == 0 { usize::from(side.quantity) } else { usize::from(side.allow_zero_hop) };
             wanted.saturating_sub(have)
         };
-        let (more_in, more_out) =
-            (wanted(&pool.config.inbound, pool.inbound.len()), wanted(&pool.config.outbound, pool.outbound.len()));
+        let (more_in, more_out) = (
+            wanted(&pool.config.inbound, pool.inbound.len()),
+            wanted(&pool.config.outbound, pool.outbound.len()),
+        );
         for _ in 0..more_in {
             let own = random_tunnel_id(cx.rng);
             let tunnel = Inbound {
@@ -170,9 +176,10 @@ impl Tunnels {
             if side.length == 0 || direction.not_before > now {
                 return;
             }
-            if self.lasting(id, inbound, now) + direction.under_way >= wanted
-                || self.builds.len() >= self.config.limits.builds
-            {
+            let lasting = self.lasting(id, inbound, now);
+            // Where nothing stands yet, a build that is slow is not waited for.
+            let hoped = if lasting == 0 { self.hopeful(id, inbound, now) } else { direction.under_way };
+            if lasting + hoped >= wanted || self.builds.len() >= self.config.limits.builds {
                 return;
             }
             let request = HopRequest {
@@ -197,6 +204,12 @@ impl Tunnels {
             }
             direction.under_way += 1;
         }
+    }
+
+    /// Builds under way that are too young to be given up for slow.
+    fn hopeful(&self, id: PoolId, inbound: bool, now: Instant) -> usize {
+        let young = |b: &&Build| b.pool == id && b.inbound == inbound && now.since(b.started) < SLOW_BUILD;
+        self.builds.values().filter(young).count()
     }
 
     /// First hops that were given a build a moment ago.
@@ -372,6 +385,7 @@ impl Tunnels {
 
     pub(crate) fn on_test_timeout(&mut self, id: u32, cx: &mut Cx<'_>) {
         let Some(test) = self.tests.remove(&id) else { return };
+        tracing::debug!(?test, "test failed");
         self.stats.tests_failed += 1;
         let retry = cx.now.mono + Duration::from_secs(3);
         for health in self.tested_health(&test) {
@@ -424,4 +438,3 @@ fn vary(side: Side, cx: &mut Cx<'_>) -> u8 {
     let length = i64::from(side.length) + if down { -change } else { change };
     u8::try_from(length.clamp(1, 8)).unwrap_or(side.length)
 }
-

@@ -9,8 +9,8 @@ use aioli_core::crypto::build_keys::{self, HopKeys};
 use aioli_core::crypto::{chacha20, noise_n, one_time};
 use aioli_core::{Cx, Duration};
 use aioli_wire::build::{
-    BuildRecords, BuildRequest, HASH_PREFIX, LONG_RECORD, LONG_REPLY, LongKeys, Role, SHORT_RECORD, SHORT_REPLY,
-    TUNNEL_LIFETIME_SECS, decode_long, encode_reply,
+    BuildRecords, BuildRequest, HASH_PREFIX, LONG_RECORD, LONG_REPLY, LongKeys, Role, SHORT_RECORD,
+    SHORT_REPLY, TUNNEL_LIFETIME_SECS, decode_long, encode_reply,
 };
 use aioli_wire::garlic::{Clove, CloveDelivery, PayloadWriter};
 use aioli_wire::i2np::Garlic;
@@ -75,7 +75,9 @@ impl Tunnels {
             self.stats.malformed += 1;
             return;
         };
-        let Some(accept) = self.decide(&from, &request, TunnelLayer::new(&keys.layer, &keys.iv), cx) else { return };
+        let Some(accept) = self.decide(&from, &request, TunnelLayer::new(&keys.layer, &keys.iv), cx) else {
+            return;
+        };
         let mut answer = encode_reply(LONG_REPLY, accept, cx.rng);
         ChaChaKey::new(state.ck.as_bytes()).seal_in_place(0, &state.h, &mut answer);
         records.get_mut(slot).copy_from_slice(&answer);
@@ -106,7 +108,13 @@ impl Tunnels {
     }
 
     /// Accepts or refuses; none: drop without an answer.
-    fn decide(&mut self, from: &RouterHash, request: &BuildRequest, layer: TunnelLayer, cx: &Cx<'_>) -> Option<bool> {
+    fn decide(
+        &mut self,
+        from: &RouterHash,
+        request: &BuildRequest,
+        layer: TunnelLayer,
+        cx: &Cx<'_>,
+    ) -> Option<bool> {
         let age = cx.now.wall.since(request.requested);
         let ahead = request.requested.since(cx.now.wall);
         if age > MAX_AGE || ahead > MAX_AHEAD {
@@ -123,7 +131,11 @@ impl Tunnels {
             && !sends_to_itself
             && self.transit < self.config.limits.transit_tunnels
             && request.lifetime_secs <= TUNNEL_LIFETIME_SECS
-            && self.install(request.receive_tunnel, entry(*from, request, layer), cx.now.mono + LIFETIME + GRACE);
+            && self.install(
+                request.receive_tunnel,
+                entry(*from, request, layer),
+                cx.now.mono + LIFETIME + GRACE,
+            );
         if accept {
             self.stats.transit_accepted += 1;
         } else {
@@ -132,7 +144,13 @@ impl Tunnels {
         Some(accept)
     }
 
-    fn pass_on_short(&mut self, request: &BuildRequest, keys: &HopKeys, records: &BuildRecords, cx: &mut Cx<'_>) {
+    fn pass_on_short(
+        &mut self,
+        request: &BuildRequest,
+        keys: &HopKeys,
+        records: &BuildRecords,
+        cx: &mut Cx<'_>,
+    ) {
         let mut message = build_message(MessageType::ShortTunnelBuild, request, records, cx);
         let Some((key, tag)) = &keys.garlic else {
             self.outputs.push_back(Output::Send { to: request.next_router, messages: vec![message] });
@@ -156,7 +174,13 @@ impl Tunnels {
         self.send_to_gateway(request.next_router, request.next_tunnel, &message.encode_standard(), cx);
     }
 
-    fn pass_on_long(&mut self, request: &BuildRequest, _keys: &LongKeys, records: &BuildRecords, cx: &mut Cx<'_>) {
+    fn pass_on_long(
+        &mut self,
+        request: &BuildRequest,
+        _keys: &LongKeys,
+        records: &BuildRecords,
+        cx: &mut Cx<'_>,
+    ) {
         if request.role == Role::OutboundEndpoint {
             let reply = build_message(MessageType::VariableTunnelBuildReply, request, records, cx);
             self.send_to_gateway(request.next_router, request.next_tunnel, &reply.encode_standard(), cx);

@@ -57,7 +57,9 @@ mod tests {
 
     #[test]
     fn other_names_are_refused() {
-        for name in ["", "b32.i2p", ".b32.i2p", "zzz.i2p", "lhbd.b32.i2p", ZZZ.trim_start_matches('l'), "é.b32.i2p"] {
+        for name in
+            ["", "b32.i2p", ".b32.i2p", "zzz.i2p", "lhbd.b32.i2p", ZZZ.trim_start_matches('l'), "é.b32.i2p"]
+        {
             assert_eq!(parse_host_name(name), None, "{name}");
         }
     }

@@ -319,9 +319,6 @@ mod tests {
     fn a_role_cannot_be_both_ends() {
         let mut bytes = [1; SHORT_REQUEST];
         bytes[40] = 0xc0;
-        assert_eq!(
-            BuildRequest::decode_short(&bytes).unwrap_err().kind,
-            DecodeErrorKind::Invalid("role")
-        );
+        assert_eq!(BuildRequest::decode_short(&bytes).unwrap_err().kind, DecodeErrorKind::Invalid("role"));
     }
 }

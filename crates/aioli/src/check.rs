@@ -21,7 +21,10 @@ pub fn transfer(a: SocketAddr, b: SocketAddr) -> Result<()> {
     let asked = Instant::now();
     let (receiver, address) = session(b, "receiver").context("the receiving SAM session failed")?;
     let (sender, _) = session(a, "sender").context("the sending SAM session failed")?;
-    say(format!("two SAM sessions with three-hop tunnels ready after {:.1} s", asked.elapsed().as_secs_f64()));
+    say(format!(
+        "two SAM sessions with three-hop tunnels ready after {:.1} s",
+        asked.elapsed().as_secs_f64()
+    ));
     let mut incoming = connect(b)?;
     command(&mut incoming, "STREAM ACCEPT ID=receiver SILENT=false")?;
     let asked = Instant::now();
@@ -62,7 +65,10 @@ fn connect(sam: SocketAddr) -> Result<Sam> {
 /// A session and the public address of its destination.
 fn session(sam: SocketAddr, id: &str) -> Result<(Sam, String)> {
     let mut sam = connect(sam)?;
-    command(&mut sam, &format!("SESSION CREATE STYLE=STREAM ID={id} DESTINATION=TRANSIENT SIGNATURE_TYPE=7"))?;
+    command(
+        &mut sam,
+        &format!("SESSION CREATE STYLE=STREAM ID={id} DESTINATION=TRANSIENT SIGNATURE_TYPE=7"),
+    )?;
     let reply = command(&mut sam, "NAMING LOOKUP NAME=ME")?;
     let value = reply.split(' ').find_map(|word| word.strip_prefix("VALUE="));
     let address = value.context("SAM did not say the session's destination")?.to_owned();

@@ -38,23 +38,77 @@ const fn setting(
 
 const SETTINGS: &[Setting] = &[
     setting("host", "I2P_LISTEN_HOST", "0.0.0.0", "IP", "Address to listen on for other routers"),
-    setting("port", "I2P_LISTEN_PORT", "9700", "PORT", "TCP port for other routers; 0 draws a random one once and keeps it"),
+    setting(
+        "port",
+        "I2P_LISTEN_PORT",
+        "9700",
+        "PORT",
+        "TCP port for other routers; 0 draws a random one once and keeps it",
+    ),
     setting("data-dir", "I2P_DATA_DIR", "~/.aioli", "DIR", "Where the identity and the state are kept"),
     setting("log-level", "I2P_LOG_LEVEL", "info", "LEVEL", "error, warn, info, debug or trace"),
     setting("net-id", "I2P_NET_ID", "2", "ID", "Network to join; 2 is the public one"),
     setting("external-host", "I2P_EXTERNAL_HOST", "", "IP", "Address to publish when it differs from --host"),
-    setting("private-network", "I2P_PRIVATE_NETWORK", "false", SWITCH, "Allow private and loopback addresses; no reseeding, no rule of one hop per /16"),
+    setting(
+        "private-network",
+        "I2P_PRIVATE_NETWORK",
+        "false",
+        SWITCH,
+        "Allow private and loopback addresses; no reseeding, no rule of one hop per /16",
+    ),
     setting("floodfill", "I2P_FLOODFILL", "false", SWITCH, "Serve the network database to others"),
     setting("sam", "I2P_SAM", "127.0.0.1:7656", "HOST:PORT", "Where SAM listens for applications"),
     setting("no-sam", "I2P_NO_SAM", "false", SWITCH, "Do not offer SAM"),
     setting("tunnel-length", "I2P_TUNNEL_LENGTH", "3", "HOPS", "Hops in each tunnel, 0 to 8"),
-    setting("inbound-tunnels", "I2P_INBOUND_TUNNEL_COUNT", "3", "N", "Inbound tunnels of the router and the default of sessions, 1 to 16"),
-    setting("outbound-tunnels", "I2P_OUTBOUND_TUNNEL_COUNT", "3", "N", "Outbound tunnels of the router and the default of sessions, 1 to 16"),
-    setting("tunnel-lifetime", "I2P_TUNNEL_LIFETIME", "600", "SECONDS", "Accepted for compatibility; the network fixes it at 600"),
-    setting("bandwidth", "I2P_BANDWIDTH_LIMIT_KBPS", "0", "KBPS", "What the router may use, published as its capability; 0 for no limit"),
-    setting("handshake-timeout", "I2P_HANDSHAKE_TIMEOUT", "10", "SECONDS", "Until a handshake with a router must be done"),
-    setting("idle-timeout", "I2P_IDLE_TIMEOUT", "300", "SECONDS", "Until a silent connection to a router is closed"),
-    setting("stats-file", "I2P_STATS_FILE", "", "FILE", "Write the counters there as JSON every five seconds"),
+    setting(
+        "inbound-tunnels",
+        "I2P_INBOUND_TUNNEL_COUNT",
+        "3",
+        "N",
+        "Inbound tunnels of the router and the default of sessions, 1 to 16",
+    ),
+    setting(
+        "outbound-tunnels",
+        "I2P_OUTBOUND_TUNNEL_COUNT",
+        "3",
+        "N",
+        "Outbound tunnels of the router and the default of sessions, 1 to 16",
+    ),
+    setting(
+        "tunnel-lifetime",
+        "I2P_TUNNEL_LIFETIME",
+        "600",
+        "SECONDS",
+        "Accepted for compatibility; the network fixes it at 600",
+    ),
+    setting(
+        "bandwidth",
+        "I2P_BANDWIDTH_LIMIT_KBPS",
+        "0",
+        "KBPS",
+        "What the router may use, published as its capability; 0 for no limit",
+    ),
+    setting(
+        "handshake-timeout",
+        "I2P_HANDSHAKE_TIMEOUT",
+        "10",
+        "SECONDS",
+        "Until a handshake with a router must be done",
+    ),
+    setting(
+        "idle-timeout",
+        "I2P_IDLE_TIMEOUT",
+        "300",
+        "SECONDS",
+        "Until a silent connection to a router is closed",
+    ),
+    setting(
+        "stats-file",
+        "I2P_STATS_FILE",
+        "",
+        "FILE",
+        "Write the counters there as JSON every five seconds",
+    ),
 ];
 
 /// Where a value came from.
@@ -197,12 +251,19 @@ impl Settings {
 struct Values(Vec<(&'static str, String, Source)>);
 
 impl Values {
-    fn check(self, print_config: bool, env: &impl Fn(&str) -> Option<String>) -> Result<Settings, SettingsError> {
-        let timeout = |key| {
-            self.number::<u32>(key, 1, 3_600, "seconds").map(|s| Duration::from_secs(u64::from(s)))
-        };
+    fn check(
+        self,
+        print_config: bool,
+        env: &impl Fn(&str) -> Option<String>,
+    ) -> Result<Settings, SettingsError> {
+        let timeout =
+            |key| self.number::<u32>(key, 1, 3_600, "seconds").map(|s| Duration::from_secs(u64::from(s)));
         self.number::<u32>("tunnel-lifetime", 600, 600, "seconds: every router of the network counts on 600, and another value would make yours stand out")?;
-        let sam = if self.switch("no-sam")? { None } else { Some(self.parse("sam", "an address and a port, as 127.0.0.1:7656")?) };
+        let sam = if self.switch("no-sam")? {
+            None
+        } else {
+            Some(self.parse("sam", "an address and a port, as 127.0.0.1:7656")?)
+        };
         let bandwidth = self.number::<u32>("bandwidth", 0, 100_000_000, "kB/s, 0 for no limit")?;
         let stats_file = self.text("stats-file");
         Ok(Settings {
@@ -253,7 +314,8 @@ impl Values {
     where
         T: FromStr + PartialOrd + fmt::Display,
     {
-        let range = if min == max { format!("give {min} {unit}") } else { format!("give {min} to {max} {unit}") };
+        let range =
+            if min == max { format!("give {min} {unit}") } else { format!("give {min} to {max} {unit}") };
         match self.get(key).1.trim().parse::<T>() {
             Ok(n) if n >= min && n <= max => Ok(n),
             _ => Err(self.wrong(key, range.trim_end().to_owned())),
@@ -274,7 +336,12 @@ pub fn command() -> Command {
     let mut command = Command::new("i2p-router")
         .version(env!("CARGO_PKG_VERSION"))
         .about("An I2P router. Every option can also be an environment variable or a line in the file.")
-        .arg(Arg::new("config").long("config").value_name("FILE").help("TOML file with any of these settings [env: I2P_CONFIG]"))
+        .arg(
+            Arg::new("config")
+                .long("config")
+                .value_name("FILE")
+                .help("TOML file with any of these settings [env: I2P_CONFIG]"),
+        )
         .arg(
             Arg::new("print-config")
                 .long("print-config")
@@ -282,7 +349,11 @@ pub fn command() -> Command {
                 .help("Show every value and where it came from, then exit"),
         );
     for s in SETTINGS {
-        let default = if s.value == SWITCH || s.default.is_empty() { String::new() } else { format!(", default: {}", s.default) };
+        let default = if s.value == SWITCH || s.default.is_empty() {
+            String::new()
+        } else {
+            format!(", default: {}", s.default)
+        };
         let arg = Arg::new(s.key).long(s.key).help(format!("{} [env: {}{default}]", s.help, s.env));
         command = command.arg(if s.value == SWITCH {
             arg.action(ArgAction::SetTrue)
@@ -297,7 +368,8 @@ fn read_file(path: &Path) -> Result<BTreeMap<String, String>, SettingsError> {
     let text = std::fs::read_to_string(path)
         .map_err(|error| SettingsError::ReadFile { path: path.to_owned(), error })?;
     let wrong = |reason: String| SettingsError::File { path: path.to_owned(), reason };
-    let table: toml::Table = text.parse().map_err(|e: toml::de::Error| wrong(e.to_string().trim_end().to_owned()))?;
+    let table: toml::Table =
+        text.parse().map_err(|e: toml::de::Error| wrong(e.to_string().trim_end().to_owned()))?;
     let mut values = BTreeMap::new();
     for (key, value) in table {
         let key = key.replace('_', "-");
@@ -355,8 +427,16 @@ mod tests {
     #[test]
     fn nonsense_is_one_line_that_says_what_to_give() {
         for (args, env, expected) in [
-            (&["--port", "70000"][..], &[][..], "port = \"70000\" (from the command line) is not possible: give 0 to 65535"),
-            (&[], &[("I2P_TUNNEL_LENGTH", "9")], "tunnel-length = \"9\" (from the environment) is not possible: give 0 to 8 hops"),
+            (
+                &["--port", "70000"][..],
+                &[][..],
+                "port = \"70000\" (from the command line) is not possible: give 0 to 65535",
+            ),
+            (
+                &[],
+                &[("I2P_TUNNEL_LENGTH", "9")],
+                "tunnel-length = \"9\" (from the environment) is not possible: give 0 to 8 hops",
+            ),
             (&["--tunnel-lifetime", "300"], &[], "give 600 seconds: every router"),
             (&["--host", "example.com"], &[], "give an IP address"),
             (&[], &[("I2P_FLOODFILL", "maybe")], "give true or false"),

@@ -126,7 +126,10 @@ async fn wait_until_usable(nodes: &mut [Node], started: Instant) -> Result<()> {
         match tokio::time::timeout(START_TIMEOUT.saturating_sub(started.elapsed()), ready).await {
             Ok(true) => {}
             Ok(false) => bail!("router {i} has ended by itself; run again with --log-level debug"),
-            Err(_) => bail!("router {i} has no tunnels after {} s; run again with --log-level debug", START_TIMEOUT.as_secs()),
+            Err(_) => bail!(
+                "router {i} has no tunnels after {} s; run again with --log-level debug",
+                START_TIMEOUT.as_secs()
+            ),
         }
         if is_interactive() {
             redraw(usize::from(i > 0), &format!("{} of {all} routers have tunnels\n", i + 1));
@@ -155,7 +158,10 @@ async fn show(nodes: &[Node]) {
 
 fn table(snapshots: &[Snapshot]) -> String {
     use std::fmt::Write;
-    let mut text = format!("{:>6} {:>8} {:>8} {:>8} {:>12} {:>10}\n", "router", "sessions", "tunnels", "transit", "relayed MB", "known");
+    let mut text = format!(
+        "{:>6} {:>8} {:>8} {:>8} {:>12} {:>10}\n",
+        "router", "sessions", "tunnels", "transit", "relayed MB", "known"
+    );
     let mut sum = (0, 0, 0, 0);
     for (i, s) in snapshots.iter().enumerate() {
         let s = &s.stats;
@@ -170,6 +176,7 @@ fn table(snapshots: &[Snapshot]) -> String {
         );
         sum = (sum.0 + s.sessions, sum.1 + tunnels, sum.2 + s.transit_tunnels, sum.3 + s.transit_bytes);
     }
-    let _ = writeln!(text, "{:>6} {:>8} {:>8} {:>8} {:>12.1}", "all", sum.0, sum.1, sum.2, sum.3 as f64 / 1e6);
+    let _ =
+        writeln!(text, "{:>6} {:>8} {:>8} {:>8} {:>12.1}", "all", sum.0, sum.1, sum.2, sum.3 as f64 / 1e6);
     text
 }

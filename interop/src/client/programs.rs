@@ -147,7 +147,13 @@ impl Transfer<'_> {
         self.add_options(&mut server, self.to.kind());
         let log = |side: &str| self.logs.join(format!("{:?}-{side}.log", self.client).to_lowercase());
         let (mut server, from_server) = Process::start_talking(server, "the accepting side", &log("serve"))?;
-        let destination = from_server.expect("DESTINATION", SESSION)?;
+        let mut destination = from_server.expect("DESTINATION", SESSION)?;
+        if self.from.kind() == Kind::I2pd {
+            // The npm library loses the padding of what it parses; i2pd insists on it, we do not.
+            while destination.len() % 4 != 0 {
+                destination.push('=');
+            }
+        }
 
         let mut client = programs.command(self.client, self.from.namespace())?;
         client.arg("connect").arg(self.bytes.to_string()).arg(&destination);
@@ -177,6 +183,10 @@ impl Transfer<'_> {
         match self.client {
             Client::Python | Client::Npm => {
                 command.arg(format!("inbound.length={hops}")).arg(format!("outbound.length={hops}"));
+                if router == Kind::I2pd {
+                    // By default i2pd 2.45.1 offers these programs ElGamal alone, which we do not speak.
+                    command.arg("i2cp.leaseSetEncType=4");
+                }
             }
             Client::Yosemite => {
                 command.arg(format!("--hops={hops}"));

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use aioli_core::Now;
 use aioli_router::client::{SessionError, StreamEnd, Target};
-use aioli_wire::{Destination, base32};
+use aioli_wire::{Destination, Reader, Wire, base32, base64};
 
 use super::conn::{MAX_LINE, State};
 use super::line::Line;
@@ -140,7 +140,9 @@ impl Sam {
         let target = match resolve(line.given("DESTINATION").unwrap_or_default()) {
             Name::Whole(destination) => Target::Destination(destination),
             Name::Hash(hash) => Target::Hash(hash),
-            Name::Unknown => return self.fail(conn, REPLY, "INVALID_KEY", "this name is not known: give base64 or b32"),
+            Name::Unknown => {
+                return self.fail(conn, REPLY, "INVALID_KEY", "this name is not known: give base64 or b32");
+            }
             Name::Malformed => return self.fail(conn, REPLY, "INVALID_KEY", "DESTINATION is no destination"),
         };
         let (from_port, to_port) = (port(line, "FROM_PORT"), port(line, "TO_PORT"));
@@ -190,7 +192,8 @@ impl Sam {
         let (Some(host), Some(port)) = (host, port) else {
             return self.fail(conn, REPLY, "I2P_ERROR", "PORT must be 1 to 65535, HOST an IP address");
         };
-        let forward = Forward { control: conn, to: SocketAddr::new(host, port), silent: line.is_true("SILENT") };
+        let forward =
+            Forward { control: conn, to: SocketAddr::new(host, port), silent: line.is_true("SILENT") };
         session.forward = Some(forward.clone());
         let (id, backlog) = (session.id, std::mem::take(&mut session.backlog));
         let nick = line.given("ID").unwrap_or_default().to_owned();
@@ -214,11 +217,16 @@ impl Sam {
             let keys = own.and_then(|id| router.session_keys(id));
             return match keys.map(|k| k.destination.to_base64()) {
                 Some(value) => self.say(conn, &format!("NAMING REPLY RESULT=OK NAME=ME VALUE={value}")),
-                None => self.say(conn, "NAMING REPLY RESULT=INVALID_KEY NAME=ME MESSAGE=\"this connection has no session\""),
+                None => self.say(
+                    conn,
+                    "NAMING REPLY RESULT=INVALID_KEY NAME=ME MESSAGE=\"this connection has no session\"",
+                ),
             };
         }
         match resolve(name) {
-            Name::Whole(d) => self.say(conn, &format!("NAMING REPLY RESULT=OK NAME={name} VALUE={}", d.to_base64())),
+            Name::Whole(d) => {
+                self.say(conn, &format!("NAMING REPLY RESULT=OK NAME={name} VALUE={}", d.to_base64()))
+            }
             Name::Hash(hash) => {
                 let lookup = router.lookup(own, hash, now);
                 if let Some(c) = self.conns.get_mut(&conn) {
@@ -299,5 +307,9 @@ fn resolve(name: &str) -> Name {
     if lower.ends_with(".i2p") {
         return Name::Unknown;
     }
-    Destination::from_base64(name).map_or(Name::Malformed, |d| Name::Whole(Box::new(d)))
+    // What follows the destination is ignored, as elsewhere: yosemite passes on what
+    // SESSION STATUS gave it, which is the destination with its private keys.
+    let bytes = base64::decode(name).unwrap_or_default();
+    let destination = Reader::new(Destination::SPEC, &bytes).read::<Destination>();
+    destination.map_or(Name::Malformed, |d| Name::Whole(Box::new(d)))
 }

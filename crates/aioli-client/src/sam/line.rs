@@ -136,7 +136,8 @@ mod tests {
 
     #[test]
     fn words_pairs_quotes_and_escapes() {
-        let l = Line::parse(r#"stream Connect ID=a DESTINATION=x== MESSAGE="two \"words\" \\" EMPTY= FLAG"#).unwrap();
+        let l = Line::parse(r#"stream Connect ID=a DESTINATION=x== MESSAGE="two \"words\" \\" EMPTY= FLAG"#)
+            .unwrap();
         assert_eq!((l.verb.as_str(), l.action.as_str()), ("STREAM", "CONNECT"));
         assert_eq!(l.get("id"), Some("a"));
         assert_eq!(l.get("DESTINATION"), Some("x=="));

@@ -176,7 +176,9 @@ impl Sam {
         let Some(c) = self.conns.get_mut(&conn) else { return };
         c.ended = true;
         match c.state {
-            State::Stream { session, stream } if c.input.is_empty() => router.stream_close_write(session, stream, now),
+            State::Stream { session, stream } if c.input.is_empty() => {
+                router.stream_close_write(session, stream, now)
+            }
             // What was sent early still goes out once the stream stands.
             State::Stream { .. } | State::Connecting { .. } => {}
             _ => self.close(conn),
@@ -261,7 +263,9 @@ impl Sam {
                     self.outputs.push_back(SamOutput::ReadMore(conn));
                 }
             }
-            ClientEvent::StreamClosed { session, stream, reason } => self.on_closed(*session, *stream, *reason),
+            ClientEvent::StreamClosed { session, stream, reason } => {
+                self.on_closed(*session, *stream, *reason)
+            }
             ClientEvent::LookupDone { lookup, destination } => {
                 self.on_lookup_done(*lookup, destination.as_deref(), router, now);
             }
@@ -279,7 +283,13 @@ impl Sam {
             })
             .collect();
         for (conn, nick) in late {
-            self.fail(conn, "SESSION STATUS", "I2P_ERROR", "no tunnels could be built in time: is the router ready?");
+            self.fail(
+                conn,
+                "SESSION STATUS",
+                "I2P_ERROR",
+                "no tunnels could be built in time: is the router ready?",
+            );
+            self.set_state(conn, State::Closing);
             self.end_session(&nick, router, now);
         }
     }
@@ -288,7 +298,9 @@ impl Sam {
     pub fn next_timeout(&self) -> Option<Instant> {
         self.conns
             .values()
-            .filter_map(|c| if let State::Creating { deadline, .. } = c.state { Some(deadline) } else { None })
+            .filter_map(
+                |c| if let State::Creating { deadline, .. } = c.state { Some(deadline) } else { None },
+            )
             .min()
     }
 
@@ -366,7 +378,14 @@ impl Sam {
     }
 
     /// From here on the connection carries the stream's bytes; what came early goes first.
-    fn enter_stream(&mut self, conn: SamConn, session: SessionId, stream: StreamId, router: &mut impl Backend, now: Now) {
+    fn enter_stream(
+        &mut self,
+        conn: SamConn,
+        session: SessionId,
+        stream: StreamId,
+        router: &mut impl Backend,
+        now: Now,
+    ) {
         self.set_state(conn, State::Stream { session, stream });
         self.streams.insert((session, stream), conn);
         self.push_early(conn, router, now);
@@ -440,7 +459,14 @@ impl Sam {
         self.outputs.push_back(SamOutput::Dial { conn, to: forward.to });
     }
 
-    fn hand_over(&mut self, conn: SamConn, id: SessionId, waiting: &Waiting, router: &mut impl Backend, now: Now) {
+    fn hand_over(
+        &mut self,
+        conn: SamConn,
+        id: SessionId,
+        waiting: &Waiting,
+        router: &mut impl Backend,
+        now: Now,
+    ) {
         let Some(c) = self.conns.get_mut(&conn) else { return };
         if let State::Accepting { silent: false, .. } = c.state {
             let line = greeting(c.version, waiting);
@@ -471,7 +497,9 @@ impl Sam {
         if connecting == Some(false) {
             let result = match reason {
                 StreamEnd::Timeout => "TIMEOUT",
-                StreamEnd::NotFound | StreamEnd::Reset | StreamEnd::Encryption | StreamEnd::Closed => "CANT_REACH_PEER",
+                StreamEnd::NotFound | StreamEnd::Reset | StreamEnd::Encryption | StreamEnd::Closed => {
+                    "CANT_REACH_PEER"
+                }
                 _ => "I2P_ERROR",
             };
             self.refuse(conn, "STREAM STATUS", result, &reason.to_string());
@@ -486,8 +514,10 @@ impl Sam {
         self.nicks.remove(&session.id);
         let mut ended: Vec<_> = session.acceptors.into_iter().collect();
         ended.extend(session.forward.map(|f| f.control));
-        ended.extend(self.streams.iter().filter(|((id, _), _)| *id == session.id).map(|(_, conn)| *conn));
-        self.streams.retain(|(id, _), _| *id != session.id);
+        for ((_, stream), conn) in self.streams.extract_if(.., |(id, _), _| *id == session.id) {
+            router.stream_close(session.id, stream, now);
+            ended.push(conn);
+        }
         for conn in ended {
             self.set_state(conn, State::Closing);
             self.close(conn);

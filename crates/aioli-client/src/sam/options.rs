@@ -15,7 +15,11 @@ pub(super) type Refusal = (&'static str, String);
 const ED25519: [&str; 2] = ["7", "EdDSA_SHA512_Ed25519"];
 
 /// Reads all options of a session.
-pub(super) fn session(line: &Line, defaults: &SessionDefaults, rng: &mut Rng) -> Result<SessionOptions, Refusal> {
+pub(super) fn session(
+    line: &Line,
+    defaults: &SessionDefaults,
+    rng: &mut Rng,
+) -> Result<SessionOptions, Refusal> {
     let style = line.given("STYLE").unwrap_or_default();
     if !style.eq_ignore_ascii_case("STREAM") {
         return Err(("I2P_ERROR", format!("STYLE {style:?} is not supported: use STREAM")));
@@ -35,7 +39,9 @@ pub(super) fn signature_type(line: &Line) -> Result<(), Refusal> {
     match line.given("SIGNATURE_TYPE") {
         None => Ok(()),
         Some(t) if ED25519.iter().any(|name| name.eq_ignore_ascii_case(t)) => Ok(()),
-        Some(t) => Err(("I2P_ERROR", format!("SIGNATURE_TYPE {t} cannot be made: use 7 (EdDSA_SHA512_Ed25519)"))),
+        Some(t) => {
+            Err(("I2P_ERROR", format!("SIGNATURE_TYPE {t} cannot be made: use 7 (EdDSA_SHA512_Ed25519)")))
+        }
     }
 }
 

@@ -37,7 +37,14 @@ impl Backend for Fake {
     fn session_keys(&self, session: SessionId) -> Option<&DestinationKeys> {
         self.sessions.get(&session)?.keys.as_ref()
     }
-    fn connect(&mut self, _: SessionId, to: Target, from: u16, port: u16, _: Now) -> Result<StreamId, StreamEnd> {
+    fn connect(
+        &mut self,
+        _: SessionId,
+        to: Target,
+        from: u16,
+        port: u16,
+        _: Now,
+    ) -> Result<StreamId, StreamEnd> {
         self.connects.push((to.hash(), from, port));
         Ok(StreamId(7))
     }
@@ -116,7 +123,10 @@ impl Bench {
     /// A session whose tunnels stand.
     fn session(&mut self, nick: &str) -> SamConn {
         let conn = self.open();
-        assert_eq!(self.ask(conn, &format!("SESSION CREATE STYLE=STREAM ID={nick} DESTINATION=TRANSIENT")), "");
+        assert_eq!(
+            self.ask(conn, &format!("SESSION CREATE STYLE=STREAM ID={nick} DESTINATION=TRANSIENT")),
+            ""
+        );
         let id = *self.router.sessions.keys().last().unwrap();
         self.event(&ClientEvent::SessionReady(id));
         assert!(self.output(conn).starts_with("SESSION STATUS RESULT=OK DESTINATION="));
@@ -175,7 +185,10 @@ fn a_session_takes_its_options_and_refuses_nonsense() {
         ("SESSION CREATE STYLE=STREAM ID=b", "RESULT=INVALID_KEY"),
         ("SESSION CREATE STYLE=STREAM DESTINATION=TRANSIENT", "RESULT=INVALID_ID"),
         ("SESSION CREATE STYLE=STREAM ID=a DESTINATION=TRANSIENT", "RESULT=DUPLICATED_ID"),
-        ("SESSION CREATE STYLE=STREAM ID=b DESTINATION=TRANSIENT inbound.length=9", "inbound.length must be 0 to 8"),
+        (
+            "SESSION CREATE STYLE=STREAM ID=b DESTINATION=TRANSIENT inbound.length=9",
+            "inbound.length must be 0 to 8",
+        ),
     ] {
         let conn = b.open();
         let answer = b.ask(conn, line);
@@ -193,7 +206,10 @@ fn a_private_key_makes_the_same_destination_again() {
     b.tell(conn, &format!("SESSION CREATE STYLE=STREAM ID=a DESTINATION={private}\n"));
     b.event(&ClientEvent::SessionReady(SessionId(0)));
     assert_eq!(b.output(conn), format!("SESSION STATUS RESULT=OK DESTINATION={private}\n"));
-    assert_eq!(b.ask(conn, "NAMING LOOKUP NAME=ME"), format!("NAMING REPLY RESULT=OK NAME=ME VALUE={public}\n"));
+    assert_eq!(
+        b.ask(conn, "NAMING LOOKUP NAME=ME"),
+        format!("NAMING REPLY RESULT=OK NAME=ME VALUE={public}\n")
+    );
 }
 
 #[test]

@@ -349,6 +349,11 @@ impl LocalDestination {
         cx: &mut Cx<'_>,
     ) -> Option<StreamId> {
         let id = match target {
+            // Its LeaseSet was of no use: perhaps a newer one is, and if not, that ends the stream.
+            Target::Destination(remote) if self.is_unusable(&remote.hash()) => {
+                self.connect_later(remote.hash(), ports, options, cx)
+            }
+            Target::Hash(hash) if self.is_unusable(&hash) => self.connect_later(hash, ports, options, cx),
             Target::Destination(remote) => self.streams.connect(*remote, ports, options, cx),
             Target::Hash(hash) => {
                 let known =
@@ -361,6 +366,11 @@ impl LocalDestination {
         };
         self.drain(cx);
         id
+    }
+
+    /// Whether we know a LeaseSet of the destination that names no key that we support.
+    fn is_unusable(&self, hash: &DestinationHash) -> bool {
+        self.remotes.get(hash).is_some_and(|r| r.lease_set.is_some() && r.key.is_none())
     }
 
     fn connect_later(

@@ -111,6 +111,7 @@ impl LocalDestination {
     pub(super) fn on_path_suspect(&mut self, id: StreamId, to: DestinationHash, cx: &Cx<'_>) {
         let now = cx.now;
         let Some(remote) = self.remotes.get_mut(&to) else { return };
+        tracing::trace!(?id, "path suspect");
         if remote.on_path_failed(now.mono) {
             self.stats.paths_failed += 1;
             // The peer may have restarted: its LeaseSet would say so.

@@ -8,6 +8,7 @@
 //! The halves close on their own: after our CLOSE we still read, after the
 //! peer's we still write.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 
 use aioli_core::{Date, Duration, Instant, Rng};
@@ -175,7 +176,7 @@ pub(super) struct Stream {
     pub(super) released: Option<Instant>,
     /// The application has seen the stream.
     pub(super) accepted: bool,
-    pub(super) wants_room: bool,
+    pub(super) wants_room: Cell<bool>,
     readable_told: bool,
     pub(super) ended: Option<CloseReason>,
     pub(super) scratch: Vec<u32>,
@@ -227,7 +228,7 @@ impl Stream {
             close_told: false,
             released: None,
             accepted: !incoming,
-            wants_room: false,
+            wants_room: Cell::new(false),
             readable_told: false,
             ended: None,
             scratch: Vec::new(),
@@ -472,9 +473,19 @@ impl Stream {
         }
         let n = self.send.push(data, self.send_room(io.config));
         // A client that offers only what fits is told as well when it filled the room.
-        self.wants_room = n < data.len() || self.send_room(io.config) == 0;
+        self.wants_room.set(n < data.len() || self.send_room(io.config) == 0);
         self.pump(io);
         n
+    }
+
+    /// What the application is told about room. Where there is none, it will be told when there is:
+    /// the window may have shrunk since it last wrote.
+    pub(super) fn offer_room(&self, config: &Config) -> usize {
+        let room = self.send_room(config);
+        if room == 0 {
+            self.wants_room.set(true);
+        }
+        room
     }
 
     /// Bytes the application may add: one window may wait behind the one in
@@ -513,8 +524,8 @@ impl Stream {
         if self.ended.is_some() {
             return;
         }
-        if self.wants_room && self.send_room(io.config) * 4 >= self.ahead() {
-            self.wants_room = false;
+        if self.wants_room.get() && self.send_room(io.config) * 4 >= self.ahead() {
+            self.wants_room.set(false);
             io.out.push_back(Output::Writable(self.id));
         }
         if self.fin_acked() && self.receive.at_end() {

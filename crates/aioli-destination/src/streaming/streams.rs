@@ -165,7 +165,7 @@ impl Streams {
     /// Bytes that [`Streams::send`] would take now.
     pub fn writable(&self, id: StreamId) -> usize {
         let Some(s) = self.streams.get(&id).filter(|s| s.fin == Fin::Open) else { return 0 };
-        s.send_room(&self.config)
+        s.offer_room(&self.config)
     }
 
     /// Reads into `buf`; gives how many bytes. Reading makes room for the peer.

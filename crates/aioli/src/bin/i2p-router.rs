@@ -53,12 +53,15 @@ fn run(settings: &Settings) -> Result<()> {
     say(format!("listening on {}", SocketAddr::new(settings.host, port)));
     match published {
         Some(address) => say(format!("publishing {address}")),
-        None => say("publishing no address: give --external-host so that other routers can connect to this one"),
+        None => {
+            say("publishing no address: give --external-host so that other routers can connect to this one")
+        }
     }
     if let Some(address) = settings.sam {
         say(format!("SAM for applications on {address}"));
     }
-    let tunnels = |quantity| TunnelOptions { length: settings.tunnel_length, variance: 0, quantity, backup: 0 };
+    let tunnels =
+        |quantity| TunnelOptions { length: settings.tunnel_length, variance: 0, quantity, backup: 0 };
     let (inbound, outbound) = (tunnels(settings.inbound_tunnels), tunnels(settings.outbound_tunnels));
     let router = Config {
         net_id: settings.net_id,
@@ -109,7 +112,8 @@ fn drawn_port(data_dir: &DataDir) -> Result<u16> {
 
 /// The address that peers can reach, as far as the settings tell.
 fn published(settings: &Settings) -> Option<IpAddr> {
-    let own = settings.external_host.or_else(|| (!settings.host.is_unspecified()).then_some(settings.host))?;
+    let own =
+        settings.external_host.or_else(|| (!settings.host.is_unspecified()).then_some(settings.host))?;
     (settings.private_network || aioli_wire::ip::is_public(own)).then_some(own)
 }
 
