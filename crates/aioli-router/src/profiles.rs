@@ -196,7 +196,8 @@ impl Profiles {
     }
 
     /// Whether nothing is known of anyone.
-    pub(crate) fn is_empty(&self) -> bool {
+    #[cfg(test)]
+    fn is_empty(&self) -> bool {
         self.peers.is_empty()
     }
 

@@ -213,6 +213,7 @@ impl Router {
     }
 
     /// A message from a peer's session that is not for a tunnel.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "whatever else comes has no business here")]
     fn on_direct(&mut self, from: RouterHash, message: Message) {
         match message.kind {
             MessageType::Garlic => self.on_garlic(Some(from), message),
@@ -249,6 +250,7 @@ impl Router {
     }
 
     /// A message that came through tunnels of this view, out of any garlic.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "whatever else comes has no business here")]
     pub(crate) fn on_clear(&mut self, view: View, message: Message) {
         match message.kind {
             MessageType::OutboundTunnelBuildReply => {
@@ -277,6 +279,7 @@ impl Router {
     }
 
     /// What someone sent to our router, unseen by whoever carried it.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "whatever else comes has no business here")]
     fn on_own_clove(&mut self, from: Option<RouterHash>, message: Message) {
         match message.kind {
             MessageType::DatabaseStore | MessageType::DatabaseLookup | MessageType::DatabaseSearchReply => {
@@ -310,6 +313,11 @@ impl Router {
                 T::TestDone { hops, ok, .. } => {
                     for hop in &hops {
                         self.profiles.tested(hop, ok, self.now.mono);
+                    }
+                }
+                T::Carried { hops, bytes_per_sec } => {
+                    for hop in &hops {
+                        self.profiles.carried(hop, bytes_per_sec, self.now.mono);
                     }
                 }
                 T::TunnelEnded { hops } => {

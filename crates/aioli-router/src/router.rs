@@ -200,7 +200,7 @@ impl Router {
         if hash == self.hash {
             return Err(LoadError::Unwanted);
         }
-        self.netdb.load(bytes.to_vec(), &mut cx!(self)).map_err(|_| LoadError::Unwanted)?;
+        self.netdb.load(bytes, &mut cx!(self)).map_err(|_| LoadError::Unwanted)?;
         Ok(hash)
     }
 

@@ -289,6 +289,7 @@ impl Tunnels {
                 layers,
                 gateway,
                 gateway_tunnel,
+                carried: 0,
                 ends,
                 ends_wall: build.started_wall + LIFETIME,
                 health,
@@ -300,6 +301,7 @@ impl Tunnels {
                 hops,
                 layers,
                 first_tunnel: gateway_tunnel,
+                carried: 0,
                 ends,
                 health,
                 packer: Packer::default(),
@@ -309,7 +311,7 @@ impl Tunnels {
         }
     }
 
-    pub(crate) fn on_build_timeout(&mut self, id: u32, cx: &mut Cx<'_>) {
+    pub(crate) fn on_build_timeout(&mut self, id: u32, cx: &Cx<'_>) {
         let Some(build) = self.builds.remove(&id) else { return };
         tracing::debug!(id, pool = ?build.pool, inbound = build.inbound, "build not answered");
         self.stats.builds_timed_out += 1;

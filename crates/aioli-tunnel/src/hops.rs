@@ -21,7 +21,7 @@ pub(crate) const MESSAGE_LIFETIME: Duration = Duration::from_secs(20);
 #[derive(Debug)]
 pub(crate) enum Entry {
     /// A hop of someone's tunnel.
-    Transit(Transit),
+    Transit(Box<Transit>),
     /// The end of our own inbound tunnel of this id.
     Endpoint(TunnelId),
 }
@@ -183,16 +183,18 @@ impl Tunnels {
             self.stats.malformed += 1;
             return;
         };
-        self.into_tunnel(gateway.tunnel, gateway.message, cx);
+        self.enter_tunnel(gateway.tunnel, gateway.message, cx);
     }
 
     /// Puts a standard-header message into a tunnel whose gateway we are.
-    pub(crate) fn into_tunnel(&mut self, tunnel: TunnelId, message: &[u8], cx: &mut Cx<'_>) {
+    pub(crate) fn enter_tunnel(&mut self, tunnel: TunnelId, message: &[u8], cx: &mut Cx<'_>) {
         let limit = self.config.limits.gateway_bytes;
         match self.entries.get_mut(&tunnel.get()) {
-            Some(Entry::Transit(Transit {
-                kind: TransitKind::Gateway { next_tunnel, packer, .. }, ..
-            })) => {
+            Some(Entry::Transit(transit)) => {
+                let TransitKind::Gateway { next_tunnel, packer, .. } = &mut transit.kind else {
+                    self.stats.unknown_tunnel += 1;
+                    return;
+                };
                 if packer.len() + message.len() > limit {
                     self.stats.gateway_overflows += 1;
                     return;
@@ -204,13 +206,13 @@ impl Tunnels {
                 let id = *id;
                 self.receive_message(id, message);
             }
-            Some(_) | None => self.stats.unknown_tunnel += 1,
+            Some(Entry::Endpoint(_)) | None => self.stats.unknown_tunnel += 1,
         }
     }
 
     pub(crate) fn flush_gateway(&mut self, id: u32, cx: &mut Cx<'_>) {
-        let Some(Entry::Transit(Transit { layer, kind: TransitKind::Gateway { next, next_tunnel, packer } })) =
-            self.entries.get_mut(&id)
+        let Some(Entry::Transit(transit)) = self.entries.get_mut(&id) else { return };
+        let Transit { layer, kind: TransitKind::Gateway { next, next_tunnel, packer } } = &mut **transit
         else {
             return;
         };
@@ -231,7 +233,7 @@ impl Tunnels {
         cx: &mut Cx<'_>,
     ) {
         if gateway == self.config.our_hash {
-            self.into_tunnel(tunnel, message, cx);
+            self.enter_tunnel(tunnel, message, cx);
             return;
         }
         let message = Message {

@@ -121,6 +121,10 @@ impl Tunnels {
 
     /// Takes all tunnel messages of one batch from one peer: TunnelData,
     /// TunnelGateway and build messages.
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "the owner sends only these; anything else is dropped"
+    )]
     pub fn handle_message(&mut self, from: RouterHash, messages: Vec<Message>, cx: &mut Cx<'_>) {
         let mut data = Vec::with_capacity(messages.len());
         for message in messages {
@@ -210,5 +214,18 @@ impl Tunnels {
         self.seen_builds.expire(now);
         self.first_hop_used.retain(|_, at| now.since(*at) < pool::FIRST_HOP_SPACING);
         self.timers.set(Timer::Sweep, now + types::SWEEP_INTERVAL);
+        self.report_carried();
+    }
+
+    /// Tells how fast each tunnel was of late: what the choice of hops learns from.
+    fn report_carried(&mut self) {
+        let inbound = self.inbound.values_mut().map(|t| (&t.hops, &mut t.carried));
+        let outbound = self.outbound.values_mut().map(|t| (&t.hops, &mut t.carried));
+        for (hops, carried) in
+            inbound.chain(outbound).filter(|(hops, carried)| !hops.is_empty() && **carried > 0)
+        {
+            let bytes_per_sec = std::mem::take(carried) / types::SWEEP_INTERVAL.as_secs();
+            self.outputs.push_back(Output::Carried { hops: hops.clone(), bytes_per_sec });
+        }
     }
 }

@@ -30,6 +30,8 @@ pub(crate) struct Inbound {
     pub(crate) layers: Vec<TunnelLayer>,
     pub(crate) gateway: RouterHash,
     pub(crate) gateway_tunnel: TunnelId,
+    /// Bytes since the last sweep.
+    pub(crate) carried: u64,
     pub(crate) ends: Instant,
     pub(crate) ends_wall: Date,
     pub(crate) health: Health,
@@ -43,6 +45,8 @@ pub(crate) struct Outbound {
     pub(crate) layers: Vec<TunnelLayer>,
     /// The tunnel's id at the first hop.
     pub(crate) first_tunnel: TunnelId,
+    /// Bytes since the last sweep.
+    pub(crate) carried: u64,
     pub(crate) ends: Instant,
     pub(crate) health: Health,
     pub(crate) packer: Packer,
@@ -118,6 +122,7 @@ impl Tunnels {
         let Some(tunnel) = self.outbound.get_mut(&id) else { return };
         let Some(first_hop) = tunnel.hops.first().copied() else { return };
         let bodies = tunnel.packer.take(tunnel.first_tunnel, cx.rng);
+        tunnel.carried += (bodies.len() * TUNNEL_DATA_SIZE) as u64;
         let mut messages = data_messages(bodies, cx);
         let mut bodies = layered(&mut messages);
         for layer in tunnel.layers.iter().rev() {
@@ -128,7 +133,8 @@ impl Tunnels {
 
     /// TunnelData at the end of our inbound tunnel.
     pub(crate) fn receive(&mut self, id: TunnelId, mut messages: Vec<Message>, cx: &Cx<'_>) {
-        let Some(tunnel) = self.inbound.get(&id) else { return };
+        let Some(tunnel) = self.inbound.get_mut(&id) else { return };
+        tunnel.carried += (messages.len() * TUNNEL_DATA_SIZE) as u64;
         let mut bodies = layered(&mut messages);
         for layer in tunnel.layers.iter().rev() {
             layer.decrypt_batch(&mut bodies);

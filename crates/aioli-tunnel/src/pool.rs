@@ -143,6 +143,7 @@ impl Tunnels {
                 layers: Vec::new(),
                 gateway: self.config.our_hash,
                 gateway_tunnel: own,
+                carried: 0,
                 ends: cx.now.mono + LIFETIME,
                 ends_wall: cx.now.wall + LIFETIME,
                 health: new_health(cx.now.mono, cx),
@@ -155,6 +156,7 @@ impl Tunnels {
                 hops: Vec::new(),
                 layers: Vec::new(),
                 first_tunnel: random_tunnel_id(cx.rng),
+                carried: 0,
                 ends: cx.now.mono + LIFETIME,
                 health: new_health(cx.now.mono, cx),
                 packer: Packer::default(),
@@ -282,7 +284,7 @@ impl Tunnels {
             outbound.retain(|(_, zero_hop)| !zero_hop);
         }
         inbound.sort_by_key(|(_, _, lease)| std::cmp::Reverse(lease.end));
-        let leases: Vec<_> = inbound.iter().map(|(_, _, lease)| lease.clone()).collect();
+        let leases: Vec<_> = inbound.iter().map(|(_, _, lease)| *lease).collect();
         let before = (pool.inbound.len(), pool.outbound.len());
         pool.inbound = inbound.into_iter().map(|(i, _, _)| i).collect();
         pool.outbound = outbound.into_iter().map(|(i, _)| i).collect();
@@ -383,7 +385,7 @@ impl Tunnels {
         true
     }
 
-    pub(crate) fn on_test_timeout(&mut self, id: u32, cx: &mut Cx<'_>) {
+    pub(crate) fn on_test_timeout(&mut self, id: u32, cx: &Cx<'_>) {
         let Some(test) = self.tests.remove(&id) else { return };
         tracing::debug!(?test, "test failed");
         self.stats.tests_failed += 1;

@@ -214,5 +214,5 @@ fn entry(previous: RouterHash, request: &BuildRequest, layer: TunnelLayer) -> En
         Role::Participant => TransitKind::Participant { previous, next, next_tunnel },
         Role::OutboundEndpoint => TransitKind::Endpoint { previous },
     };
-    Entry::Transit(Transit { kind, layer })
+    Entry::Transit(Box::new(Transit { kind, layer }))
 }

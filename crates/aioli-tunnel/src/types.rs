@@ -245,6 +245,13 @@ pub enum Output {
         /// After how long.
         rtt: Duration,
     },
+    /// A tunnel of ours carried traffic.
+    Carried {
+        /// Its hops.
+        hops: Vec<RouterHash>,
+        /// On average of some seconds.
+        bytes_per_sec: u64,
+    },
     /// A tunnel that was accepted has ended.
     TunnelEnded {
         /// Its hops.

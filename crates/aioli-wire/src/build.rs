@@ -269,8 +269,9 @@ pub fn random_tunnel_id(rng: &mut Rng) -> TunnelId {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::{Strategy, any, prop_assert_eq, proptest};
+
     use super::*;
-    use proptest::prelude::*;
 
     fn request() -> impl Strategy<Value = BuildRequest> {
         (1_u32.., 1_u32.., any::<[u8; 32]>(), 0..3, 0_u32..30_000_000, any::<u32>(), any::<bool>()).prop_map(

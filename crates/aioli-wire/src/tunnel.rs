@@ -222,8 +222,9 @@ fn checksum(fragments: &[u8], iv: &[u8; 16]) -> [u8; CHECKSUM] {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::{Just, Strategy, any, prop_assert, prop_assert_eq, prop_oneof, proptest};
+
     use super::*;
-    use proptest::prelude::*;
 
     fn delivery() -> impl Strategy<Value = TunnelDelivery> {
         prop_oneof![

@@ -381,7 +381,12 @@ fn read_file(path: &Path) -> Result<BTreeMap<String, String>, SettingsError> {
             toml::Value::String(s) => s,
             toml::Value::Integer(n) => n.to_string(),
             toml::Value::Boolean(b) => b.to_string(),
-            other => return Err(wrong(format!("{key} cannot be a {}", other.type_str()))),
+            other @ (toml::Value::Float(_)
+            | toml::Value::Datetime(_)
+            | toml::Value::Array(_)
+            | toml::Value::Table(_)) => {
+                return Err(wrong(format!("{key} cannot be a {}", other.type_str())));
+            }
         };
         values.insert(key, value);
     }

@@ -22,7 +22,7 @@ pub(super) enum State {
     /// The control connection of a session; commands are taken.
     Control { nick: String },
     /// `NAMING LOOKUP` waits for the NetDB; `then` is the state to go back to.
-    LookingUp { lookup: ClientLookup, name: String, then: Box<State> },
+    LookingUp { lookup: ClientLookup, name: String, then: Box<Self> },
     /// `STREAM CONNECT` waits for the peer.
     Connecting { session: SessionId, stream: StreamId, silent: bool },
     /// `STREAM ACCEPT` waits for a peer.

@@ -10,6 +10,8 @@
 //! A session lives as long as its control connection. A missing
 //! `SIGNATURE_TYPE` means Ed25519.
 
+#![expect(clippy::wildcard_enum_match_arm, reason = "a call leaves alone every state that it is not for")]
+
 mod commands;
 mod conn;
 mod line;
@@ -476,7 +478,7 @@ impl Sam {
     }
 
     /// Listens as long as someone wants streams or may soon.
-    fn update_listening(&mut self, nick: &str, router: &mut impl Backend, now: Now) {
+    fn update_listening(&self, nick: &str, router: &mut impl Backend, now: Now) {
         if let Some(session) = self.sessions.get(nick) {
             // Once a client has accepted, streams that come between two ACCEPTs wait in the backlog.
             router.set_listening(session.id, true, now);

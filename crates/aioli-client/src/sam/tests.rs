@@ -27,7 +27,7 @@ struct Fake {
 
 impl Backend for Fake {
     fn create_session(&mut self, options: SessionOptions, _: Now) -> Result<SessionId, SessionError> {
-        let id = SessionId(u32::try_from(self.sessions.len()).unwrap());
+        let id = SessionId(self.sessions.len() as u32);
         self.sessions.insert(id, options);
         Ok(id)
     }
