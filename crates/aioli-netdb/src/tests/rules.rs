@@ -68,7 +68,7 @@ const GOOD: [(&str, &str); 3] = [("caps", "XR"), ("netId", "99"), ("router.versi
 
 #[test]
 fn poisoned_router_infos_stay_out() {
-    let mut bench = Bench::new(|_| {});
+    let mut bench = Bench::new(|config| config.private_network = false);
     let mut rng = rng(41);
     let keys = Keys::new(&mut rng);
     let now = bench.wall();
@@ -191,7 +191,7 @@ fn a_full_store_keeps_floodfills_and_those_it_met() {
 
 #[test]
 fn old_floodfills_are_not_asked() {
-    let mut bench = Bench::new(|_| {});
+    let mut bench = Bench::new(|config| config.private_network = false);
     let keys = Keys::new(&mut rng(46));
     bench
         .store(&keys.info_with(&[("caps", "XfR"), GOOD[1], ("router.version", "0.9.61")], now_at(0).wall))
