@@ -1,0 +1,36 @@
+//! Short scenarios that every change must pass; the long ones run with `cargo xtask sim`.
+
+use aioli_core::Duration;
+use aioli_sim::{Scenario, World, check, scenario};
+
+fn short(name: &str, minutes: u64) -> Scenario {
+    let whole = scenario(name).expect("the scenario is in the list");
+    Scenario { duration: Duration::from_secs(60 * minutes), ..whole.clone() }
+}
+
+#[test]
+fn a_small_network_carries_every_byte_and_replays_bit_for_bit() {
+    let report = check(scenario("small").expect("the scenario is in the list"), 1).unwrap();
+    assert!(report.completed >= 100, "{report}");
+    assert_eq!((report.failed, report.crashed), (0, 0), "{report}");
+}
+
+#[test]
+fn another_seed_is_another_run() {
+    let scenario = scenario("small").expect("the scenario is in the list");
+    let run = |seed| World::new(scenario, seed).run().unwrap().trace;
+    assert_ne!(run(1), run(2));
+    assert_eq!(run(3), run(3));
+}
+
+#[test]
+fn long_lossy_links_over_two_generations_of_tunnels() {
+    let report = World::new(&short("generations", 25), 7).run().unwrap();
+    assert!(report.completed >= 40, "{report}");
+}
+
+#[test]
+fn crashes_cost_only_what_crashed() {
+    let report = World::new(&short("churn", 20), 5).run().unwrap();
+    assert!(report.completed >= 40, "{report}");
+}
