@@ -134,11 +134,16 @@ impl Node {
         self.finish();
     }
 
-    fn finish(&mut self) {
+    /// Asks the router to stop without waiting for it.
+    pub fn begin_stop(&mut self) {
         if let Some(stop) = self.stop.take() {
             // An error means that it has ended already.
             let _ = stop.send(());
         }
+    }
+
+    fn finish(&mut self) {
+        self.begin_stop();
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {

@@ -83,6 +83,8 @@ pub struct Tunnels {
     /// Gateways with messages that wait for the flush.
     waiting_gateways: BTreeSet<u32>,
     waiting_outbound: BTreeSet<TunnelId>,
+    /// The clock of the latest call with one.
+    latest: Instant,
     timers: Timers<Timer>,
     outputs: VecDeque<Output>,
     stats: Stats,
@@ -107,6 +109,7 @@ impl Tunnels {
             first_hop_used: BTreeMap::new(),
             waiting_gateways: BTreeSet::new(),
             waiting_outbound: BTreeSet::new(),
+            latest: Instant::ZERO,
             timers: Timers::new(),
             outputs: VecDeque::new(),
             stats: Stats::default(),
@@ -154,6 +157,7 @@ impl Tunnels {
 
     /// Does all whose time has come. `peers` chooses the hops of new tunnels.
     pub fn handle_timeout(&mut self, cx: &mut Cx<'_>, peers: &dyn Peers) {
+        self.latest = cx.now.mono;
         while let Some(timer) = self.timers.pop_expired(cx.now.mono) {
             match timer {
                 Timer::Entry(id) => self.end_entry(id),

@@ -45,6 +45,8 @@ pub(crate) struct Pool {
     /// Usable tunnels away from us.
     pub(crate) outbound: Vec<TunnelId>,
     pub(crate) leases: Vec<Lease>,
+    /// The numbers of usable tunnels that the owner was told last.
+    told: (usize, usize),
     into: Direction,
     out: Direction,
 }
@@ -83,6 +85,7 @@ impl Tunnels {
             inbound: Vec::new(),
             outbound: Vec::new(),
             leases: Vec::new(),
+            told: (0, 0),
             into: Direction::default(),
             out: Direction::default(),
         };
@@ -259,7 +262,7 @@ impl Tunnels {
 
     /// Recounts a pool's usable tunnels and tells what changed.
     pub(crate) fn refresh_pool(&mut self, id: PoolId) {
-        self.refresh_at(id, Instant::ZERO);
+        self.refresh_at(id, self.latest);
     }
 
     fn refresh_at(&mut self, id: PoolId, now: Instant) {
@@ -283,12 +286,20 @@ impl Tunnels {
         if outbound.iter().any(|(_, zero_hop)| !zero_hop) {
             outbound.retain(|(_, zero_hop)| !zero_hop);
         }
+        let zero_hop_in = inbound.iter().all(|(_, zero_hop, _)| *zero_hop);
+        let zero_hop_out = outbound.iter().all(|(_, zero_hop)| *zero_hop);
         inbound.sort_by_key(|(_, _, lease)| std::cmp::Reverse(lease.end));
         let leases: Vec<_> = inbound.iter().map(|(_, _, lease)| *lease).collect();
-        let before = (pool.inbound.len(), pool.outbound.len());
+        let before = pool.told;
         pool.inbound = inbound.into_iter().map(|(i, _, _)| i).collect();
         pool.outbound = outbound.into_iter().map(|(i, _)| i).collect();
-        let after = (pool.inbound.len(), pool.outbound.len());
+        // What stands in is not counted: it gives no anonymity.
+        let stand_in = |side: &Side, only_zero_hop: bool| side.length > 0 && only_zero_hop;
+        let after = (
+            if stand_in(&pool.config.inbound, zero_hop_in) { 0 } else { pool.inbound.len() },
+            if stand_in(&pool.config.outbound, zero_hop_out) { 0 } else { pool.outbound.len() },
+        );
+        pool.told = after;
         if leases != pool.leases {
             pool.leases = leases.clone();
             self.outputs.push_back(Output::LeasesChanged { pool: id, leases });

@@ -52,8 +52,14 @@ impl Network {
             let hash = RouterHash::new([n; 32]);
             let config = Config { limits: limits.clone(), ..Config::new(hash, key.clone()) };
             let tunnels = Tunnels::new(config, rng.fork());
-            let node =
-                Node { tunnels, key, rng, replies: BTreeMap::new(), received: Vec::new(), events: Vec::new() };
+            let node = Node {
+                tunnels,
+                key,
+                rng,
+                replies: BTreeMap::new(),
+                received: Vec::new(),
+                events: Vec::new(),
+            };
             nodes.insert(hash, node);
         }
         Self {
@@ -84,6 +90,7 @@ impl Network {
         result
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "all other outputs are kept to be looked at")]
     fn drain(&mut self, at: RouterHash) {
         let now = self.now();
         loop {
@@ -145,10 +152,13 @@ impl Network {
         }
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "all other kinds are for tunnels")]
     fn dispatch(&mut self, at: RouterHash, from: RouterHash, message: Message) {
         match message.kind {
             MessageType::Garlic => self.open(at, Some(from), message, None),
-            MessageType::OutboundTunnelBuildReply => self.with(at, |t, cx| t.handle_build_reply(&message, cx)),
+            MessageType::OutboundTunnelBuildReply => {
+                self.with(at, |t, cx| t.handle_build_reply(&message, cx))
+            }
             MessageType::DeliveryStatus => {
                 let id = DeliveryStatus::from_bytes(&message.body).unwrap().id.0;
                 self.with(at, |t, cx| t.handle_delivery_status(id, cx));
@@ -254,7 +264,10 @@ fn a_pool_reaches_its_quantity_at_once_and_keeps_it() {
         net.run(Duration::from_secs(60));
         for at in &all {
             let leases = net.nodes[at].tunnels.leases(PoolId::EXPLORATORY).len();
-            assert!(leases >= 2 && net.nodes[at].tunnels.has_outbound(PoolId::EXPLORATORY), "minute {minute}");
+            assert!(
+                leases >= 2 && net.nodes[at].tunnels.has_outbound(PoolId::EXPLORATORY),
+                "minute {minute}"
+            );
             let stats = net.stats(*at);
             assert_eq!((stats.tests_failed, stats.builds_timed_out, stats.malformed), (0, 0, 0), "{stats:?}");
             let table = &mut largest[usize::from(minute >= 15)];

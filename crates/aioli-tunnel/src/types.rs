@@ -216,7 +216,8 @@ pub enum Output {
         /// All of them.
         leases: Vec<Lease>,
     },
-    /// The number of a pool's usable tunnels has changed.
+    /// The number of a pool's usable tunnels has changed. Tunnels without hops
+    /// count only where they were asked for.
     PoolChanged {
         /// Which pool.
         pool: PoolId,

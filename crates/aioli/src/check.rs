@@ -16,7 +16,7 @@ const TRANSFER: usize = 20_000_000;
 /// No step may take longer.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Sends [`TRANSFER`] random bytes from a session at `a` to one at `b` and says how it went.
+/// Sends 20 MB of random bytes from a session at `a` to one at `b` and says how it went.
 pub fn transfer(a: SocketAddr, b: SocketAddr) -> Result<()> {
     let asked = Instant::now();
     let (receiver, address) = session(b, "receiver").context("the receiving SAM session failed")?;

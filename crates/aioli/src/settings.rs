@@ -139,7 +139,7 @@ impl fmt::Display for Source {
 #[derive(Debug, Error)]
 pub enum SettingsError {
     /// The command line cannot be parsed, or asks for help.
-    #[error(transparent)]
+    #[error("{}; --help lists the options", first_line(.0))]
     CommandLine(#[from] clap::Error),
     /// The file cannot be read.
     #[error("cannot read the configuration file {path}: {error}")]
@@ -364,12 +364,21 @@ pub fn command() -> Command {
     command
 }
 
+/// What is wrong with a command line, without the usage that clap adds.
+pub fn first_line(error: &clap::Error) -> String {
+    let text = error.to_string();
+    text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned()
+}
+
 fn read_file(path: &Path) -> Result<BTreeMap<String, String>, SettingsError> {
     let text = std::fs::read_to_string(path)
         .map_err(|error| SettingsError::ReadFile { path: path.to_owned(), error })?;
     let wrong = |reason: String| SettingsError::File { path: path.to_owned(), reason };
-    let table: toml::Table =
-        text.parse().map_err(|e: toml::de::Error| wrong(e.to_string().trim_end().to_owned()))?;
+    let table: toml::Table = text.parse().map_err(|e: toml::de::Error| {
+        let at = e.span().map_or(0, |span| span.start);
+        let line = 1 + text.bytes().take(at).filter(|b| *b == b'\n').count();
+        wrong(format!("line {line}: {}", e.message()))
+    })?;
     let mut values = BTreeMap::new();
     for (key, value) in table {
         let key = key.replace('_', "-");

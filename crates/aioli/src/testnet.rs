@@ -41,7 +41,7 @@ pub fn run(options: &Options) -> Result<()> {
     let started = Instant::now();
     let mut nodes = start(options)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
+    let result = runtime.block_on(async {
         wait_until_usable(&mut nodes, started).await?;
         let sam: Vec<SocketAddr> = nodes.iter().filter_map(|n| n.sam).collect();
         if options.check {
@@ -54,7 +54,10 @@ pub fn run(options: &Options) -> Result<()> {
             signal = tokio::signal::ctrl_c() => signal.context("cannot wait for Ctrl-C")?,
         }
         Ok(())
-    })
+    });
+    // All at once, rather than one after the other as they are dropped.
+    nodes.iter_mut().for_each(Node::begin_stop);
+    result
 }
 
 /// Binds every port, signs every RouterInfo, then starts every router knowing all others.

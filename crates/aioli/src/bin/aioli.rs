@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
+use aioli::settings::first_line;
 use aioli::terminal::{complain, log_to_stderr};
 use aioli::testnet::{self, Options};
 use clap::{Parser, Subcommand};
@@ -35,7 +36,15 @@ enum Tool {
 }
 
 fn main() -> ExitCode {
-    let Cli { tool: Tool::Testnet { routers, sam, check, log_level } } = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) if !error.use_stderr() => error.exit(),
+        Err(error) => {
+            complain(format!("aioli: {}; --help lists the options", first_line(&error)));
+            return ExitCode::from(2);
+        }
+    };
+    let Tool::Testnet { routers, sam, check, log_level } = cli.tool;
     log_to_stderr(log_level);
     match testnet::run(&Options { routers: usize::from(routers), sam, check }) {
         Ok(()) => ExitCode::SUCCESS,

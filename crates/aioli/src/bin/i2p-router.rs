@@ -20,7 +20,7 @@ const PORTS: (u64, u64) = (9_151, 30_777);
 fn main() -> ExitCode {
     let settings = match Settings::resolve(std::env::args(), |name| std::env::var(name).ok()) {
         Ok(settings) => settings,
-        Err(SettingsError::CommandLine(error)) => error.exit(),
+        Err(SettingsError::CommandLine(error)) if !error.use_stderr() => error.exit(),
         Err(error) => {
             complain(format!("i2p-router: {error}"));
             return ExitCode::from(BAD_SETTINGS);

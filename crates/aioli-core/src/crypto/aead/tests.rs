@@ -1,3 +1,5 @@
+//! Vectors that others published, and properties, for `aead`.
+
 use super::*;
 use proptest::prelude::*;
 

@@ -1,3 +1,5 @@
+//! Vectors that others published, and properties, for `aes`.
+
 use super::*;
 use crate::Rng;
 

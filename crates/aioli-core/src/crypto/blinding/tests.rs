@@ -1,3 +1,5 @@
+//! Vectors that others published, and properties, for `blinding`.
+
 use super::*;
 use crate::crypto::sign::verify;
 

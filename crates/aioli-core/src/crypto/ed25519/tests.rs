@@ -1,3 +1,5 @@
+//! Vectors that others published, and properties, for `ed25519`.
+
 use super::*;
 use crate::crypto::sign::{BadSignature, SigType, verify};
 

@@ -1,3 +1,5 @@
+//! Vectors that others published, and properties, for `elligator2`.
+
 use super::*;
 use proptest::prelude::{prop_assert, prop_assert_eq, proptest};
 

@@ -1,3 +1,5 @@
+//! Vectors that others published, and properties, for `hash`.
+
 use super::*;
 
 fn unhex(s: &str) -> Vec<u8> {

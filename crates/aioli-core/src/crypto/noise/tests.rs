@@ -1,3 +1,5 @@
+//! Vectors that others published, and properties, for `noise`.
+
 use super::*;
 use crate::crypto::x25519::{PrivateKey, PublicKey};
 

@@ -1,3 +1,5 @@
+//! Vectors that others published, and properties, for `noise_n`.
+
 use super::*;
 
 fn pair() -> (PrivateKey, Rng) {

@@ -1,3 +1,5 @@
+//! Vectors that others published, and properties, for `sign`.
+
 use super::*;
 
 // (type, public key, signature over "sample"). ECDSA: RFC 6979, A.2.5 to A.2.7,

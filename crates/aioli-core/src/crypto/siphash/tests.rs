@@ -1,3 +1,5 @@
+//! Vectors that others published, and properties, for `siphash`.
+
 use super::*;
 
 // The reference implementation's outputs for key 00..0f and inputs of 0 to 15 bytes 00, 01, ..

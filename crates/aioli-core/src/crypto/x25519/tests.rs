@@ -1,3 +1,5 @@
+//! Vectors that others published, and properties, for `x25519`.
+
 use super::*;
 
 fn bytes(s: &str) -> [u8; 32] {

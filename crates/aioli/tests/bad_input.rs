@@ -1,0 +1,207 @@
+//! What a user can get wrong, and what a stranger can send, given to the real
+//! `i2p-router`: one clear line and a non-zero status, or it goes on working.
+//!
+//! Everything runs on loopback, in a network id that no network uses, with an
+//! empty `netDb/`.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+/// Nothing here may take longer.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn router(dir: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_i2p-router"));
+    command.env_clear().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.args(["--host", "127.0.0.1", "--private-network", "--net-id", "99", "--data-dir"]).arg(dir);
+    command.args(args);
+    command
+}
+
+/// Runs a router that must refuse to start: one line on stderr, which is returned.
+fn refused(mut command: Command) -> String {
+    let Output { status, stderr, .. } = command.output().unwrap();
+    let text = String::from_utf8(stderr).unwrap();
+    assert!(!status.success(), "it started: {text}");
+    assert_eq!(text.lines().count(), 1, "one line expected: {text}");
+    text
+}
+
+/// A running router; killed when dropped.
+struct Running {
+    child: Child,
+    lines: BufReader<std::process::ChildStdout>,
+    seen: String,
+}
+
+impl Running {
+    fn start(dir: &Path, args: &[&str]) -> Self {
+        let mut child = router(dir, args).stderr(Stdio::null()).spawn().unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap());
+        Self { child, lines, seen: String::new() }
+    }
+
+    /// Reads its output up to a line that contains `what`, which is returned.
+    fn says(&mut self, what: &str) -> String {
+        loop {
+            let mut line = String::new();
+            assert_ne!(self.lines.read_line(&mut line).unwrap(), 0, "no \"{what}\" in: {}", self.seen);
+            self.seen.push_str(&line);
+            if line.contains(what) {
+                return line.trim_end().to_owned();
+            }
+        }
+    }
+
+    fn signal(&self, name: &str) {
+        let status = Command::new("kill").args([name, &self.child.id().to_string()]).status().unwrap();
+        assert!(status.success());
+    }
+
+    /// Stops it as a service manager does; returns how long that took.
+    fn stops_cleanly(mut self) -> Duration {
+        let asked = Instant::now();
+        self.signal("-TERM");
+        let status = self.child.wait().unwrap();
+        assert_eq!(status.code(), Some(0), "{status}");
+        asked.elapsed()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // An error means that it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn address_after(line: &str, words: &str) -> SocketAddr {
+    line.split(words).nth(1).unwrap().trim().parse().unwrap()
+}
+
+/// A port that is free at the moment.
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+#[test]
+fn a_damaged_identity_stops_the_start_and_stays() {
+    for damage in [&b"{\"version\":1"[..], b"", b"\xff\xfe\x00", b"{\"version\":7}", &[b'x'; 100_000]] {
+        let dir = TempDir::new().unwrap();
+        let file = dir.path().join("router.keys.json");
+        fs::write(&file, damage).unwrap();
+        let text = refused(router(dir.path(), &["--port", "0", "--no-sam"]));
+        assert!(text.contains("router.keys.json"), "{text}");
+        assert_eq!(fs::read(&file).unwrap(), damage);
+    }
+}
+
+#[test]
+fn ports_in_use_and_unusable_directories_are_explained() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let dir = TempDir::new().unwrap();
+    let text = refused(router(dir.path(), &["--port", &port, "--no-sam"]));
+    assert!(text.contains(&port) && text.contains("--port"), "{text}");
+    let text = refused(router(dir.path(), &["--port", "0", "--sam", &format!("127.0.0.1:{port}")]));
+    assert!(text.contains(&port) && text.contains("--sam"), "{text}");
+    let file = dir.path().join("file");
+    fs::write(&file, b"").unwrap();
+    let text = refused(router(&file.join("below"), &["--no-sam"]));
+    assert!(text.contains("data directory"), "{text}");
+}
+
+#[test]
+fn nonsense_settings_are_refused_in_one_line() {
+    let dir = TempDir::new().unwrap();
+    for args in [
+        &["--port", "70000"][..],
+        &["--tunnel-length", "9"],
+        &["--sam", "nowhere"],
+        &["--external-host", "x"],
+        &["--tunnel-lifetime", "601"],
+        &["--inbound-tunnels", "0"],
+        &["--config", "/nonexistent/file"],
+        &["--nonsense"],
+    ] {
+        refused(router(dir.path(), args));
+    }
+    let mut command = router(dir.path(), &[]);
+    command.env("I2P_LISTEN_PORT", "many");
+    assert!(refused(command).contains("environment"));
+    let file = dir.path().join("config.toml");
+    for text in ["port = ", "colour = 1", "port = [1]", "port = -1", "\u{0}"] {
+        fs::write(&file, text).unwrap();
+        refused(router(dir.path(), &["--config", file.to_str().unwrap()]));
+    }
+}
+
+#[test]
+fn print_config_says_where_values_come_from() {
+    let dir = TempDir::new().unwrap();
+    let output = router(dir.path(), &["--print-config"]).env("I2P_TUNNEL_LENGTH", "2").output().unwrap();
+    assert!(output.status.success());
+    let text = String::from_utf8(output.stdout).unwrap();
+    for (key, source) in [("net-id", "command line"), ("tunnel-length", "environment"), ("port", "default")] {
+        assert!(text.lines().any(|l| l.starts_with(key) && l.ends_with(source)), "{key}: {text}");
+    }
+}
+
+#[test]
+fn identity_and_drawn_port_outlive_a_restart_and_damaged_entries_are_counted() {
+    let dir = TempDir::new().unwrap();
+    let mut first = Running::start(dir.path(), &["--port", "0", "--no-sam"]);
+    let identity = first.says("new identity").split_whitespace().nth(2).unwrap().trim_matches(',').to_owned();
+    let address = first.says("listening on");
+    first.says("0 other routers known");
+    assert!(first.stops_cleanly() < Duration::from_secs(2));
+    let keys = dir.path().join("router.keys.json");
+    assert_eq!(fs::metadata(&keys).unwrap().permissions().mode() & 0o777, 0o600);
+    let shard = dir.path().join("netDb/rA");
+    fs::create_dir_all(&shard).unwrap();
+    fs::write(shard.join("routerInfo-AAAA.dat"), [7; 500]).unwrap();
+    fs::write(shard.join("routerInfo-AAAB.dat"), vec![7; 50_000]).unwrap();
+    let mut second = Running::start(dir.path(), &["--port", "0", "--no-sam"]);
+    assert!(second.says("identity").contains(&identity));
+    assert_eq!(second.says("listening on"), address);
+    assert!(second.says("other routers known").contains("2 damaged"));
+    second.stops_cleanly();
+}
+
+#[test]
+fn garbage_at_the_ports_changes_nothing() {
+    let dir = TempDir::new().unwrap();
+    let sam = format!("127.0.0.1:{}", free_port());
+    let mut router = Running::start(dir.path(), &["--port", "0", "--sam", &sam]);
+    let ntcp2 = address_after(&router.says("listening on"), "listening on");
+    router.says("routers known");
+    let sam: SocketAddr = sam.parse().unwrap();
+    let mut slow = Vec::new();
+    for (address, junk) in
+        [(ntcp2, &[0xA5_u8; 70_000][..]), (ntcp2, b"GET / HTTP/1.1\r\n\r\n"), (sam, &[b'x'; 70_000])]
+    {
+        let mut stream = TcpStream::connect(address).unwrap();
+        // It may close before everything is sent.
+        let _ = stream.write_all(junk);
+        // One that stays silent after a single byte, while the rest goes on.
+        let mut idle = TcpStream::connect(address).unwrap();
+        idle.write_all(&junk[..1]).unwrap();
+        slow.push((stream, idle));
+    }
+    let mut stream = TcpStream::connect(sam).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.write_all(b"HELLO VERSION\nQUIT\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HELLO REPLY RESULT=OK"), "{answer}");
+    assert!(router.child.try_wait().unwrap().is_none());
+    assert!(router.stops_cleanly() < Duration::from_secs(2));
+}
