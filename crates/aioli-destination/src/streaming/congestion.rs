@@ -109,6 +109,7 @@ pub(super) struct Controller {
     rates: [(u64, f64); 3],
     rounds: u64,
     round_ends: u64,
+    round_began: Instant,
     round: Round,
     phase_began: u64,
     full_rate: f64,
@@ -139,6 +140,7 @@ impl Controller {
             rates: [(0, 0.0); 3],
             rounds: 0,
             round_ends: 0,
+            round_began: Instant::ZERO,
             round: Round::default(),
             phase_began: 0,
             full_rate: 0.0,
@@ -217,8 +219,11 @@ impl Controller {
         }
         let mut round_over = false;
         if let Some(rate) = ev.rate {
-            if rate.prior_delivered >= self.round_ends {
+            // Where round trips are shorter than the pauses of busy routers, a round is as long as those:
+            // else one pause would push every good measurement out of memory.
+            if rate.prior_delivered >= self.round_ends && now >= self.round_began + SLACK {
                 round_over = true;
+                self.round_began = now;
                 self.round_ends = ev.delivered;
                 self.rounds += 1;
             }
