@@ -4,6 +4,8 @@
 //! Everything runs on loopback, in a network id that no network uses, with an
 //! empty `netDb/`.
 
+#![expect(clippy::unwrap_used, reason = "a test that meets the unexpected should fail there")]
+
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
