@@ -29,10 +29,6 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("aioli-node", &["aioli-core", "aioli-wire", "aioli-router", "aioli-client"]),
     ("aioli-sim", &["aioli-core", "aioli-wire", "aioli-router", "aioli-client"]),
     ("aioli", &["aioli-core", "aioli-wire", "aioli-router", "aioli-client", "aioli-node"]),
-    (
-        "bench",
-        &["aioli-core", "aioli-wire", "aioli-transport", "aioli-netdb", "aioli-tunnel", "aioli-destination"],
-    ),
     ("interop", &[]),
     ("xtask", &[]),
 ];
