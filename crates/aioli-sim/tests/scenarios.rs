@@ -24,9 +24,9 @@ fn another_seed_is_another_run() {
 }
 
 #[test]
-fn long_lossy_links_over_two_generations_of_tunnels() {
-    let report = World::new(&short("generations", 25), 7).run().unwrap();
-    assert!(report.completed >= 40, "{report}");
+fn long_lossy_links_over_four_generations_of_tunnels() {
+    let report = World::new(scenario("generations").expect("the scenario is in the list"), 2).run().unwrap();
+    assert!(report.completed >= 100 && !report.tables.is_empty(), "{report}");
 }
 
 #[test]
