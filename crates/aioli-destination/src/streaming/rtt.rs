@@ -11,6 +11,9 @@ pub(super) const INITIAL_TIMEOUT: Duration = Duration::from_millis(2500);
 const MIN_TIMEOUT: Duration = Duration::from_millis(150);
 /// No timeout is longer, however often it doubled.
 pub(super) const MAX_TIMEOUT: Duration = Duration::from_secs(20);
+/// The first is no longer, unless the path without queues takes a third of it:
+/// a path that stalled for seconds looks slow, and the first repetitions cost little.
+const MAX_FIRST_TIMEOUT: Duration = Duration::from_secs(4);
 /// Samples above this are measuring something else.
 const MAX_SAMPLE: Duration = Duration::from_secs(60);
 /// Deviation below this is the clock of the peer's event loop.
@@ -88,7 +91,8 @@ impl Rtt {
     /// How long to wait for an acknowledgement that the peer may hold back for `ack_delay`.
     pub(super) fn timeout(&self, ack_delay: Duration, doublings: u32) -> Duration {
         let base = self.smoothed.map_or(INITIAL_TIMEOUT, |s| {
-            (s + self.deviation.max(MIN_DEVIATION) * 4 + ack_delay).max(MIN_TIMEOUT)
+            let longest = MAX_FIRST_TIMEOUT.max(self.min().unwrap_or(s) * 3);
+            (s + self.deviation.max(MIN_DEVIATION) * 4 + ack_delay).clamp(MIN_TIMEOUT, longest)
         });
         base.saturating_mul(1 << doublings.min(8)).min(MAX_TIMEOUT)
     }

@@ -12,6 +12,12 @@
 //! sent later has arrived and the reordering window has passed since. A packet
 //! above the frontier is never taken for lost by an acknowledgement, because a
 //! receiver can list only 255 gaps and then holds its frontier back.
+//!
+//! i2pd before 2.51 holds it back by one too few: where 256 gaps or more are
+//! missing it acknowledges the first packet of the gap it cannot list. So the
+//! highest number of an acknowledgement is in doubt while more is under way: the
+//! packet counts as delivered, but is kept until a later acknowledgement reaches
+//! beyond it without listing it.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -19,6 +25,11 @@ use aioli_core::{Duration, Instant};
 
 use super::congestion::RateSample;
 use super::rtt::Rtt;
+
+/// Acknowledgements without news after which gaps are taken to be too many to list.
+const REPEATED_ACKS: u32 = 3;
+/// Packets then repeated at a time.
+const UNLISTED: u32 = 32;
 
 /// What became of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,6 +102,10 @@ pub(super) struct SendHalf {
     base: u32,
     frontier: u32,
     holes: Vec<u32>,
+    /// Acknowledged by nothing but being the highest of an acknowledgement.
+    doubt: Option<u32>,
+    /// Acknowledgements in a row that said nothing new.
+    repeated_acks: u32,
     lost: BTreeSet<u32>,
     in_flight: u32,
     delivered: u64,
@@ -241,6 +256,17 @@ impl SendHalf {
         self.repeat(sequence, now)
     }
 
+    /// Forgets that `sequence` was acknowledged.
+    fn unack(&mut self, sequence: u32) {
+        if let Some(s) = self.get_mut(sequence)
+            && s.fate == Fate::Acked
+        {
+            s.fate = Fate::InFlight;
+            self.in_flight += 1;
+            self.delivered = self.delivered.saturating_sub(1);
+        }
+    }
+
     /// Repeats `sequence` next, whatever is known of it.
     pub(super) fn lose(&mut self, sequence: u32) {
         if let Some(s) = self.get_mut(sequence)
@@ -294,7 +320,9 @@ impl SendHalf {
         }
         let mut out = Acked::default();
         let mut best: Option<Best> = None;
-        self.ack_holes(through, &gaps, rtt, now, &mut out, &mut best);
+        self.settle_doubt(through, &gaps);
+        let surely = through + 1 == self.next_sequence();
+        self.ack_holes(through, surely, &gaps, rtt, now, &mut out, &mut best);
         let from = self.frontier.max(self.base);
         let mut next_gap = gaps.partition_point(|g| *g < from);
         for sequence in from..=through {
@@ -307,6 +335,9 @@ impl SendHalf {
                 self.ack_one(sequence, rtt, now, &mut out, &mut best);
             }
         }
+        if from <= through && !surely && gaps.last() != Some(&through) {
+            self.doubt = Some(through);
+        }
         self.scratch = gaps;
         self.frontier = self.frontier.max(through + 1);
         self.free_front(&mut out);
@@ -317,13 +348,28 @@ impl SendHalf {
             self.reorder_quarters = (self.reorder_quarters + 1).min(6);
         }
         out.lost = self.detect_losses(rtt, now);
+        let news = out.acked > 0 || !self.holes.is_empty() || through + 1 != self.frontier;
+        self.repeated_acks = if news { 0 } else { self.repeated_acks + 1 };
         Some(out)
     }
 
-    /// Holes that are no longer listed have been filled.
+    /// An acknowledgement beyond the packet in doubt tells whether it has arrived.
+    fn settle_doubt(&mut self, through: u32, gaps: &[u32]) {
+        let Some(doubt) = self.doubt.filter(|doubt| *doubt < through) else { return };
+        self.doubt = None;
+        if gaps.binary_search(&doubt).is_ok() {
+            self.unack(doubt);
+            let at = self.holes.partition_point(|hole| *hole < doubt);
+            self.holes.insert(at, doubt);
+        }
+    }
+
+    /// Holes that are no longer listed have been filled. `surely`: so has `through`.
+    #[expect(clippy::too_many_arguments, reason = "the loop's state, lent by its only caller")]
     fn ack_holes(
         &mut self,
         through: u32,
+        surely: bool,
         gaps: &[u32],
         rtt: &Rtt,
         now: Instant,
@@ -333,7 +379,7 @@ impl SendHalf {
         let mut holes = std::mem::take(&mut self.holes);
         let mut gap = 0;
         holes.retain(|&hole| {
-            if hole > through {
+            if hole > through || (hole == through && !surely) {
                 return true;
             }
             while gaps.get(gap).is_some_and(|g| *g < hole) {
@@ -389,7 +435,7 @@ impl SendHalf {
 
     fn free_front(&mut self, out: &mut Acked) {
         let mut end = None;
-        while self.sent.front().is_some_and(|s| s.fate == Fate::Acked) {
+        while self.doubt != Some(self.base) && self.sent.front().is_some_and(|s| s.fate == Fate::Acked) {
             let Some(s) = self.sent.pop_front() else { break };
             self.base += 1;
             end = Some(s.offset + s.len as u64);
@@ -447,6 +493,27 @@ impl SendHalf {
                 count += 1;
             } else if self.rack_at.is_none_or(|at| due < at) {
                 self.rack_at = Some(due);
+            }
+        }
+        count
+    }
+
+    /// Counts the lowest packets as lost if acknowledgements repeat themselves
+    /// without listing gaps: packets arrive, and there are more gaps below them
+    /// than the receiver can list. Gives how many.
+    pub(super) fn detect_unlisted(&mut self, rtt: &Rtt, now: Instant) -> u32 {
+        if self.repeated_acks < REPEATED_ACKS {
+            return 0;
+        }
+        self.repeated_acks = 0;
+        let then = now - rtt.or_guess();
+        let mut count = 0;
+        for (i, s) in self.sent.iter_mut().enumerate() {
+            if s.fate == Fate::InFlight && s.sent_at < then && count < UNLISTED {
+                s.fate = Fate::Lost;
+                self.in_flight -= 1;
+                self.lost.insert(self.base + i as u32);
+                count += 1;
             }
         }
         count
@@ -540,7 +607,40 @@ mod tests {
         assert_eq!(first.lost + s.detect_losses(&rtt, at(2000)), 255);
         while s.next_lost(at(2000)).is_some() {}
         s.on_ack(509, std::iter::empty(), &rtt, at(2100)).unwrap();
-        assert_eq!((s.base(), s.detect_losses(&rtt, at(4000)), s.in_flight()), (510, 0, 90));
+        assert_eq!((s.base(), s.detect_losses(&rtt, at(4000)), s.in_flight()), (509, 0, 90));
+    }
+
+    #[test]
+    fn a_packet_acknowledged_in_error_is_sent_again() {
+        let (mut s, rtt) = half(600);
+        // 100 is lost with 299 more: i2pd lists none of them and names 100 as the highest.
+        let a = s.on_ack(100, std::iter::empty(), &rtt, at(700)).unwrap();
+        assert_eq!((a.acked, s.base(), s.in_flight()), (101, 100, 499));
+        for _ in 0..REPEATED_ACKS {
+            assert_eq!(s.detect_unlisted(&rtt, at(900)), 0);
+            s.on_ack(100, std::iter::empty(), &rtt, at(900)).unwrap();
+        }
+        assert_eq!(s.detect_unlisted(&rtt, at(900)), UNLISTED);
+        assert_eq!(s.next_lost(at(900)).unwrap().0, 101);
+        // With 101 to 300 filled the rest can be listed.
+        s.on_ack(599, std::iter::once(100).chain(301..400), &rtt, at(1000)).unwrap();
+        assert_eq!((s.base(), s.buffered()), (100, 5000));
+        s.detect_losses(&rtt, at(2000));
+        assert_eq!(s.next_lost(at(2000)).unwrap().0, 100);
+        assert!(s.on_ack(599, std::iter::empty(), &rtt, at(2100)).unwrap().advanced);
+        assert!(s.all_acked() && s.in_flight() == 0);
+    }
+
+    #[test]
+    fn the_gap_named_as_the_highest_stays_a_gap() {
+        let (mut s, rtt) = half(600);
+        s.on_ack(500, [7, 8, 9].into_iter(), &rtt, at(700)).unwrap();
+        s.on_ack(8, [7].into_iter(), &rtt, at(701)).unwrap();
+        assert_eq!(s.base(), 7);
+        s.on_ack(500, [8].into_iter(), &rtt, at(702)).unwrap();
+        assert_eq!(s.base(), 8);
+        assert!(s.on_ack(501, std::iter::empty(), &rtt, at(703)).unwrap().advanced);
+        assert_eq!((s.base(), s.in_flight()), (501, 98));
     }
 
     #[test]

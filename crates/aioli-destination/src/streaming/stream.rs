@@ -329,9 +329,12 @@ impl Stream {
             self.timeouts = 0;
             self.timer_base = io.now;
         }
+        let unlisted =
+            if self.kind == PeerKind::I2pd { self.send.detect_unlisted(&self.rtt, io.now) } else { 0 };
+        io.stats.lost += u64::from(unlisted);
         let event = AckEvent {
             acked: a.acked,
-            lost: a.lost,
+            lost: a.lost + unlisted,
             in_flight: self.send.in_flight(),
             delivered: self.send.delivered(),
             rtt: a.rtt,
@@ -680,7 +683,9 @@ impl Stream {
         }
     }
 
-    /// Nothing was acknowledged in time: probe twice, then take all for lost.
+    /// Nothing was acknowledged in time: probe twice, then take all for lost. A
+    /// probe is what shows most, the highest packet, and what is needed first,
+    /// the lowest: a receiver that has that one sees that we do not hear it.
     fn on_timeout(&mut self, io: &mut Io<'_>) {
         self.timeouts += 1;
         self.timer_base = io.now;
@@ -698,7 +703,10 @@ impl Stream {
             self.suspect_path(io);
         }
         if self.timeouts <= 2 || opening {
-            self.send_probe(opening, io);
+            if !opening && self.send.in_flight() > 1 {
+                self.send_probe(false, io);
+            }
+            self.send_probe(true, io);
             return;
         }
         self.congestion.on_timeout();
