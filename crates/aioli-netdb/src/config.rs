@@ -143,9 +143,11 @@ pub const MAX_ASKED_AGAIN: u8 = 3;
 pub const MAX_FLOODFILL_FAILURES: u8 = 2;
 /// For how long.
 pub const FLOODFILL_PENALTY: Duration = Duration::from_secs(5 * 60);
-/// Failed searches after which a key is taken for absent.
-pub const NEGATIVE_AFTER: u8 = 3;
-/// For how long, counted from the first of them.
+/// How long a key is taken for absent after one failed search. Twice as long after each further one.
+pub const NEGATIVE_PAUSE: Duration = Duration::from_millis(500);
+/// The longest of these pauses.
+pub const NEGATIVE_MAX_PAUSE: Duration = Duration::from_secs(60);
+/// Failures longer ago are forgotten.
 pub const NEGATIVE_TIME: Duration = Duration::from_secs(2 * 60);
 
 /// Window of [`Limits::lookups_per_peer`].

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use aioli_core::Instant;
+use aioli_core::{Duration, Instant};
 
 use crate::View;
 use crate::config;
@@ -11,6 +11,7 @@ use crate::search::SearchKey;
 /// Failed searches, bounded.
 #[derive(Debug)]
 pub(crate) struct NegativeCache {
+    /// How often in a row, and when last.
     failures: BTreeMap<SearchKey, (u8, Instant)>,
     max: usize,
 }
@@ -20,14 +21,10 @@ impl NegativeCache {
         Self { failures: BTreeMap::new(), max }
     }
 
-    /// Whether `key` failed so often lately that asking again is useless.
-    pub(crate) fn blocks(&mut self, key: &SearchKey, now: Instant) -> bool {
-        let Some((count, since)) = self.failures.get(key).copied() else { return false };
-        if now.since(since) > config::NEGATIVE_TIME {
-            self.failures.remove(key);
-            return false;
-        }
-        count >= config::NEGATIVE_AFTER
+    /// Whether `key` failed so lately, and so often, that asking again is useless.
+    pub(crate) fn blocks(&self, key: &SearchKey, now: Instant) -> bool {
+        let Some((count, last)) = self.failures.get(key).copied() else { return false };
+        now.since(last) < pause(count)
     }
 
     /// Every floodfill that was asked said that it has nothing.
@@ -40,9 +37,9 @@ impl NegativeCache {
         }
         let entry = self.failures.entry(key).or_insert((0, now));
         if now.since(entry.1) > config::NEGATIVE_TIME {
-            *entry = (0, now);
+            entry.0 = 0;
         }
-        entry.0 = entry.0.saturating_add(1);
+        *entry = (entry.0.saturating_add(1), now);
     }
 
     /// It exists after all.
@@ -55,6 +52,12 @@ impl NegativeCache {
     }
 
     pub(crate) fn sweep(&mut self, now: Instant) {
-        self.failures.retain(|_, (_, since)| now.since(*since) <= config::NEGATIVE_TIME);
+        self.failures.retain(|_, (_, last)| now.since(*last) <= config::NEGATIVE_TIME);
     }
+}
+
+/// How long the `count`th failure in a row counts: somebody who has just come
+/// up is found at once, one who stays away is asked for less and less.
+fn pause(count: u8) -> Duration {
+    (config::NEGATIVE_PAUSE * (1 << count.saturating_sub(1).min(8))).min(config::NEGATIVE_MAX_PAUSE)
 }

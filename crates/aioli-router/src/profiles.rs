@@ -166,6 +166,11 @@ impl Profiles {
         p.peak_bytes_per_sec = p.peak_bytes_per_sec.max(bytes_per_sec);
     }
 
+    /// Builds through the peer that nobody answered since the last that was.
+    pub(crate) fn failures_in_row(&self, peer: &RouterHash) -> u32 {
+        self.peers.get(peer).map_or(0, |p| p.failed_in_row)
+    }
+
     /// Where the peer stands.
     pub(crate) fn tier(&self, peer: &RouterHash, now: Instant) -> Tier {
         let Some(p) = self.peers.get(peer) else { return Tier::Standard };

@@ -54,6 +54,8 @@ struct Candidate {
     hash: RouterHash,
     encryption: aioli_core::crypto::x25519::PublicKey,
     tier: Tier,
+    /// Builds through it that stayed without answer, in a row.
+    failures: u32,
     groups: Vec<Group>,
 }
 
@@ -96,6 +98,7 @@ impl Selector<'_> {
                 hash: info.hash(),
                 encryption: info.identity.encryption_key(),
                 tier: self.profiles.tier(&info.hash(), self.now),
+                failures: self.profiles.failures_in_row(&info.hash()),
                 groups: if self.private_network { Vec::new() } else { groups(info) },
             })
             .collect()
@@ -159,14 +162,17 @@ impl Selector<'_> {
         if over_cap && strictness == Strictness::All {
             return 0;
         }
-        match (candidate.tier, kind) {
-            (Tier::Avoid, _) => u64::from(strictness == Strictness::Desperate),
+        let weight: u64 = match (candidate.tier, kind) {
+            (Tier::Avoid, _) => return u64::from(strictness == Strictness::Desperate),
             // Exploratory tunnels are where we get to know peers.
-            (_, PoolKind::Exploratory) => 4,
-            (Tier::Standard, PoolKind::Client) => 2,
-            (Tier::HighCapacity, PoolKind::Client) => 12,
-            (Tier::Fast, PoolKind::Client) => 24,
-        }
+            (_, PoolKind::Exploratory) => 64,
+            (Tier::Standard, PoolKind::Client) => 32,
+            (Tier::HighCapacity, PoolKind::Client) => 192,
+            (Tier::Fast, PoolKind::Client) => 384,
+        };
+        // Whoever was in the last failures is tried less: it shares the blame with the other hops,
+        // but without this the same hops would be drawn over and over.
+        weight >> candidate.failures.min(5)
     }
 }
 

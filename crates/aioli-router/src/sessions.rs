@@ -357,6 +357,7 @@ impl Router {
     pub(crate) fn on_lease_set(&mut self, id: LookupId, _view: View, found: Option<Arc<Verified<LeaseSet>>>) {
         match self.sessions.askers.remove(&id) {
             Some(Asker::Session(session, hash)) => {
+                tracing::debug!(?session, found = found.is_some(), "lookup of {hash:?}");
                 let Some(session) = self.sessions.get(session) else { return };
                 match found {
                     Some(set) => session.destination.handle_lease_set(set, &mut cx!(self)),

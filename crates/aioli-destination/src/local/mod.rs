@@ -238,6 +238,8 @@ pub enum Why {
     Streaming(streaming::Why),
     /// Our LeaseSet is due.
     LeaseSet,
+    /// A destination that was not found is looked up again.
+    Retry,
     /// What is over is forgotten.
     Sweep,
 }
@@ -266,6 +268,7 @@ pub struct LocalDestination {
     pending: usize,
     waiting: usize,
     sweep_at: Instant,
+    retry_at: Instant,
     out: VecDeque<Output>,
     stats: Stats,
 }
@@ -289,6 +292,7 @@ impl LocalDestination {
             pending: 0,
             waiting: 0,
             sweep_at: Instant::FAR_FUTURE,
+            retry_at: Instant::FAR_FUTURE,
             out: VecDeque::new(),
             stats: Stats::default(),
         }
@@ -494,6 +498,9 @@ impl LocalDestination {
         self.sessions.handle_timeout(cx);
         self.streams.handle_timeout(cx);
         self.renew_lease_set(cx);
+        if self.retry_at <= cx.now.mono {
+            self.retry_lookups(cx);
+        }
         if self.sweep_at <= cx.now.mono {
             self.sweep(cx);
         }
@@ -510,8 +517,10 @@ impl LocalDestination {
         let ratchet = self.sessions.next_timeout().map(|at| (at, Why::Ratchet));
         let streaming = self.streams.next_timeout().map(|(at, why)| (at, Why::Streaming(why)));
         let lease_set = self.own.next_timeout().map(|at| (at, Why::LeaseSet));
-        let sweep = Some((self.sweep_at, Why::Sweep)).filter(|(at, _)| *at < Instant::FAR_FUTURE);
-        [ratchet, streaming, lease_set, sweep].into_iter().flatten().min_by_key(|(at, _)| *at)
+        let set = |(at, _): &(Instant, Why)| *at < Instant::FAR_FUTURE;
+        let retry = Some((self.retry_at, Why::Retry)).filter(set);
+        let sweep = Some((self.sweep_at, Why::Sweep)).filter(set);
+        [ratchet, streaming, lease_set, retry, sweep].into_iter().flatten().min_by_key(|(at, _)| *at)
     }
 
     /// Counters.

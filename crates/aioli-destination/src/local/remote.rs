@@ -24,6 +24,11 @@ const ASK_AGAIN: Duration = Duration::from_secs(15);
 /// The same after one that found nothing, and how long an answer may take.
 const ASK_AFTER_FAILURE: Duration = Duration::from_secs(5);
 const ANSWER: Duration = Duration::from_secs(60);
+/// A destination that was not found is looked up again for so long before those
+/// who wait are told: it may have just come up.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// The first pause before that, and the longest; each is twice the one before.
+const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(4));
 /// How long a lease that failed is avoided.
 const AVOID: Duration = Duration::from_secs(90);
 /// A path younger than this is given its chance.
@@ -52,6 +57,9 @@ pub(super) struct Remote {
     pub(super) waiting: VecDeque<(Instant, Vec<u8>)>,
     asked: Option<Instant>,
     in_flight: bool,
+    /// Since when it is looked for in vain, and how often that was tried.
+    missing: Option<(Instant, u32)>,
+    retry_at: Option<Instant>,
     pub(super) used: Instant,
 }
 
@@ -65,6 +73,8 @@ impl Remote {
             waiting: VecDeque::new(),
             asked: None,
             in_flight: false,
+            missing: None,
+            retry_at: None,
             used: now,
         }
     }
@@ -169,14 +179,29 @@ impl Remote {
     fn on_asked(&mut self, now: Instant) {
         self.asked = Some(now);
         self.in_flight = true;
+        self.retry_at = None;
+        self.missing.get_or_insert((now, 0));
     }
 
-    /// A lookup is over.
-    pub(super) fn on_answer(&mut self, found: bool) {
+    /// A lookup is over. Gives when to try again, if it found nothing and there is hope.
+    pub(super) fn on_answer(&mut self, found: bool, now: Instant) -> Option<Instant> {
         self.in_flight = false;
-        if !found {
-            self.asked = self.asked.map(|at| at - (ASK_AGAIN - ASK_AFTER_FAILURE));
+        let (since, tries) = self.missing.take()?;
+        if found {
+            return None;
         }
+        self.asked = self.asked.map(|at| at - (ASK_AGAIN - ASK_AFTER_FAILURE));
+        if now.since(since) >= PATIENCE {
+            return None;
+        }
+        self.missing = Some((since, tries + 1));
+        self.retry_at = Some(now + (RETRY.0 * (1 << tries.min(8))).min(RETRY.1));
+        self.retry_at
+    }
+
+    /// When to look it up again.
+    pub(super) const fn retry_at(&self) -> Option<Instant> {
+        self.retry_at
     }
 
     /// Whether messages can be sent to it.

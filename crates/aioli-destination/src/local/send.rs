@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use aioli_core::crypto::x25519::PublicKey;
-use aioli_core::{Cx, Duration};
+use aioli_core::{Cx, Duration, Instant};
 use aioli_wire::client_payload::{self, Ports, protocol};
 use aioli_wire::garlic::{Clove, CloveDelivery};
 use aioli_wire::i2np::{Message, MessageType};
 use aioli_wire::lease_set::LeaseSet;
 use aioli_wire::{DestinationHash, MessageId, Verified};
 
+use super::remote::Remote;
 use super::{EndReason, LocalDestination, Output, PendingConnect, StreamEvent};
 use crate::streaming::StreamId;
 
@@ -60,6 +61,18 @@ impl LocalDestination {
         if self.remote(hash, cx.now.mono).must_ask(cx.now.mono) {
             self.ask(hash);
         }
+    }
+
+    /// Looks up again what was not found.
+    pub(super) fn retry_lookups(&mut self, cx: &Cx<'_>) {
+        let now = cx.now.mono;
+        let due = |r: &Remote| r.retry_at().is_some_and(|at| at <= now);
+        let due: Vec<_> = self.remotes.iter().filter(|(_, r)| due(r)).map(|(hash, _)| *hash).collect();
+        for hash in due {
+            self.look_up(hash, cx);
+        }
+        self.retry_at =
+            self.remotes.values().filter_map(Remote::retry_at).min().unwrap_or(Instant::FAR_FUTURE);
     }
 
     fn ask(&mut self, hash: DestinationHash) {
@@ -176,9 +189,14 @@ impl LocalDestination {
     pub(super) fn on_lookup_over(&mut self, hash: DestinationHash, cx: &mut Cx<'_>) {
         let Some(remote) = self.remotes.get_mut(&hash) else { return };
         let found = remote.is_reachable(cx.now.wall);
-        remote.on_answer(found);
+        let useless = remote.lease_set.is_some() && remote.key.is_none();
+        let again = remote.on_answer(found || useless, cx.now.mono);
         if found {
             return self.flush(hash, cx);
+        }
+        if let Some(at) = again {
+            self.retry_at = self.retry_at.min(at);
+            return;
         }
         let dropped = std::mem::take(&mut remote.waiting).len();
         self.waiting -= dropped;

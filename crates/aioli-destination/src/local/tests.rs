@@ -236,6 +236,9 @@ fn unknown_and_unsupported_destinations_say_why() {
     let mut w = World::new(&[true]);
     let nobody = DestinationHash::new([7; 32]);
     w.with(0, |d, cx| d.connect(Target::Hash(nobody), Ports::default(), None, cx)).unwrap();
+    w.run(10 * S);
+    assert_eq!((w.ends(0), w.lookups), (vec![], 4), "it may have just come up");
+    w.run(10 * S);
     assert_eq!(w.ends(0), [EndReason::NotFound]);
     let key = SigningKey::from_seed([5; 32].into());
     let destination = Destination::create(&key.public(), &[0; 32]);
@@ -260,6 +263,19 @@ fn unknown_and_unsupported_destinations_say_why() {
     let w0 = &w.nodes[0];
     assert!(matches!(w0.rest[..], [Output::LookupDone { destination: None, .. }]), "{:?}", w0.rest);
     assert_eq!(w0.local.pending, 0);
+}
+
+#[test]
+fn a_destination_that_has_just_come_up_is_found() {
+    let mut w = World::new(&[false, true]);
+    w.nodes[1].local.listen(true);
+    let bob = w.nodes[1].local.hash();
+    let set = w.netdb.remove(&bob).unwrap();
+    let id = w.connect(0, 1);
+    w.run(5 * S);
+    w.netdb.insert(bob, set);
+    w.run(5 * S);
+    assert!(w.nodes[0].events.contains(&StreamEvent::Connected(id)), "{:?}", w.nodes[0].events);
 }
 
 /// The lease and then every lease but one breaks in the middle of a transfer.
