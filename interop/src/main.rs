@@ -145,6 +145,7 @@ enum Load {
     },
     /// Measures against a server.
     Measure {
+        #[arg(allow_hyphen_values = true)]
         destination: String,
         #[arg(long, default_value_t = 3)]
         hops: usize,
@@ -157,6 +158,7 @@ enum Load {
     },
     /// One stream, a ping each second.
     Soak {
+        #[arg(allow_hyphen_values = true)]
         destination: String,
         #[arg(long)]
         seconds: u64,
@@ -174,6 +176,7 @@ enum Yosemite {
     /// The connecting side.
     Connect {
         bytes: usize,
+        #[arg(allow_hyphen_values = true)]
         destination: String,
         #[command(flatten)]
         settings: yosemite::Settings,

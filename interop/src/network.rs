@@ -22,6 +22,10 @@ use crate::router::{Binaries, Kind, Router};
 /// How long a first start may take to write its RouterInfo.
 const FIRST_START: Duration = Duration::from_secs(30);
 
+/// Between two starts. Routers of i2pd that dial each other at the same moment
+/// over SSU2 both wait five seconds before they use NTCP2.
+const STAGGER: Duration = Duration::from_millis(400);
+
 /// What a network consists of.
 #[derive(Clone, Debug)]
 pub struct Layout {
@@ -99,6 +103,7 @@ impl Network {
         network.seed()?;
         for router in &mut network.routers {
             router.start(&network.binaries, "run")?;
+            thread::sleep(STAGGER);
         }
         Ok(network)
     }
