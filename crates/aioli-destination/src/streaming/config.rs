@@ -134,7 +134,8 @@ impl Default for Options {
             max_window: 4096,
             initial_window: INITIAL_WINDOW,
             mtu: MTU,
-            connect_delay: Duration::from_millis(10),
+            // Whoever opens a stream through SAM writes only when it is open.
+            connect_delay: Duration::ZERO,
             connect_timeout: Duration::from_secs(60),
             inactivity_timeout: Duration::from_secs(90),
             inactivity_action: InactivityAction::Send,

@@ -35,6 +35,9 @@ const UNLISTED: u32 = 32;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fate {
     InFlight,
+    /// Above the frontier, sent before something that has arrived: it has
+    /// arrived or is lost, and no longer on its way.
+    Settled,
     Lost,
     Acked,
 }
@@ -282,7 +285,7 @@ impl SendHalf {
         let (delivered, delivered_at) = (self.delivered, self.delivered_at);
         let (first_sent_at, limited) = (self.first_sent_at, self.delivered < self.app_limited_until);
         let s = self.get_mut(sequence)?;
-        let was_lost = s.fate == Fate::Lost;
+        let was_out = s.fate != Fate::InFlight;
         s.fate = Fate::InFlight;
         s.sent_at = now;
         s.sends += 1;
@@ -292,7 +295,7 @@ impl SendHalf {
             Some(bytes) => Content::Signed(bytes.to_vec()),
             None => Content::Data { at: s.offset, len: s.len },
         };
-        self.in_flight += u32::from(was_lost);
+        self.in_flight += u32::from(was_out);
         self.repeats += 1;
         Some((sequence, content))
     }
@@ -414,10 +417,10 @@ impl SendHalf {
             first_sent_at: s.first_sent_at,
             app_limited: s.app_limited,
         };
-        if was == Fate::InFlight {
-            self.in_flight -= 1;
-        } else {
-            self.lost.remove(&sequence);
+        match was {
+            Fate::InFlight => self.in_flight -= 1,
+            Fate::Lost => drop(self.lost.remove(&sequence)),
+            Fate::Settled | Fate::Acked => {}
         }
         if early || was == Fate::Lost {
             out.spurious += 1;
@@ -478,17 +481,18 @@ impl SendHalf {
         let window =
             (smoothed * self.reorder_quarters / 4).max(smoothed / 16).max(rtt.deviation().min(smoothed / 2));
         let wait = newest_rtt + window;
+        self.settle(newest, now - wait);
         let mut count = 0;
         for i in 0..self.holes.len() {
             let Some(&sequence) = self.holes.get(i) else { break };
             let Some(s) = self.get_mut(sequence) else { continue };
-            if s.fate != Fate::InFlight || s.sent_at > newest {
+            if !matches!(s.fate, Fate::InFlight | Fate::Settled) || s.sent_at > newest {
                 continue;
             }
             let due = s.sent_at + wait;
             if now >= due {
-                s.fate = Fate::Lost;
-                self.in_flight -= 1;
+                let flew = std::mem::replace(&mut s.fate, Fate::Lost) == Fate::InFlight;
+                self.in_flight -= u32::from(flew);
                 self.lost.insert(sequence);
                 count += 1;
             } else if self.rack_at.is_none_or(|at| due < at) {
@@ -496,6 +500,21 @@ impl SendHalf {
             }
         }
         count
+    }
+
+    /// Packets above the frontier that left before `newest` and `then` no longer fill the window.
+    fn settle(&mut self, newest: Instant, then: Instant) {
+        let from = self.frontier.saturating_sub(self.base) as usize;
+        for s in self.sent.iter_mut().skip(from) {
+            let early = s.sent_at <= newest && s.sent_at <= then;
+            if !early && s.sends == 1 {
+                break;
+            }
+            if early && s.fate == Fate::InFlight {
+                s.fate = Fate::Settled;
+                self.in_flight -= 1;
+            }
+        }
     }
 
     /// Counts the lowest packets as lost if acknowledgements repeat themselves
@@ -509,9 +528,10 @@ impl SendHalf {
         let then = now - rtt.or_guess();
         let mut count = 0;
         for (i, s) in self.sent.iter_mut().enumerate() {
-            if s.fate == Fate::InFlight && s.sent_at < then && count < UNLISTED {
-                s.fate = Fate::Lost;
-                self.in_flight -= 1;
+            let out = matches!(s.fate, Fate::InFlight | Fate::Settled);
+            if out && s.sent_at < then && count < UNLISTED {
+                let flew = std::mem::replace(&mut s.fate, Fate::Lost) == Fate::InFlight;
+                self.in_flight -= u32::from(flew);
                 self.lost.insert(self.base + i as u32);
                 count += 1;
             }
@@ -522,7 +542,7 @@ impl SendHalf {
     /// A timeout: everything in flight counts as lost.
     pub(super) fn lose_all(&mut self) {
         for (i, s) in self.sent.iter_mut().enumerate() {
-            if s.fate == Fate::InFlight {
+            if matches!(s.fate, Fate::InFlight | Fate::Settled) {
                 s.fate = Fate::Lost;
                 self.lost.insert(self.base + i as u32);
             }
@@ -607,7 +627,10 @@ mod tests {
         assert_eq!(first.lost + s.detect_losses(&rtt, at(2000)), 255);
         while s.next_lost(at(2000)).is_some() {}
         s.on_ack(509, std::iter::empty(), &rtt, at(2100)).unwrap();
-        assert_eq!((s.base(), s.detect_losses(&rtt, at(4000)), s.in_flight()), (509, 0, 90));
+        assert_eq!(
+            (s.base(), s.detect_losses(&rtt, at(4000)), s.in_flight(), s.has_lost()),
+            (509, 0, 0, false)
+        );
     }
 
     #[test]

@@ -32,6 +32,8 @@ const UNCHOKES: u8 = 8;
 /// How long a full buffer may wait for the application. A filled gap makes
 /// megabytes readable at once, which are read at once.
 const GRACE: Duration = Duration::from_millis(20);
+/// How long the answer to a SYN waits for what the application says first.
+const REPLY_DELAY: Duration = Duration::from_millis(2);
 /// A peer that was silent this long while it held us up is gone.
 const DEAD: Duration = Duration::from_secs(300);
 /// Timeouts in a row after which the path is suspected.
@@ -192,7 +194,7 @@ impl Stream {
         now: Instant,
     ) -> Self {
         let cap = PeerKind::Unknown.room().0.min(options.max_window);
-        let delay = if incoming { Duration::from_millis(20) } else { options.connect_delay };
+        let delay = if incoming { REPLY_DELAY } else { options.connect_delay };
         Self {
             id,
             remote_id: 0,
@@ -590,7 +592,7 @@ impl Stream {
                 if let Some(at) = self.send.rack_deadline() {
                     offer(at, "reordering window");
                 }
-                if self.send.in_flight() > 0 || self.send.has_lost() {
+                if !self.send.all_acked() {
                     offer(self.timeout_at(), "retransmission timeout");
                 }
             }
@@ -677,8 +679,7 @@ impl Stream {
             let event = AckEvent { lost, in_flight, delivered: self.send.delivered(), ..AckEvent::default() };
             self.congestion.on_ack(&event, &mut self.rtt, io.now, io.rng);
         }
-        let waiting = self.send.in_flight() > 0 || self.send.has_lost();
-        if waiting && io.now >= self.timeout_at() {
+        if !self.send.all_acked() && io.now >= self.timeout_at() {
             self.on_timeout(io);
         }
     }

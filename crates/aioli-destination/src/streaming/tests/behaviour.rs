@@ -60,9 +60,13 @@ fn bytes_are_exact_whatever_the_link_does() {
     }
 }
 
+fn wait_for_data(_: usize, config: &mut Config) {
+    config.options.connect_delay = Duration::from_millis(10);
+}
+
 #[test]
 fn the_syn_carries_data() {
-    let mut w = World::pair(path());
+    let mut w = World::new(&[path(), path()], wait_for_data);
     let id = w.connect(0, 1);
     let data: Vec<u8> = (0..500).map(pattern).collect();
     w.with(0, |s, cx| s.send(id, &data, cx));
@@ -93,7 +97,7 @@ fn lost_first_packets_are_repeated() {
 
 #[test]
 fn data_before_the_syn_waits_for_it() {
-    let mut w = World::pair(path());
+    let mut w = World::new(&[path(), path()], wait_for_data);
     w.filter = Some(drop_first(1, |at, p| at == 1 && p.has(flags::SYNCHRONIZE)));
     w.upload(0, 1, 6_000);
     assert!(w.run(SECOND * 8, |w| w.received(1) == 6_000));
