@@ -418,6 +418,10 @@ fn netdb_config(config: &Config, our_hash: RouterHash) -> aioli_netdb::Config {
 
 fn tunnel_config(config: &Config, identity: &Identity, our_hash: RouterHash) -> aioli_tunnel::Config {
     let mut t = aioli_tunnel::Config::new(our_hash, identity.encryption.clone());
+    if config.private_network {
+        // A few routers bring what in the public network thousands do.
+        t.limits.requests_per_neighbour *= 25;
+    }
     t.limits.transit_tunnels = config.limits.transit_tunnels;
     t
 }

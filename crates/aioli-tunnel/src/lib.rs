@@ -98,7 +98,7 @@ impl Tunnels {
             transit: 0,
             duplicates: DuplicateFilter::new(config.limits.duplicates, &mut rng),
             reassembly: Reassembly::new(config.limits.reassembly_bytes),
-            throttle: Throttle::new(config.limits.throttled_peers),
+            throttle: Throttle::new(config.limits.throttled_peers, config.limits.requests_per_neighbour),
             seen_builds: DuplicateFilter::new(config.limits.seen_builds, &mut rng),
             accepting: true,
             pools: BTreeMap::new(),

@@ -347,7 +347,7 @@ fn a_build_record_works_once() {
 
 #[test]
 fn a_neighbour_that_floods_us_with_builds_is_held_to_its_share() {
-    let mut throttle = Throttle::new(4);
+    let mut throttle = Throttle::new(4, 40);
     let admitted = (0..200).filter(|_| throttle.admit(&A, 0)).count();
     assert!((30..100).contains(&admitted), "{admitted}");
     assert!(throttle.admit(&B, 0));

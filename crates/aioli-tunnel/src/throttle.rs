@@ -9,9 +9,7 @@ use aioli_core::{Duration, Instant};
 use aioli_wire::RouterHash;
 
 const WINDOW: Duration = Duration::from_secs(110);
-/// Requests in a window that are always allowed.
-const ALWAYS: usize = 40;
-/// Above that, one request for this many tunnels that we take part in.
+/// Above those always allowed, one request for this many tunnels that we take part in.
 const ONE_IN: usize = 12;
 
 /// Counts requests by neighbour.
@@ -19,12 +17,14 @@ const ONE_IN: usize = 12;
 pub(crate) struct Throttle {
     counts: BTreeMap<RouterHash, usize>,
     limit: usize,
+    /// Requests in a window that are always allowed.
+    always: usize,
     started: Instant,
 }
 
 impl Throttle {
-    pub(crate) const fn new(limit: usize) -> Self {
-        Self { counts: BTreeMap::new(), limit, started: Instant::ZERO }
+    pub(crate) const fn new(limit: usize, always: usize) -> Self {
+        Self { counts: BTreeMap::new(), limit, always, started: Instant::ZERO }
     }
 
     /// Whether the neighbour may bring one more request.
@@ -34,7 +34,7 @@ impl Throttle {
         }
         let count = self.counts.entry(*neighbour).or_default();
         *count += 1;
-        *count <= ALWAYS.max(transit / ONE_IN)
+        *count <= self.always.max(transit / ONE_IN)
     }
 
     pub(crate) fn expire(&mut self, now: Instant) {

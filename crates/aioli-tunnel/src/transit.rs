@@ -10,7 +10,7 @@ use aioli_core::crypto::{chacha20, noise_n, one_time};
 use aioli_core::{Cx, Duration};
 use aioli_wire::build::{
     BuildRecords, BuildRequest, HASH_PREFIX, LONG_RECORD, LONG_REPLY, LongKeys, Role, SHORT_RECORD,
-    SHORT_REPLY, TUNNEL_LIFETIME_SECS, decode_long, encode_reply,
+    SHORT_REPLY, decode_long, encode_reply,
 };
 use aioli_wire::garlic::{Clove, CloveDelivery, PayloadWriter};
 use aioli_wire::i2np::Garlic;
@@ -130,7 +130,7 @@ impl Tunnels {
         let accept = self.accepting
             && !sends_to_itself
             && self.transit < self.config.limits.transit_tunnels
-            && request.lifetime_secs <= TUNNEL_LIFETIME_SECS
+            // The lifetime asked for is not looked at: every tunnel lasts 600 s, and emissary puts a date there.
             && self.install(
                 request.receive_tunnel,
                 entry(*from, request, layer),

@@ -47,6 +47,8 @@ pub struct Limits {
     pub reassembly_bytes: usize,
     /// Neighbours whose build requests are counted.
     pub throttled_peers: usize,
+    /// Build requests of one neighbour in 110 s that are always considered.
+    pub requests_per_neighbour: usize,
     /// Bytes that wait at one gateway for a flush.
     pub gateway_bytes: usize,
     /// Builds of ours at a time.
@@ -61,6 +63,7 @@ impl Default for Limits {
             seen_builds: 65_536,
             reassembly_bytes: 64 << 20,
             throttled_peers: 8_192,
+            requests_per_neighbour: 40,
             gateway_bytes: 4 << 20,
             builds: 13,
         }
