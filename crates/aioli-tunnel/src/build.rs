@@ -15,7 +15,7 @@ use aioli_core::crypto::aes::TunnelLayer;
 use aioli_core::crypto::build_keys::{self, HopKeys};
 use aioli_core::crypto::secret::ct_eq;
 use aioli_core::crypto::{chacha20, noise_n, x25519};
-use aioli_core::{Cx, Date, Duration, Instant};
+use aioli_core::{Cx, Date, Duration, Instant, bug};
 use aioli_wire::build::{
     BuildRecords, BuildRequest, HASH_PREFIX, MAX_RECORDS, Role, SHORT_RECORD, TUNNEL_LIFETIME_SECS,
     random_tunnel_id, reply_accepts,
@@ -36,6 +36,8 @@ use crate::{Timer, Tunnels};
 const MIN_RECORDS: usize = 4;
 /// A build that was not answered by then has failed.
 const TIMEOUT: Duration = Duration::from_secs(10);
+/// But an answer until then still makes a tunnel.
+const LATE: Duration = Duration::from_secs(40);
 
 /// A build under way.
 #[derive(Debug)]
@@ -62,36 +64,34 @@ pub(crate) struct BuildHop {
     tunnel: TunnelId,
 }
 
-/// Where the answer of an outbound build comes back.
-struct ReplyPath {
-    gateway: RouterHash,
+/// The tunnel of the other direction that takes part in a build: it carries an
+/// inbound build to its gateway, or the answer of an outbound one to us.
+#[derive(Clone, Copy)]
+struct Pair {
+    pool: PoolId,
     tunnel: TunnelId,
 }
 
 impl Tunnels {
     /// Begins a build through these hops, of which there is at least one. False: it cannot be begun now.
     pub(crate) fn start_build(&mut self, pool: PoolId, inbound: bool, hops: &[Hop], cx: &mut Cx<'_>) -> bool {
-        let reply_path = if inbound {
+        let pair = self.pair(pool, inbound, cx);
+        let own_tunnel = random_tunnel_id(cx.rng);
+        let end = if inbound {
             // The last hop hands the answer straight to us.
-            None
+            (self.config.our_hash, own_tunnel)
         } else {
-            match self.reply_path(pool, cx) {
-                Some(path) => Some(path),
-                None => return false,
-            }
+            let reply_tunnel = pair.and_then(|p| self.inbound.get(&p.tunnel));
+            let Some(reply_tunnel) = reply_tunnel else { return false };
+            (reply_tunnel.gateway, reply_tunnel.gateway_tunnel)
         };
         let id = self.new_build_id(cx);
-        let own_tunnel = random_tunnel_id(cx.rng);
-        let end = match &reply_path {
-            Some(path) => (path.gateway, path.tunnel),
-            None => (self.config.our_hash, own_tunnel),
-        };
         let Some((build, records)) = self.seal_build(pool, inbound, hops, own_tunnel, end, id, cx) else {
             return false;
         };
         self.stats.builds_started += 1;
         tracing::debug!(id, ?pool, inbound, reply = ?end, "build begun");
-        self.send_build(&build, hops, &records, id, cx);
+        self.send_build(&build, hops, &records, pair, cx);
         self.timers.set(Timer::Build(id), cx.now.mono + TIMEOUT);
         self.builds.insert(id, build);
         true
@@ -101,18 +101,38 @@ impl Tunnels {
     fn new_build_id(&self, cx: &mut Cx<'_>) -> u32 {
         loop {
             let id = cx.rng.u32();
-            if !self.builds.contains_key(&id) {
+            if !self.is_awaited(id) {
                 return id;
             }
         }
     }
 
-    /// An inbound tunnel of the pool, or else of the router, for an answer.
-    fn reply_path(&self, pool: PoolId, cx: &mut Cx<'_>) -> Option<ReplyPath> {
-        let own = self.pools.get(&pool).and_then(|p| cx.rng.choose(&p.inbound));
-        let exploratory = self.pools.get(&PoolId::EXPLORATORY).and_then(|p| cx.rng.choose(&p.inbound));
-        let tunnel = self.inbound.get(own.or(exploratory)?)?;
-        Some(ReplyPath { gateway: tunnel.gateway, tunnel: tunnel.gateway_tunnel })
+    /// Whether a message of this id is the answer to a build of ours.
+    pub(crate) fn is_awaited(&self, id: u32) -> bool {
+        self.builds.contains_key(&id) || self.late_builds.contains_key(&id)
+    }
+
+    /// Whether a build of the pool can be brought on its way.
+    pub(crate) fn has_pair(&self, pool: PoolId, inbound: bool, cx: &mut Cx<'_>) -> bool {
+        (pool == PoolId::EXPLORATORY && inbound) || self.pair(pool, inbound, cx).is_some()
+    }
+
+    /// A tunnel of the pool itself, or else of the router. If builds keep
+    /// failing, the fault may lie with the pool's own.
+    fn pair(&self, pool: PoolId, inbound: bool, cx: &mut Cx<'_>) -> Option<Pair> {
+        let own = self.any_of(pool, !inbound, cx);
+        if pool == PoolId::EXPLORATORY {
+            return own;
+        }
+        let exploratory = self.any_of(PoolId::EXPLORATORY, !inbound, cx);
+        // Through one that only stands in, a hop would see whose tunnel it becomes part of.
+        let exploratory = exploratory.filter(|_| !self.only_stand_ins(PoolId::EXPLORATORY, !inbound));
+        if self.keeps_failing(pool, inbound) { exploratory.or(own) } else { own.or(exploratory) }
+    }
+
+    fn any_of(&self, pool: PoolId, inbound: bool, cx: &mut Cx<'_>) -> Option<Pair> {
+        let tunnels = self.pools.get(&pool).map(|p| if inbound { &p.inbound } else { &p.outbound })?;
+        cx.rng.choose(tunnels).map(|tunnel| Pair { pool, tunnel: *tunnel })
     }
 
     /// Makes the records. None: a peer's key is unusable.
@@ -171,7 +191,13 @@ impl Tunnels {
         }
         let own_record = if with_own {
             let slot = *slots.get(hops.len())?;
-            Some((slot, self.fake_own_record(records.get_mut(slot), cx)))
+            let record = records.get_mut(slot);
+            let shown = self.fake_own_record(record, cx);
+            // Only what the last hop sends may show our name: the gateway must not learn it.
+            for hop in &asked {
+                chacha20::xor(hop.keys.reply.as_bytes(), &record_nonce(slot), record);
+            }
+            Some((slot, shown))
         } else {
             None
         };
@@ -187,7 +213,8 @@ impl Tunnels {
         Some((build, records))
     }
 
-    /// Our own record in an inbound build: what any hop's looks like. Returns it.
+    /// Our own record in an inbound build looks like any hop's, so that the last
+    /// hop does not see that the way ends with us. Returns it.
     fn fake_own_record(&self, record: &mut [u8], cx: &mut Cx<'_>) -> Vec<u8> {
         let key = x25519::PrivateKey::generate(cx.rng).public();
         let start = self.config.our_hash.as_bytes().iter().take(HASH_PREFIX).chain(&key.0);
@@ -197,7 +224,14 @@ impl Tunnels {
         record.to_vec()
     }
 
-    fn send_build(&mut self, build: &Build, hops: &[Hop], records: &BuildRecords, id: u32, cx: &mut Cx<'_>) {
+    fn send_build(
+        &mut self,
+        build: &Build,
+        hops: &[Hop],
+        records: &BuildRecords,
+        pair: Option<Pair>,
+        cx: &mut Cx<'_>,
+    ) {
         let Some(first) = hops.first() else { return };
         let mut message = Message {
             kind: MessageType::ShortTunnelBuild,
@@ -208,14 +242,9 @@ impl Tunnels {
         if !build.inbound {
             let garlic = build.hops.last().and_then(|h| h.keys.garlic.clone());
             if let Some((key, tag)) = garlic {
-                let until = cx.now.mono + TIMEOUT + TIMEOUT;
-                let output = Output::ExpectReply {
-                    pool: self.reply_pool(build.pool),
-                    tag: SessionTag(tag),
-                    key,
-                    until,
-                };
-                self.outputs.push_back(output);
+                let until = cx.now.mono + LATE;
+                let pool = pair.map_or(build.pool, |p| p.pool);
+                self.outputs.push_back(Output::ExpectReply { pool, tag: SessionTag(tag), key, until });
             }
             self.outputs.push_back(Output::Send { to: first.hash, messages: vec![message] });
             return;
@@ -223,42 +252,41 @@ impl Tunnels {
         if let Some(garlic) = wrap_for_gateway(first, &message, cx) {
             message = garlic;
         }
-        let pool = if self.has_outbound(build.pool) { build.pool } else { PoolId::EXPLORATORY };
-        let deliveries = vec![(Delivery::Router(first.hash), message.clone())];
-        if self.send(pool, None, deliveries, cx).is_err() {
+        if let Some(Pair { pool, tunnel }) = pair {
+            let deliveries = vec![(Delivery::Router(first.hash), message)];
+            if self.send(pool, Some(tunnel), deliveries, cx).is_err() {
+                bug!("a tunnel of {pool:?} was there a moment ago");
+            }
+        } else {
             self.outputs.push_back(Output::Send { to: first.hash, messages: vec![message] });
         }
-        debug_assert!(!self.builds.contains_key(&id), "the id is new");
-    }
-
-    /// The pool whose tunnel brings the answer of an outbound build.
-    fn reply_pool(&self, pool: PoolId) -> PoolId {
-        if self.pools.get(&pool).is_some_and(|p| !p.inbound.is_empty()) { pool } else { PoolId::EXPLORATORY }
     }
 
     /// An OutboundTunnelBuildReply, out of its garlic.
     pub fn handle_build_reply(&mut self, message: &Message, cx: &mut Cx<'_>) {
-        if self.builds.contains_key(&message.id.0) {
-            self.on_build_reply(message.id.0, &message.body, false, cx);
-        }
+        self.on_build_reply(message.id.0, &message.body, false, cx);
     }
 
     pub(crate) fn on_build_reply(&mut self, id: u32, body: &[u8], inbound: bool, cx: &mut Cx<'_>) {
         // An answer that came the wrong way is none.
-        if self.builds.get(&id).is_none_or(|b| b.inbound != inbound) {
+        let awaited = self.builds.get(&id).or_else(|| self.late_builds.get(&id));
+        if awaited.is_none_or(|b| b.inbound != inbound) {
             return;
         }
-        let Some(build) = self.builds.remove(&id) else { return };
+        let late = self.late_builds.contains_key(&id);
+        let Some(build) = self.builds.remove(&id).or_else(|| self.late_builds.remove(&id)) else { return };
         self.timers.stop(&Timer::Build(id));
+        self.timers.stop(&Timer::LateBuild(id));
         let result = match BuildRecords::decode(body, SHORT_RECORD) {
             Ok(mut records) => read_answers(&build, &mut records),
             Err(_) => BuildResult::Failed,
         };
         let accepted = result == BuildResult::Accepted;
         match &result {
+            BuildResult::Accepted if late => self.stats.builds_late += 1,
             BuildResult::Accepted => self.stats.builds_succeeded += 1,
             BuildResult::Rejected { .. } => self.stats.builds_refused += 1,
-            BuildResult::TimedOut | BuildResult::Failed => self.stats.builds_timed_out += 1,
+            BuildResult::TimedOut | BuildResult::Failed => self.stats.builds_failed += 1,
         }
         let hops: Vec<RouterHash> = build.hops.iter().map(|h| h.hash).collect();
         tracing::debug!(id, pool = ?build.pool, inbound = build.inbound, ?hops, ?result, "build answered");
@@ -268,7 +296,11 @@ impl Tunnels {
         let used = accepted && self.pools.contains_key(&pool) && self.take_into_use(build, cx);
         let result = if accepted && !used { BuildResult::Failed } else { result };
         self.outputs.push_back(Output::BuildDone { pool, hops, result, took });
-        self.on_build_ended(pool, inbound, used, cx);
+        if !late {
+            self.on_build_ended(pool, inbound, used, cx);
+        } else if used {
+            self.refresh_pool(pool);
+        }
     }
 
     fn take_into_use(&mut self, build: Build, cx: &mut Cx<'_>) -> bool {
@@ -312,21 +344,29 @@ impl Tunnels {
     }
 
     pub(crate) fn on_build_timeout(&mut self, id: u32, cx: &Cx<'_>) {
-        let Some(build) = self.builds.remove(&id) else { return };
-        tracing::debug!(id, pool = ?build.pool, inbound = build.inbound, "build not answered");
-        self.stats.builds_timed_out += 1;
-        let hops = build.hops.iter().map(|h| h.hash).collect();
-        let took = cx.now.mono.since(build.started);
-        self.outputs.push_back(Output::BuildDone {
-            pool: build.pool,
-            hops,
-            result: BuildResult::TimedOut,
-            took,
-        });
-        self.on_build_ended(build.pool, build.inbound, false, cx);
+        let Some(build) = self.give_up(id, cx) else { return };
+        if self.late_builds.len() < self.config.limits.late_builds {
+            self.timers.set(Timer::LateBuild(id), build.started + LATE);
+            self.late_builds.insert(id, build);
+        }
     }
 
-    /// A peer cannot be reached: builds that start with it need not wait for their answer.
+    /// Waits no longer for a build.
+    fn give_up(&mut self, id: u32, cx: &Cx<'_>) -> Option<Build> {
+        let build = self.builds.remove(&id)?;
+        self.timers.stop(&Timer::Build(id));
+        tracing::debug!(id, pool = ?build.pool, inbound = build.inbound, "build not answered");
+        self.stats.builds_timed_out += 1;
+        let pool = build.pool;
+        let hops = build.hops.iter().map(|h| h.hash).collect();
+        let took = cx.now.mono.since(build.started);
+        self.outputs.push_back(Output::BuildDone { pool, hops, result: BuildResult::TimedOut, took });
+        self.on_build_ended(pool, build.inbound, false, cx);
+        Some(build)
+    }
+
+    /// A peer cannot be reached: builds that start with it need not wait for
+    /// their answer, and tunnels that start with it must prove themselves.
     pub fn handle_peer_gone(&mut self, peer: &RouterHash, cx: &mut Cx<'_>) {
         let lost: Vec<_> = self
             .builds
@@ -335,9 +375,9 @@ impl Tunnels {
             .map(|(id, _)| *id)
             .collect();
         for id in lost {
-            self.timers.stop(&Timer::Build(id));
-            self.on_build_timeout(id, cx);
+            self.give_up(id, cx);
         }
+        self.suspect_tunnels_from(peer, cx);
     }
 }
 
@@ -363,13 +403,9 @@ fn wrap_for_gateway(gateway: &Hop, message: &Message, cx: &mut Cx<'_>) -> Option
 
 /// Undoes what later hops did to each answer, and opens it.
 fn read_answers(build: &Build, records: &mut BuildRecords) -> BuildResult {
-    if let Some((slot, expected)) = &build.own_record {
-        for hop in &build.hops {
-            chacha20::xor(hop.keys.reply.as_bytes(), &record_nonce(*slot), records.get_mut(*slot));
-        }
-        if !ct_eq(records.get(*slot), expected) {
-            return BuildResult::Failed;
-        }
+    let untouched = |(slot, expected): &(usize, Vec<u8>)| ct_eq(records.get(*slot), expected);
+    if !build.own_record.as_ref().is_none_or(untouched) {
+        return BuildResult::Failed;
     }
     let mut refused = Vec::new();
     for (i, hop) in build.hops.iter().enumerate() {

@@ -11,11 +11,15 @@ use aioli_wire::tunnel::{Fragment, TUNNEL_DATA_SIZE, TunnelDelivery, fragments};
 use aioli_wire::{Message, MessageId, MessageType, RouterHash, TunnelId, Wire};
 
 use crate::packer::Packer;
+use crate::reassembly::MAX_MESSAGE;
 use crate::types::Output;
 use crate::{Timer, Tunnels};
 
 /// What we send on expires after this time.
 pub(crate) const MESSAGE_LIFETIME: Duration = Duration::from_secs(20);
+/// A tunnel of others that carried nothing for so long gives way when many
+/// crowd here: creators have to test theirs within 2 minutes.
+const IDLE: Duration = Duration::from_secs(150);
 
 /// What we are in a tunnel.
 #[derive(Debug)]
@@ -31,6 +35,9 @@ pub(crate) enum Entry {
 pub(crate) struct Transit {
     pub(crate) kind: TransitKind,
     pub(crate) layer: TunnelLayer,
+    pub(crate) ends: Instant,
+    /// Whether it has carried anything.
+    pub(crate) used: bool,
 }
 
 /// Where a hop's messages come from and go to.
@@ -111,7 +118,8 @@ impl Tunnels {
     }
 
     fn relay(&mut self, mut group: Group, cx: &mut Cx<'_>) {
-        let Some(Entry::Transit(transit)) = self.entries.get(&group.tunnel) else { return };
+        let Some(Entry::Transit(transit)) = self.entries.get_mut(&group.tunnel) else { return };
+        transit.used = true;
         self.stats.transit_messages += group.messages.len() as u64;
         self.stats.transit_bytes += (group.messages.len() * TUNNEL_DATA_SIZE) as u64;
         encrypt_all(&transit.layer, &mut group.messages);
@@ -173,7 +181,6 @@ impl Tunnels {
             };
             done.extend(self.reassembly.push(tunnel, &fragment, now));
         }
-        self.stats.fragments_refused = self.reassembly.refused;
         done
     }
 
@@ -188,6 +195,10 @@ impl Tunnels {
 
     /// Puts a standard-header message into a tunnel whose gateway we are.
     pub(crate) fn enter_tunnel(&mut self, tunnel: TunnelId, message: &[u8], cx: &mut Cx<'_>) {
+        if message.len() > MAX_MESSAGE {
+            self.stats.oversized += 1;
+            return;
+        }
         let limit = self.config.limits.gateway_bytes;
         match self.entries.get_mut(&tunnel.get()) {
             Some(Entry::Transit(transit)) => {
@@ -200,6 +211,7 @@ impl Tunnels {
                     return;
                 }
                 packer.push(TunnelDelivery::Local, message, *next_tunnel, cx.rng);
+                transit.used = true;
                 self.waiting_gateways.insert(tunnel.get());
             }
             Some(Entry::Endpoint(id)) if self.inbound.get(id).is_some_and(|t| t.hops.is_empty()) => {
@@ -212,11 +224,14 @@ impl Tunnels {
 
     pub(crate) fn flush_gateway(&mut self, id: u32, cx: &mut Cx<'_>) {
         let Some(Entry::Transit(transit)) = self.entries.get_mut(&id) else { return };
-        let Transit { layer, kind: TransitKind::Gateway { next, next_tunnel, packer } } = &mut **transit
+        let Transit { layer, kind: TransitKind::Gateway { next, next_tunnel, packer }, .. } = &mut **transit
         else {
             return;
         };
         let bodies = packer.take(*next_tunnel, cx.rng);
+        if bodies.is_empty() {
+            return;
+        }
         let mut messages = data_messages(bodies, cx);
         encrypt_all(layer, &mut messages);
         self.stats.transit_messages += messages.len() as u64;
@@ -246,21 +261,41 @@ impl Tunnels {
     }
 
     /// Installs an entry until `until`. False: the id is taken.
-    pub(crate) fn install(&mut self, id: TunnelId, entry: Entry, until: Instant) -> bool {
+    pub(crate) fn install(&mut self, id: TunnelId, entry: Entry, until: Instant, now: Instant) -> bool {
         if self.entries.contains_key(&id.get()) {
             return false;
         }
-        if matches!(entry, Entry::Transit(_)) {
-            self.transit += 1;
-        }
+        let first_look = match &entry {
+            Entry::Transit(_) => {
+                self.transit += 1;
+                until.min(now + IDLE)
+            }
+            Entry::Endpoint(_) => until,
+        };
         self.entries.insert(id.get(), entry);
-        self.timers.set(Timer::Entry(id.get()), until);
+        self.timers.set(Timer::Entry(id.get()), first_look);
         true
+    }
+
+    /// An entry's time is over, or a look at whether it is used is due.
+    pub(crate) fn on_entry_timer(&mut self, id: u32, now: Instant) {
+        if let Some(Entry::Transit(transit)) = self.entries.get(&id)
+            && transit.ends > now
+        {
+            let crowded = self.transit > self.config.limits.transit_tunnels / 2;
+            if transit.used || !crowded {
+                self.timers.set(Timer::Entry(id), transit.ends);
+                return;
+            }
+            self.stats.transit_idle += 1;
+        }
+        self.end_entry(id);
     }
 
     /// Removes an entry whose time is over.
     pub(crate) fn end_entry(&mut self, id: u32) {
         self.timers.stop(&Timer::Entry(id));
+        self.reassembly.end(id);
         match self.entries.remove(&id) {
             Some(Entry::Transit(_)) => self.transit -= 1,
             Some(Entry::Endpoint(own)) => self.end_inbound(own),

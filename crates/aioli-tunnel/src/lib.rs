@@ -36,14 +36,14 @@ use aioli_wire::{Lease, Message, MessageType, RouterHash, TunnelId};
 use build::Build;
 use duplicates::DuplicateFilter;
 use hops::Entry;
-use own::{Inbound, Outbound};
-use pool::{Pool, Test};
+use own::{GRACE, Inbound, LIFETIME, Outbound};
+use pool::{FirstHop, Pool, Test};
 use reassembly::Reassembly;
 use throttle::Throttle;
 
 pub use types::{
-    BuildResult, Config, Delivery, Hop, HopRequest, Limits, NoTunnel, Output, Peers, PoolConfig, PoolId,
-    PoolKind, Side, Stats, Why,
+    Acceptance, BuildResult, Config, Delivery, Hop, HopRequest, Limits, NoTunnel, Output, Peers, PoolConfig,
+    PoolId, PoolKind, Side, Stats, Why,
 };
 
 /// What a deadline is for.
@@ -55,6 +55,8 @@ enum Timer {
     Outbound(TunnelId),
     /// A build was not answered.
     Build(u32),
+    /// A build will not be answered any more.
+    LateBuild(u32),
     /// A pool looks at its tunnels.
     Pool(PoolId),
     /// A test was not answered.
@@ -73,13 +75,16 @@ pub struct Tunnels {
     reassembly: Reassembly,
     throttle: Throttle,
     seen_builds: DuplicateFilter,
-    accepting: bool,
+    throttle_next: Throttle,
+    acceptance: Acceptance,
     pools: BTreeMap<PoolId, Pool>,
     inbound: BTreeMap<TunnelId, Inbound>,
     outbound: BTreeMap<TunnelId, Outbound>,
     builds: BTreeMap<u32, Build>,
+    /// Given up, but their answers may still come.
+    late_builds: BTreeMap<u32, Build>,
     tests: BTreeMap<u32, Test>,
-    first_hop_used: BTreeMap<RouterHash, Instant>,
+    first_hops: BTreeMap<RouterHash, FirstHop>,
     /// Gateways with messages that wait for the flush.
     waiting_gateways: BTreeSet<u32>,
     waiting_outbound: BTreeSet<TunnelId>,
@@ -96,17 +101,22 @@ impl Tunnels {
         Self {
             entries: table(&mut rng),
             transit: 0,
-            duplicates: DuplicateFilter::new(config.limits.duplicates, &mut rng),
-            reassembly: Reassembly::new(config.limits.reassembly_bytes),
+            duplicates: DuplicateFilter::new(config.limits.duplicates, LIFETIME + GRACE, &mut rng),
+            reassembly: Reassembly::new(
+                config.limits.reassembly_tunnel_bytes,
+                config.limits.reassembly_bytes,
+            ),
             throttle: Throttle::new(config.limits.throttled_peers, config.limits.requests_per_neighbour),
-            seen_builds: DuplicateFilter::new(config.limits.seen_builds, &mut rng),
-            accepting: true,
+            throttle_next: Throttle::new(config.limits.throttled_peers, config.limits.requests_per_neighbour),
+            seen_builds: DuplicateFilter::new(config.limits.seen_builds, transit::REQUEST_WINDOW, &mut rng),
+            acceptance: Acceptance::All,
             pools: BTreeMap::new(),
             inbound: BTreeMap::new(),
             outbound: BTreeMap::new(),
             builds: BTreeMap::new(),
+            late_builds: BTreeMap::new(),
             tests: BTreeMap::new(),
-            first_hop_used: BTreeMap::new(),
+            first_hops: BTreeMap::new(),
             waiting_gateways: BTreeSet::new(),
             waiting_outbound: BTreeSet::new(),
             latest: Instant::ZERO,
@@ -118,8 +128,8 @@ impl Tunnels {
     }
 
     /// Whether others' tunnels are accepted from now on.
-    pub const fn set_accepting(&mut self, accepting: bool) {
-        self.accepting = accepting;
+    pub const fn set_accepting(&mut self, acceptance: Acceptance) {
+        self.acceptance = acceptance;
     }
 
     /// Takes all tunnel messages of one batch from one peer: TunnelData,
@@ -160,9 +170,10 @@ impl Tunnels {
         self.latest = cx.now.mono;
         while let Some(timer) = self.timers.pop_expired(cx.now.mono) {
             match timer {
-                Timer::Entry(id) => self.end_entry(id),
+                Timer::Entry(id) => self.on_entry_timer(id, cx.now.mono),
                 Timer::Outbound(id) => self.end_outbound(id),
                 Timer::Build(id) => self.on_build_timeout(id, cx),
+                Timer::LateBuild(id) => drop(self.late_builds.remove(&id)),
                 Timer::Pool(id) => self.manage_pool(id, cx, peers),
                 Timer::Test(id) => self.on_test_timeout(id, cx),
                 Timer::Sweep => self.sweep(cx),
@@ -175,7 +186,7 @@ impl Tunnels {
         let (at, timer) = self.timers.next()?;
         let why = match timer {
             Timer::Entry(_) | Timer::Outbound(_) => Why::TunnelEnds,
-            Timer::Build(_) => Why::Build,
+            Timer::Build(_) | Timer::LateBuild(_) => Why::Build,
             Timer::Pool(_) => Why::Pool,
             Timer::Test(_) => Why::Test,
             Timer::Sweep => Why::Sweep,
@@ -196,6 +207,8 @@ impl Tunnels {
             transit: self.transit as u64,
             builds: self.builds.len() as u64,
             fragments_held: self.reassembly.len() as u64,
+            fragments_refused: self.reassembly.refused,
+            fragments_evicted: self.reassembly.evicted,
             ..self.stats
         }
     }
@@ -214,9 +227,10 @@ impl Tunnels {
         let now = cx.now.mono;
         self.stats.fragments_expired += self.reassembly.expire(now);
         self.throttle.expire(now);
+        self.throttle_next.expire(now);
         self.duplicates.expire(now);
         self.seen_builds.expire(now);
-        self.first_hop_used.retain(|_, at| now.since(*at) < pool::FIRST_HOP_SPACING);
+        self.first_hops.retain(|_, used| now.since(used.since) < pool::FIRST_HOP_WINDOW);
         self.timers.set(Timer::Sweep, now + types::SWEEP_INTERVAL);
         self.report_carried();
     }

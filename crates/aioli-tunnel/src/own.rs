@@ -7,6 +7,7 @@
 
 use aioli_core::crypto::aes::TunnelLayer;
 use aioli_core::{Cx, Date, Duration, Instant, Rng};
+use aioli_wire::i2np::MAX_BODY_SIZE;
 use aioli_wire::tunnel::{TUNNEL_DATA_SIZE, TunnelDelivery};
 use aioli_wire::{Lease, Message, RouterHash, TunnelId};
 
@@ -88,6 +89,10 @@ impl Tunnels {
                 continue;
             }
             let Some(tunnel) = self.outbound.get_mut(&id) else { break };
+            if message.body.len() > MAX_BODY_SIZE {
+                self.stats.oversized += 1;
+                continue;
+            }
             if tunnel.packer.len() + message.body.len() > self.config.limits.gateway_bytes {
                 self.stats.gateway_overflows += 1;
                 continue;
@@ -122,6 +127,9 @@ impl Tunnels {
         let Some(tunnel) = self.outbound.get_mut(&id) else { return };
         let Some(first_hop) = tunnel.hops.first().copied() else { return };
         let bodies = tunnel.packer.take(tunnel.first_tunnel, cx.rng);
+        if bodies.is_empty() {
+            return;
+        }
         tunnel.carried += (bodies.len() * TUNNEL_DATA_SIZE) as u64;
         let mut messages = data_messages(bodies, cx);
         let mut bodies = layered(&mut messages);
@@ -135,6 +143,8 @@ impl Tunnels {
     pub(crate) fn receive(&mut self, id: TunnelId, mut messages: Vec<Message>, cx: &Cx<'_>) {
         let Some(tunnel) = self.inbound.get_mut(&id) else { return };
         tunnel.carried += (messages.len() * TUNNEL_DATA_SIZE) as u64;
+        // What comes through it works.
+        tunnel.health.failures = 0;
         let mut bodies = layered(&mut messages);
         for layer in tunnel.layers.iter().rev() {
             layer.decrypt_batch(&mut bodies);
@@ -163,7 +173,7 @@ impl Tunnels {
     /// Takes an inbound tunnel of ours into use.
     pub(crate) fn add_inbound(&mut self, id: TunnelId, tunnel: Inbound) -> bool {
         let until = tunnel.ends + GRACE;
-        if !self.install(id, Entry::Endpoint(id), until) {
+        if !self.install(id, Entry::Endpoint(id), until, until) {
             return false;
         }
         self.inbound.insert(id, tunnel);

@@ -18,7 +18,7 @@ use aioli_wire::{Lease, Message, MessageId, MessageType, RouterHash, SessionTag,
 use crate::build::Build;
 use crate::own::{Health, Inbound, LIFETIME, Outbound, STOP_USING};
 use crate::packer::Packer;
-use crate::types::{Delivery, HopRequest, Output, Peers, PoolConfig, PoolId, Side};
+use crate::types::{Delivery, Hop, HopRequest, Output, Peers, PoolConfig, PoolId, Side};
 use crate::{Timer, Tunnels};
 
 /// A pool looks at its tunnels at least this often.
@@ -30,11 +30,19 @@ const BACKOFF_MAX: Duration = Duration::from_secs(20);
 /// A build that takes longer is likely lost; others are begun beside it where none stands.
 const SLOW_BUILD: Duration = Duration::from_millis(1_500);
 /// A first hop is not given builds faster than this, lest it drops them as a flood.
-pub(crate) const FIRST_HOP_SPACING: Duration = Duration::from_millis(100);
+const FIRST_HOP_SPACING: Duration = Duration::from_millis(100);
+/// Nor more of them within a window than this: Java I2P allows as few as 7 in 110 s.
+const FIRST_HOP_BUILDS: u32 = 6;
+/// That window.
+pub(crate) const FIRST_HOP_WINDOW: Duration = Duration::from_secs(110);
+/// How often other hops are drawn to keep to it; in a small network it gives way.
+const REDRAWS: usize = 3;
 /// A test must be back within this time.
 const TEST_TIMEOUT: Duration = Duration::from_secs(8);
 /// Failed tests in a row that end a tunnel.
 const MAX_FAILURES: u8 = 2;
+/// A failed test is repeated after this time.
+const RETEST: Duration = Duration::from_secs(3);
 
 /// One owner's tunnels.
 #[derive(Debug)]
@@ -57,6 +65,14 @@ struct Direction {
     under_way: usize,
     failures: u32,
     not_before: Instant,
+}
+
+/// The builds that a first hop was given of late.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FirstHop {
+    pub(crate) since: Instant,
+    last: Instant,
+    builds: u32,
 }
 
 /// A test under way.
@@ -187,21 +203,19 @@ impl Tunnels {
             if lasting + hoped >= wanted || self.builds.len() >= self.config.limits.builds {
                 return;
             }
+            if id != PoolId::EXPLORATORY && !self.has_pair(id, inbound, cx) {
+                // The router's tunnels come first; once there is one, this is called again.
+                return;
+            }
             let request = HopRequest {
                 kind: pool.config.kind,
                 inbound,
-                length: vary(side, cx),
+                length: vary(side, inbound, cx),
                 exclude: self.busy_first_hops(inbound, now),
                 order_key: pool.config.order_key,
             };
-            let begun = peers.choose_hops(&request, cx.rng).is_some_and(|hops| {
-                let first = hops.first().map(|h| h.hash);
-                let begun = self.start_build(id, inbound, &hops, cx);
-                if let (true, false, Some(first)) = (begun, inbound, first) {
-                    self.first_hop_used.insert(first, now);
-                }
-                begun
-            });
+            let hops = self.draw_hops(&request, now, cx, peers);
+            let begun = hops.is_some_and(|hops| self.start_build(id, inbound, &hops, cx));
             let Some(direction) = self.direction(id, inbound) else { return };
             if !begun {
                 direction.fail(now);
@@ -222,9 +236,40 @@ impl Tunnels {
         if inbound {
             return Vec::new();
         }
-        let busy = self.first_hop_used.iter().filter(|(_, at)| now.since(**at) < FIRST_HOP_SPACING);
+        let busy = self.first_hops.iter().filter(|(_, used)| now.since(used.last) < FIRST_HOP_SPACING);
         // In a small network everyone may be busy; then the spacing gives way.
         busy.map(|(hash, _)| *hash).take(2).collect()
+    }
+
+    /// Hops for a build, of which the first was not given its fill of builds.
+    fn draw_hops(
+        &mut self,
+        request: &HopRequest,
+        now: Instant,
+        cx: &mut Cx<'_>,
+        peers: &dyn Peers,
+    ) -> Option<Vec<Hop>> {
+        let mut hops = peers.choose_hops(request, cx.rng)?;
+        if request.inbound {
+            // The gateway hears of it from another tunnel's end, not from us.
+            return Some(hops);
+        }
+        let fresh = FirstHop { since: now, last: now, builds: 0 };
+        let lately = |used: &FirstHop| now.since(used.since) < FIRST_HOP_WINDOW;
+        for _ in 0..REDRAWS {
+            let used = hops.first().and_then(|first| self.first_hops.get(&first.hash));
+            if !used.is_some_and(|used| lately(used) && used.builds >= FIRST_HOP_BUILDS) {
+                break;
+            }
+            hops = peers.choose_hops(request, cx.rng)?;
+        }
+        let used = self.first_hops.entry(hops.first()?.hash).or_insert(fresh);
+        if !lately(used) {
+            *used = fresh;
+        }
+        used.last = now;
+        used.builds += 1;
+        Some(hops)
     }
 
     /// Tunnels with hops that need no replacement yet.
@@ -255,9 +300,28 @@ impl Tunnels {
         }
         let at = direction.not_before;
         self.timers.set_earlier(Timer::Pool(id), at.max(now));
-        if ok {
-            self.refresh_at(id, now);
+        if !ok {
+            return;
         }
+        self.refresh_at(id, now);
+        if id == PoolId::EXPLORATORY {
+            for pool in self.pools.keys() {
+                self.timers.set_earlier(Timer::Pool(*pool), now);
+            }
+        }
+    }
+
+    /// Whether several builds of this direction have failed in a row.
+    pub(crate) fn keeps_failing(&self, id: PoolId, inbound: bool) -> bool {
+        self.pools.get(&id).is_some_and(|p| if inbound { p.into.failures } else { p.out.failures } >= 4)
+    }
+
+    /// Whether only tunnels without hops are there, in place of real ones.
+    pub(crate) fn only_stand_ins(&self, id: PoolId, inbound: bool) -> bool {
+        let Some(pool) = self.pools.get(&id) else { return false };
+        let (side, told) =
+            if inbound { (pool.config.inbound, pool.told.0) } else { (pool.config.outbound, pool.told.1) };
+        side.length > 0 && told == 0
     }
 
     /// Recounts a pool's usable tunnels and tells what changed.
@@ -312,37 +376,72 @@ impl Tunnels {
     /// Sends the tests whose time has come, each through two tunnels.
     fn test_due(&mut self, id: PoolId, cx: &mut Cx<'_>) {
         let now = cx.now.mono;
-        let due_out: Vec<_> = self
-            .outbound
-            .iter()
-            .filter(|(_, t)| t.pool == id && !t.hops.is_empty() && t.health.test_at <= now)
-            .map(|(i, _)| *i)
-            .collect();
-        let mut due_in: Vec<_> = self
-            .inbound
-            .iter()
-            .filter(|(_, t)| t.pool == id && !t.hops.is_empty() && t.health.test_at <= now && t.ends > now)
-            .map(|(i, _)| *i)
-            .collect();
-        for outbound in due_out {
-            let partner = due_in.pop().or_else(|| self.any_inbound(id, cx));
-            if let Some(inbound) = partner {
-                self.send_test(id, outbound, inbound, cx);
-            }
+        let due = |pool, hops: &[RouterHash], health: &Health, ends: Instant| {
+            pool == id && !hops.is_empty() && health.test_at <= now && ends > now
+        };
+        let due_out = self.outbound.iter().filter(|(_, t)| due(t.pool, &t.hops, &t.health, t.ends));
+        let (good_out, bad_out): (Vec<_>, Vec<_>) =
+            due_out.map(|(i, t)| (*i, t.health.failures)).partition(|(_, failures)| *failures == 0);
+        let due_in = self.inbound.iter().filter(|(_, t)| due(t.pool, &t.hops, &t.health, t.ends));
+        let (mut good_in, bad_in): (Vec<_>, Vec<_>) =
+            due_in.map(|(i, t)| (*i, t.health.failures)).partition(|(_, failures)| *failures == 0);
+        for (outbound, _) in good_out {
+            let partner = good_in.pop().map(|(i, _)| i).or_else(|| self.partner(id, true, cx));
+            self.send_test(id, Some(outbound), partner, cx);
         }
-        for inbound in due_in {
-            let outbound = self.pools.get(&id).and_then(|p| cx.rng.choose(&p.outbound)).copied();
-            if let Some(outbound) = outbound {
-                self.send_test(id, outbound, inbound, cx);
-            }
+        for (inbound, _) in good_in {
+            let partner = self.partner(id, false, cx);
+            self.send_test(id, partner, Some(inbound), cx);
+        }
+        for (outbound, _) in bad_out {
+            let partner = self.partner_of_suspect(id, true, cx);
+            self.send_test(id, Some(outbound), partner, cx);
+        }
+        for (inbound, _) in bad_in {
+            let partner = self.partner_of_suspect(id, false, cx);
+            self.send_test(id, partner, Some(inbound), cx);
         }
     }
 
-    fn any_inbound(&self, id: PoolId, cx: &mut Cx<'_>) -> Option<TunnelId> {
-        cx.rng.choose(&self.pools.get(&id)?.inbound).copied()
+    /// The other half of a test: a tunnel that did not fail of late, if there is one.
+    fn partner(&self, id: PoolId, inbound: bool, cx: &mut Cx<'_>) -> Option<TunnelId> {
+        let pool = self.pools.get(&id)?;
+        let all = if inbound { &pool.inbound } else { &pool.outbound };
+        cx.rng.choose(&self.good(all, inbound)).or_else(|| cx.rng.choose(all)).copied()
     }
 
-    fn send_test(&mut self, pool: PoolId, outbound: TunnelId, inbound: TunnelId, cx: &mut Cx<'_>) {
+    /// The same for a tunnel that failed. While all partners are suspect and
+    /// others could find out about them, it waits.
+    fn partner_of_suspect(&self, id: PoolId, inbound: bool, cx: &mut Cx<'_>) -> Option<TunnelId> {
+        let pool = self.pools.get(&id)?;
+        let (all, own) =
+            if inbound { (&pool.inbound, &pool.outbound) } else { (&pool.outbound, &pool.inbound) };
+        if self.good(all, inbound).is_empty() && !self.good(own, !inbound).is_empty() {
+            return None;
+        }
+        self.partner(id, inbound, cx)
+    }
+
+    /// Those that did not fail of late.
+    fn good(&self, tunnels: &[TunnelId], inbound: bool) -> Vec<TunnelId> {
+        let failures = |tunnel: &TunnelId| {
+            if inbound {
+                self.inbound.get(tunnel).map_or(0, |t| t.health.failures)
+            } else {
+                self.outbound.get(tunnel).map_or(0, |t| t.health.failures)
+            }
+        };
+        tunnels.iter().copied().filter(|t| failures(t) == 0).collect()
+    }
+
+    fn send_test(
+        &mut self,
+        pool: PoolId,
+        outbound: Option<TunnelId>,
+        inbound: Option<TunnelId>,
+        cx: &mut Cx<'_>,
+    ) {
+        let Some((outbound, inbound)) = outbound.zip(inbound) else { return };
         let Some(target) = self.inbound.get(&inbound).map(Inbound::lease) else { return };
         self.postpone(outbound, inbound, cx);
         let id = cx.rng.nonzero_u32().get();
@@ -400,11 +499,14 @@ impl Tunnels {
         let Some(test) = self.tests.remove(&id) else { return };
         tracing::debug!(?test, "test failed");
         self.stats.tests_failed += 1;
-        let retry = cx.now.mono + Duration::from_secs(3);
+        let suspects = self.tested_health(&test).filter(|health| health.failures > 0).count();
         for health in self.tested_health(&test) {
-            health.failures += 1;
+            // If one of the two has failed with another partner as well, it is that one.
+            if suspects != 1 || health.failures > 0 {
+                health.failures += 1;
+            }
             // Soon again, with another partner: which of the two was it?
-            health.test_at = retry;
+            health.test_at = cx.now.mono + RETEST;
         }
         self.report_test(&test, false, cx);
         if self.outbound.get(&test.outbound).is_some_and(|t| t.health.failures >= MAX_FAILURES) {
@@ -412,6 +514,22 @@ impl Tunnels {
         }
         if self.inbound.get(&test.inbound).is_some_and(|t| t.health.failures >= MAX_FAILURES) {
             self.end_entry(test.inbound.get());
+        }
+    }
+
+    /// The first hop of these tunnels cannot be reached: another failure, and they are over.
+    pub(crate) fn suspect_tunnels_from(&mut self, peer: &RouterHash, cx: &Cx<'_>) {
+        let mut over = Vec::new();
+        for (id, tunnel) in self.outbound.iter_mut().filter(|(_, t)| t.hops.first() == Some(peer)) {
+            tunnel.health.failures += 1;
+            tunnel.health.test_at = cx.now.mono;
+            if tunnel.health.failures >= MAX_FAILURES {
+                over.push((*id, tunnel.pool));
+            }
+        }
+        for (id, pool) in over {
+            self.end_outbound(id);
+            self.timers.set_earlier(Timer::Pool(pool), cx.now.mono);
         }
     }
 
@@ -443,11 +561,12 @@ impl Direction {
     }
 }
 
-/// The length of the next tunnel.
-fn vary(side: Side, cx: &mut Cx<'_>) -> u8 {
+/// The length of the next tunnel. Inbound, one of 8 records is ours.
+fn vary(side: Side, inbound: bool, cx: &mut Cx<'_>) -> u8 {
+    let most = if inbound { 7 } else { 8 };
     let span = u64::from(side.variance.unsigned_abs());
     let change = i64::try_from(cx.rng.up_to(span)).unwrap_or(0);
     let down = side.variance < 0 && cx.rng.chance(1, 2);
     let length = i64::from(side.length) + if down { -change } else { change };
-    u8::try_from(length.clamp(1, 8)).unwrap_or(side.length)
+    u8::try_from(length.clamp(1, most)).unwrap_or(side.length)
 }

@@ -1,8 +1,13 @@
 //! Networks of `Tunnels` that exchange their outputs as routers would, under
 //! virtual time.
 
-use aioli_core::crypto::{noise_n, one_time, x25519};
+mod builds;
+mod hop;
+mod pools;
+
+use aioli_core::crypto::{Secret, noise_n, one_time, x25519};
 use aioli_core::{Date, Duration, Now};
+use aioli_wire::build::random_tunnel_id;
 use aioli_wire::garlic::{Block, blocks};
 use aioli_wire::i2np::{DeliveryStatus, Garlic};
 use aioli_wire::{MessageId, SessionTag, Wire};
@@ -29,6 +34,11 @@ struct Network {
     dead: BTreeSet<RouterHash>,
     mono: Instant,
     tamper: bool,
+    /// Every link takes this much longer.
+    slow: Duration,
+    /// One bit is flipped: of which build message, at which bit.
+    flip: Option<(usize, usize)>,
+    /// From whom, to whom; what came out of garlic is from itself.
     sent: Vec<(RouterHash, RouterHash, Message)>,
 }
 
@@ -68,6 +78,8 @@ impl Network {
             dead: BTreeSet::new(),
             mono: Instant::from_micros(1),
             tamper: false,
+            slow: Duration::ZERO,
+            flip: None,
             sent: Vec::new(),
         }
     }
@@ -105,8 +117,11 @@ impl Network {
                             message.body[middle] ^= 1;
                         }
                     }
+                    for message in &mut messages {
+                        flip(&mut self.flip, message);
+                    }
                     self.sent.extend(messages.iter().map(|m| (at, to, m.clone())));
-                    self.under_way.push_back((self.mono + TICK, at, to, messages));
+                    self.under_way.push_back((self.mono + TICK + self.slow, at, to, messages));
                 }
                 Output::Received { pool, message, .. } if message.kind == MessageType::Garlic => {
                     self.open(at, None, message, Some(pool));
@@ -148,6 +163,7 @@ impl Network {
                 expires: clove.expires,
                 body: clove.body.to_vec(),
             };
+            self.sent.push((at, at, inner.clone()));
             self.dispatch(at, from.unwrap_or(at), inner);
         }
     }
@@ -211,8 +227,17 @@ impl Network {
         self.nodes[&at].tunnels.stats()
     }
 
-    /// Sends `bytes` from one pool of `at` into another of `to`; what arrived there.
+    /// Sends `bytes` from one pool of `at` into the same of `to`; what arrived there.
     fn carry(&mut self, at: RouterHash, to: RouterHash, pool: PoolId, bytes: &[u8]) -> Vec<Vec<u8>> {
+        self.carry_between((at, pool), (to, pool), bytes)
+    }
+
+    fn carry_between(
+        &mut self,
+        (at, from_pool): (RouterHash, PoolId),
+        (to, pool): (RouterHash, PoolId),
+        bytes: &[u8],
+    ) -> Vec<Vec<u8>> {
         let lease = *self.nodes[&to].tunnels.leases(pool).first().unwrap();
         let message = Message {
             kind: MessageType::Data,
@@ -221,10 +246,26 @@ impl Network {
             body: bytes.to_vec(),
         };
         let deliveries = vec![(Delivery::Tunnel(lease.gateway, lease.tunnel), message)];
-        self.with(at, |t, cx| t.send(pool, None, deliveries, cx)).unwrap();
+        self.with(at, |t, cx| t.send(from_pool, None, deliveries, cx)).unwrap();
         self.run(Duration::from_millis(100));
         let received = &mut self.nodes.get_mut(&to).unwrap().received;
         std::mem::take(received).into_iter().map(|(_, m)| m.body).collect()
+    }
+}
+
+/// Damages the build message that is due for it.
+fn flip(flip: &mut Option<(usize, usize)>, message: &mut Message) {
+    if message.kind != MessageType::ShortTunnelBuild {
+        return;
+    }
+    match flip {
+        Some((0, bit)) => {
+            let at = 1 + *bit / 8 % (message.body.len() - 1);
+            message.body[at] ^= 1 << (*bit % 8);
+            *flip = None;
+        }
+        Some((n, _)) => *n -= 1,
+        None => {}
     }
 }
 
@@ -358,7 +399,7 @@ fn a_neighbour_that_floods_us_with_builds_is_held_to_its_share() {
 #[test]
 fn what_never_comes_whole_is_forgotten() {
     use aioli_wire::tunnel::{Fragment, TunnelDelivery};
-    let mut reassembly = Reassembly::new(10_000);
+    let mut reassembly = Reassembly::new(10_000, 20_000);
     let first = Fragment::First { delivery: TunnelDelivery::Local, id: Some(1), data: &[1; 900] };
     assert_eq!(reassembly.push(1, &first, Instant::ZERO), None);
     let last = Fragment::FollowOn { id: 1, number: 1, last: true, data: &[2; 10] };
@@ -368,7 +409,7 @@ fn what_never_comes_whole_is_forgotten() {
         let part = Fragment::FollowOn { id, number: 1, last: true, data: &[2; 900] };
         assert_eq!(reassembly.push(1, &part, Instant::ZERO), None);
     }
-    assert_eq!((reassembly.len(), reassembly.refused), (11, 89));
+    assert_eq!((reassembly.len(), reassembly.evicted), (8, 92));
 }
 
 proptest! {

@@ -1,7 +1,8 @@
-//! How many build requests each neighbour may bring.
+//! How many build requests each neighbour may bring, and be sent.
 //!
 //! A neighbour that floods us with requests is refused beyond its share, so
-//! that others find room. Shares are generous while we are hop of few tunnels.
+//! that others find room; nor are we the tool of a flood against one. Shares
+//! are generous while we are hop of few tunnels.
 
 use std::collections::BTreeMap;
 
@@ -27,7 +28,7 @@ impl Throttle {
         Self { counts: BTreeMap::new(), limit, always, started: Instant::ZERO }
     }
 
-    /// Whether the neighbour may bring one more request.
+    /// Whether one more request may come from, or go to, the neighbour.
     pub(crate) fn admit(&mut self, neighbour: &RouterHash, transit: usize) -> bool {
         if self.counts.len() >= self.limit && !self.counts.contains_key(neighbour) {
             return false;

@@ -7,7 +7,7 @@ use aioli_core::crypto::aead::ChaChaKey;
 use aioli_core::crypto::aes::{CbcKey, TunnelLayer};
 use aioli_core::crypto::build_keys::{self, HopKeys};
 use aioli_core::crypto::{chacha20, noise_n, one_time};
-use aioli_core::{Cx, Duration};
+use aioli_core::{Cx, Duration, Instant};
 use aioli_wire::build::{
     BuildRecords, BuildRequest, HASH_PREFIX, LONG_RECORD, LONG_REPLY, LongKeys, Role, SHORT_RECORD,
     SHORT_REPLY, decode_long, encode_reply,
@@ -20,21 +20,23 @@ use crate::Tunnels;
 use crate::hops::{Entry, MESSAGE_LIFETIME, Transit, TransitKind};
 use crate::own::{GRACE, LIFETIME};
 use crate::packer::Packer;
-use crate::types::Output;
+use crate::types::{Acceptance, Output};
 
 /// A request may be this old.
 const MAX_AGE: Duration = Duration::from_secs(8 * 60);
 /// A request's minute may lie this far ahead of our clock.
 const MAX_AHEAD: Duration = Duration::from_secs(5 * 60);
+/// As long as a request could pass for new, it is remembered; and some.
+pub(crate) const REQUEST_WINDOW: Duration = Duration::from_secs(15 * 60);
 
 impl Tunnels {
     /// A ShortTunnelBuild: the answer to a build of ours, or a request.
     pub(crate) fn on_short_build(&mut self, from: RouterHash, message: &Message, cx: &mut Cx<'_>) {
-        if self.builds.contains_key(&message.id.0) {
+        if self.is_awaited(message.id.0) {
             self.on_build_reply(message.id.0, &message.body, true, cx);
             return;
         }
-        let Some((mut records, slot)) = self.own_record(&message.body, SHORT_RECORD) else { return };
+        let Some((mut records, slot)) = self.own_record(&from, &message.body, SHORT_RECORD) else { return };
         let Some(sealed) = records.get_mut(slot).get_mut(HASH_PREFIX..) else { return };
         if self.is_replay(sealed, cx) {
             return;
@@ -49,7 +51,7 @@ impl Tunnels {
         };
         let keys = build_keys::derive(&state.ck, request.role == Role::OutboundEndpoint);
         let layer = TunnelLayer::new(keys.layer.as_bytes(), keys.iv.as_bytes());
-        let Some(accept) = self.decide(&from, &request, layer, cx) else { return };
+        let Some(accept) = self.decide(from, &request, layer, cx) else { return };
         let mut answer = encode_reply(SHORT_REPLY, accept, cx.rng);
         ChaChaKey::new(keys.reply.as_bytes()).seal_in_place(slot as u64, &state.h, &mut answer);
         records.get_mut(slot).copy_from_slice(&answer);
@@ -61,7 +63,7 @@ impl Tunnels {
 
     /// A VariableTunnelBuild with long ECIES records: as a hop of others only.
     pub(crate) fn on_long_build(&mut self, from: RouterHash, message: &Message, cx: &mut Cx<'_>) {
-        let Some((mut records, slot)) = self.own_record(&message.body, LONG_RECORD) else { return };
+        let Some((mut records, slot)) = self.own_record(&from, &message.body, LONG_RECORD) else { return };
         let Some(sealed) = records.get_mut(slot).get_mut(HASH_PREFIX..) else { return };
         if self.is_replay(sealed, cx) {
             return;
@@ -75,9 +77,8 @@ impl Tunnels {
             self.stats.malformed += 1;
             return;
         };
-        let Some(accept) = self.decide(&from, &request, TunnelLayer::new(&keys.layer, &keys.iv), cx) else {
-            return;
-        };
+        let layer = TunnelLayer::new(&keys.layer, &keys.iv);
+        let Some(accept) = self.decide(from, &request, layer, cx) else { return };
         let mut answer = encode_reply(LONG_REPLY, accept, cx.rng);
         ChaChaKey::new(state.ck.as_bytes()).seal_in_place(0, &state.h, &mut answer);
         records.get_mut(slot).copy_from_slice(&answer);
@@ -88,11 +89,18 @@ impl Tunnels {
         self.pass_on_long(&request, &keys, &records, cx);
     }
 
-    fn own_record(&mut self, body: &[u8], size: usize) -> Option<(BuildRecords, usize)> {
+    /// The records and which is ours, of a neighbour that may ask us. Opening
+    /// it is the costly part, so its share is counted before.
+    fn own_record(&mut self, from: &RouterHash, body: &[u8], size: usize) -> Option<(BuildRecords, usize)> {
         let records = BuildRecords::decode(body, size).ok();
         let found = records.and_then(|r| r.find(&self.config.our_hash).map(|slot| (r, slot)));
         if found.is_none() {
             self.stats.malformed += 1;
+            return None;
+        }
+        if !self.throttle.admit(from, self.transit) {
+            self.stats.throttled += 1;
+            return None;
         }
         found
     }
@@ -110,10 +118,10 @@ impl Tunnels {
     /// Accepts or refuses; none: drop without an answer.
     fn decide(
         &mut self,
-        from: &RouterHash,
+        from: RouterHash,
         request: &BuildRequest,
         layer: TunnelLayer,
-        cx: &Cx<'_>,
+        cx: &mut Cx<'_>,
     ) -> Option<bool> {
         let age = cx.now.wall.since(request.requested);
         let ahead = request.requested.since(cx.now.wall);
@@ -121,21 +129,27 @@ impl Tunnels {
             self.stats.malformed += 1;
             return None;
         }
-        if !self.throttle.admit(from, self.transit) {
+        let is_endpoint = request.role == Role::OutboundEndpoint;
+        if !is_endpoint && request.next_router == self.config.our_hash {
+            // Nobody builds so; an answer to ourselves would only go round.
+            self.stats.malformed += 1;
+            return None;
+        }
+        // The way of an endpoint's answer is a tunnel of the creator, not a further hop.
+        if !is_endpoint && !self.throttle_next.admit(&request.next_router, self.transit) {
             self.stats.throttled += 1;
             return None;
         }
-        let sends_to_itself =
-            request.role != Role::OutboundEndpoint && request.next_router == self.config.our_hash;
-        let accept = self.accepting
-            && !sends_to_itself
+        let willing = match self.acceptance {
+            Acceptance::All => true,
+            Acceptance::Percent(share) => cx.rng.chance(u64::from(share), 100),
+            Acceptance::None => false,
+        };
+        let until = cx.now.mono + LIFETIME + GRACE;
+        let accept = willing
             && self.transit < self.config.limits.transit_tunnels
             // The lifetime asked for is not looked at: every tunnel lasts 600 s, and emissary puts a date there.
-            && self.install(
-                request.receive_tunnel,
-                entry(*from, request, layer),
-                cx.now.mono + LIFETIME + GRACE,
-            );
+            && self.install(request.receive_tunnel, entry(from, request, layer, until), until, cx.now.mono);
         if accept {
             self.stats.transit_accepted += 1;
         } else {
@@ -207,12 +221,12 @@ fn build_message(kind: MessageType, request: &BuildRequest, records: &BuildRecor
     }
 }
 
-fn entry(previous: RouterHash, request: &BuildRequest, layer: TunnelLayer) -> Entry {
+fn entry(previous: RouterHash, request: &BuildRequest, layer: TunnelLayer, ends: Instant) -> Entry {
     let (next, next_tunnel) = (request.next_router, request.next_tunnel);
     let kind = match request.role {
         Role::InboundGateway => TransitKind::Gateway { next, next_tunnel, packer: Packer::default() },
         Role::Participant => TransitKind::Participant { previous, next, next_tunnel },
         Role::OutboundEndpoint => TransitKind::Endpoint { previous },
     };
-    Entry::Transit(Box::new(Transit { kind, layer }))
+    Entry::Transit(Box::new(Transit { kind, layer, ends, used: false }))
 }

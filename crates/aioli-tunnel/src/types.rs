@@ -45,6 +45,8 @@ pub struct Limits {
     pub seen_builds: usize,
     /// Bytes of fragments that wait for others, in all.
     pub reassembly_bytes: usize,
+    /// Bytes of fragments that wait for others, of one tunnel.
+    pub reassembly_tunnel_bytes: usize,
     /// Neighbours whose build requests are counted.
     pub throttled_peers: usize,
     /// Build requests of one neighbour in 110 s that are always considered.
@@ -53,6 +55,8 @@ pub struct Limits {
     pub gateway_bytes: usize,
     /// Builds of ours at a time.
     pub builds: usize,
+    /// Builds of ours that were given up, but whose answer may still come.
+    pub late_builds: usize,
 }
 
 impl Default for Limits {
@@ -62,12 +66,25 @@ impl Default for Limits {
             duplicates: 1 << 20,
             seen_builds: 65_536,
             reassembly_bytes: 64 << 20,
+            reassembly_tunnel_bytes: 4 << 20,
             throttled_peers: 8_192,
             requests_per_neighbour: 40,
             gateway_bytes: 4 << 20,
             builds: 13,
+            late_builds: 64,
         }
     }
+}
+
+/// Whether we become hop of others' tunnels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Acceptance {
+    /// Of all, up to the limit.
+    All,
+    /// Of so many in a hundred: there is some congestion.
+    Percent(u8),
+    /// Of none: starting, shutting down, hidden, or at the end of our means.
+    None,
 }
 
 /// A set of tunnels with one owner.
@@ -301,12 +318,18 @@ pub struct Stats {
     pub builds_succeeded: u64,
     /// Builds that a hop refused.
     pub builds_refused: u64,
-    /// Builds that nobody answered.
+    /// Builds that nobody answered in time.
     pub builds_timed_out: u64,
+    /// Of these, builds that every hop had accepted, as we learned too late.
+    pub builds_late: u64,
+    /// Builds whose answer some hop had damaged.
+    pub builds_failed: u64,
     /// Others' tunnels that we accepted.
     pub transit_accepted: u64,
     /// Others' tunnels that we refused.
     pub transit_refused: u64,
+    /// Others' tunnels that were dropped, unused, to make room.
+    pub transit_idle: u64,
     /// Build requests over a neighbour's share.
     pub throttled: u64,
     /// Build records seen before.
@@ -321,10 +344,14 @@ pub struct Stats {
     pub duplicates: u64,
     /// Messages of which some fragment never came.
     pub fragments_expired: u64,
-    /// Fragments over a limit.
+    /// Fragments that came twice or contradict others.
     pub fragments_refused: u64,
+    /// Messages of which fragments were missing when the memory was needed.
+    pub fragments_evicted: u64,
     /// Messages over a gateway's limit.
     pub gateway_overflows: u64,
+    /// Messages that are too large for any tunnel.
+    pub oversized: u64,
     /// Tests that came back.
     pub tests_passed: u64,
     /// Tests that did not.
