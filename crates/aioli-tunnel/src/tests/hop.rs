@@ -250,7 +250,7 @@ fn long_records_are_answered_in_their_own_way() {
 
 #[test]
 fn refusals_are_answered() {
-    let mut asked = Asked::new(Limits { transit_tunnels: 2, ..Limits::default() });
+    let mut asked = Asked::new(Limits { transit_tunnels: 3, ..Limits::default() });
     let first = asked.request(Role::Participant);
     assert!(asked.ask(PREVIOUS, &first).unwrap().0);
     assert!(!asked.ask(PREVIOUS, &first).unwrap().0, "the id is taken");
@@ -263,7 +263,7 @@ fn refusals_are_answered() {
     assert!(asked.ask(PREVIOUS, &while_closed).unwrap().0);
     let over_limit = asked.request(Role::Participant);
     assert!(!asked.ask(PREVIOUS, &over_limit).unwrap().0);
-    assert_eq!((asked.hop.stats().transit_refused, asked.hop.stats().transit), (4, 2));
+    assert_eq!((asked.hop.stats().transit_refused, asked.hop.stats().transit), (3, 3));
 }
 
 #[test]
