@@ -3,7 +3,8 @@
 //! ```text
 //! key 32 | from 32 | flags 1 | [tunnel 4] | count 2 | excluded 32.. | [reply key 32 | tags 1 | tag 8 or 32 ..]
 //!
-//! flags: bit 0 reply through `tunnel` of `from`; bit 1 AES reply; bits 3-2 kind; bit 4 ECIES reply
+//! flags: bit 0 reply through `tunnel` of `from`; bit 1 AES reply; bits 3-2 kind; bit 4 ECIES reply;
+//!        the others are reserved and not looked at
 //! ```
 
 use aioli_core::crypto::Secret;
@@ -18,7 +19,6 @@ const MAX_REPLY_TAGS: u8 = 32;
 const TUNNEL: u8 = 1;
 const AES: u8 = 1 << 1;
 const ECIES: u8 = 1 << 4;
-const RESERVED: u8 = 0xe0;
 
 /// Asks for a RouterInfo or LeaseSet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,9 +78,6 @@ impl<'a> Wire<'a> for DatabaseLookup {
         let key = r.read()?;
         let from = r.read()?;
         let flags = r.u8()?;
-        if flags & RESERVED != 0 {
-            return Err(r.invalid("lookup flags"));
-        }
         let kind = match flags >> 2 & 3 {
             0 => LookupType::Any,
             1 => LookupType::LeaseSet,

@@ -1,9 +1,9 @@
 //! DatabaseSearchReply (`i2np#databasesearchreply`): "not here, ask these".
 
-use crate::codec::{DecodeError, DecodeErrorKind, Reader, Wire, Writer};
+use crate::codec::{DecodeError, Reader, Wire, Writer};
 use crate::ids::{Hash, RouterHash};
 
-/// The most routers that a reply may name.
+/// The most routers of a reply that are sent or looked at.
 pub const MAX_SEARCH_REPLY_PEERS: usize = 16;
 
 /// "Not here, ask these."
@@ -11,7 +11,7 @@ pub const MAX_SEARCH_REPLY_PEERS: usize = 16;
 pub struct DatabaseSearchReply {
     /// What was asked for.
     pub key: Hash,
-    /// Routers closer to it; at most [`MAX_SEARCH_REPLY_PEERS`] are sent.
+    /// Routers closer to it, at most [`MAX_SEARCH_REPLY_PEERS`].
     pub peers: Vec<RouterHash>,
     /// Who answers. Nothing proves it.
     pub from: RouterHash,
@@ -23,10 +23,8 @@ impl<'a> Wire<'a> for DatabaseSearchReply {
     fn decode(r: &mut Reader<'a>) -> Result<Self, DecodeError> {
         let key = r.read()?;
         let count = usize::from(r.u8()?);
-        if count > MAX_SEARCH_REPLY_PEERS {
-            return Err(r.error(DecodeErrorKind::Limit("search reply peers")));
-        }
-        let peers = (0..count).map(|_| r.read()).collect::<Result<_, _>>()?;
+        let mut peers = (0..count).map(|_| r.read()).collect::<Result<Vec<_>, _>>()?;
+        peers.truncate(MAX_SEARCH_REPLY_PEERS);
         Ok(Self { key, peers, from: r.read()? })
     }
 
