@@ -7,17 +7,21 @@ use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use crate::client::load::Bounds;
 use crate::net::process::{Lines, Process};
 use crate::network::{Layout, Network};
-use crate::router::{Binaries, Kind, Router};
+use crate::router::{Binaries, Kind, NET_ID, Router};
 
 /// How many routers each network has.
 const ROUTERS: usize = 10;
 /// How long a network is left alone before its memory counts as idle.
 const SETTLE: Duration = Duration::from_secs(20);
+/// How long a router may take to its first tunnel.
+const FIRST_TUNNEL: Duration = Duration::from_secs(120);
+/// Handshakes that are measured.
+const HANDSHAKES: u32 = 3_000;
 /// Echoes per measurement; the median counts.
 const PINGS: u32 = 21;
 
@@ -77,6 +81,7 @@ fn measure(plan: &Plan, kind: Kind, delay: Option<Duration>, column: &mut Column
     .with_delay(delay);
     let directory = plan.directory.join(column.title.replace([' ', ','], "-"));
     let mut network = Network::start(&layout, &plan.binaries, &directory)?;
+    column.add("first tunnel after the start", first_tunnel(&network)?);
 
     // A client that asks at once, as an impatient user does.
     let (probe, lines) = server(&network, 1, 3)?;
@@ -93,6 +98,7 @@ fn measure(plan: &Plan, kind: Kind, delay: Option<Duration>, column: &mut Column
             column.add("resident memory after load, MB", memory(&network)?);
         }
     }
+    handshakes(&network, column)?;
     // i2pd 2.45.1 crashes now and then when SAM streams end: said, but not held against the comparison.
     match network.ensure_running() {
         Err(error) if kind == Kind::I2pd => {
@@ -101,6 +107,57 @@ fn measure(plan: &Plan, kind: Kind, delay: Option<Duration>, column: &mut Column
         }
         other => other,
     }
+}
+
+/// From the start of the router that started last to its first tunnel.
+fn first_tunnel(network: &Network) -> Result<String> {
+    let router = network.router(ROUTERS)?;
+    let started = router.started().context("the last router was started")?;
+    match router.kind() {
+        // Ours says when there is one in each direction.
+        Kind::Aioli => {
+            while !router.log("run").contains("ready: ") {
+                ensure!(started.elapsed() < FIRST_TUNNEL, "no tunnel within {FIRST_TUNNEL:?}");
+                thread::sleep(Duration::from_millis(20));
+            }
+        }
+        Kind::I2pd => {
+            let mut command = router.namespace().command(&std::env::current_exe()?);
+            command.args(["load", "first-tunnel", "--seconds", &FIRST_TUNNEL.as_secs().to_string()]);
+            let log = network.directory().join("first-tunnel.log");
+            let (_asker, lines) = Process::start_talking(command, "who asks for tunnels", &log)?;
+            lines.expect("TUNNEL", FIRST_TUNNEL)?;
+        }
+    }
+    Ok(seconds(started.elapsed()))
+}
+
+/// Handshakes of routers that nobody knows with the last router, from the one before it.
+fn handshakes(network: &Network, column: &mut Column) -> Result<()> {
+    let target = network.router(ROUTERS)?;
+    let mut command = network.router(ROUTERS - 1)?.namespace().command(&std::env::current_exe()?);
+    command.args(["load", "handshakes"]).arg(target.router_info_file());
+    command.args(["--net-id", NET_ID, "--count", &HANDSHAKES.to_string(), "--seconds", "30"]);
+    let log = network.directory().join("handshakes.log");
+    let before = target.usage()?.cpu;
+    let (_client, lines) = Process::start_talking(command, "the handshaking client", &log)?;
+    let line = match lines.expect("HANDSHAKES", Duration::from_secs(60)) {
+        Ok(line) => line,
+        Err(error) => {
+            column.add(
+                "NTCP2 handshakes per second",
+                format!("{error:#}").lines().next().unwrap_or("?").into(),
+            );
+            return Ok(());
+        }
+    };
+    let cpu = target.usage()?.cpu.saturating_sub(before);
+    if let [count, seconds] = numbers(&line)[..] {
+        column.add("NTCP2 handshakes per second", format!("{:.0}", count / seconds));
+        column
+            .add("CPU ms per handshake at the responder", format!("{:.2}", cpu.as_secs_f64() * 1e3 / count));
+    }
+    Ok(())
 }
 
 /// Sessions, connection, echo and bulk over tunnels of `hops`.

@@ -6,7 +6,8 @@
 //!                      └─ client::  SAM programs, each run inside the namespace of its router
 //! ```
 //!
-//! Nothing here imports the router: ours is run as a program, like the others.
+//! Our router is run as a program, like the others. Of its crates only the load
+//! of handshakes uses one, the transport, as the initiators.
 //! No namespace has a route or a link to the outside, and a router is not
 //! started in one that has.
 

@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, Subcommand};
+use interop::client::first_tunnel;
+use interop::client::handshakes;
 use interop::client::load::{self, Bounds};
 use interop::client::programs::{Client, Programs};
 use interop::client::yosemite;
@@ -156,6 +158,21 @@ enum Load {
         #[arg(long, default_value_t = 20)]
         pings: u32,
     },
+    /// When the router of this namespace, an i2pd, has its first tunnel.
+    FirstTunnel {
+        #[arg(long)]
+        seconds: u64,
+    },
+    /// Handshakes with one router.
+    Handshakes {
+        router_info: PathBuf,
+        #[arg(long)]
+        net_id: u8,
+        #[arg(long)]
+        count: u32,
+        #[arg(long)]
+        seconds: u64,
+    },
     /// One stream, a ping each second.
     Soak {
         #[arg(allow_hyphen_values = true)]
@@ -207,6 +224,12 @@ fn run(task: Task) -> Result<ExitCode> {
         Task::Load(Load::Measure { destination, hops, bytes, seconds, pings }) => {
             let bounds = Bounds { bytes, time: Duration::from_secs(seconds) };
             load::measure(&destination, &options(hops), bounds, pings)?;
+        }
+        Task::Load(Load::FirstTunnel { seconds }) => {
+            first_tunnel::first_tunnel(Duration::from_secs(seconds))?;
+        }
+        Task::Load(Load::Handshakes { router_info, net_id, count, seconds }) => {
+            handshakes::handshakes(&router_info, net_id, count, Duration::from_secs(seconds))?;
         }
         Task::Load(Load::Soak { destination, seconds }) => {
             soak::soak(&destination, &options(3), Duration::from_secs(seconds))?;

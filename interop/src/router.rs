@@ -13,7 +13,7 @@ use crate::net::process::{Process, Usage};
 use crate::router_info::netdb_path;
 
 /// Apart from the real network, which is 2.
-const NET_ID: &str = "77";
+pub const NET_ID: &str = "77";
 /// Every router has an address of its own, so all may use one port.
 const PORT: &str = "12345";
 
@@ -140,9 +140,19 @@ impl Router {
         process.usage()
     }
 
+    /// The file with its signed RouterInfo.
+    pub fn router_info_file(&self) -> PathBuf {
+        self.data_dir.join("router.info")
+    }
+
+    /// What it has written to its log since the start named `run`.
+    pub fn log(&self, run: &str) -> String {
+        fs::read_to_string(self.data_dir.join(format!("{run}.log"))).unwrap_or_default()
+    }
+
     /// Its signed RouterInfo, once it has written one.
     pub fn router_info(&self) -> Option<Vec<u8>> {
-        let bytes = fs::read(self.data_dir.join("router.info")).ok()?;
+        let bytes = fs::read(self.router_info_file()).ok()?;
         (bytes.len() > 391).then_some(bytes)
     }
 

@@ -4,6 +4,8 @@
 //! `CONNECTED`, `SENT <bytes> <sha-256>`, `RECEIVED <bytes> <sha-256>`, `DONE`,
 //! or `ERROR …`.
 
+pub mod first_tunnel;
+pub mod handshakes;
 pub mod load;
 pub mod programs;
 pub mod sam;
