@@ -8,6 +8,7 @@ mod config;
 mod event;
 mod garlic;
 mod identity;
+mod lag;
 mod own_info;
 mod profiles;
 mod route;

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use aioli_core::Now;
-use aioli_wire::{Bandwidth, Capabilities, Mapping, RouterAddress, RouterInfo, RouterInfoParts, Verified};
+use aioli_wire::{
+    Bandwidth, Capabilities, Congestion, Mapping, RouterAddress, RouterInfo, RouterInfoParts, Verified,
+};
 
 use crate::config::{Config, PUBLISHED_VERSION};
 use crate::identity::Identity;
@@ -17,12 +19,14 @@ const UNLIMITED_KBPS: u64 = 2_000;
 /// The share of the limit that others may use, in percent.
 const SHARE_PERCENT: u64 = 80;
 
-/// What a floodfill says about the size of its database.
+/// What a router says about its state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Known {
-    /// RouterInfos.
+    /// How gladly it takes part in tunnels.
+    pub(crate) congestion: Congestion,
+    /// Of a floodfill: RouterInfos.
     pub(crate) routers: usize,
-    /// LeaseSets.
+    /// Of a floodfill: LeaseSets.
     pub(crate) lease_sets: usize,
 }
 
@@ -61,7 +65,7 @@ fn addresses(config: &Config, identity: &Identity) -> Vec<RouterAddress> {
 
 fn options(config: &Config, known: Known) -> Mapping {
     let mut pairs = vec![
-        ("caps", capabilities(config).to_string()),
+        ("caps", capabilities(config, known.congestion).to_string()),
         ("netId", config.net_id.to_string()),
         ("router.version", PUBLISHED_VERSION.to_owned()),
     ];
@@ -73,7 +77,7 @@ fn options(config: &Config, known: Known) -> Mapping {
     Mapping::from_pairs(pairs).unwrap_or_default()
 }
 
-fn capabilities(config: &Config) -> Capabilities {
+fn capabilities(config: &Config, congestion: Congestion) -> Capabilities {
     let shared = config.bandwidth_kbps.map_or(UNLIMITED_KBPS, |kbps| u64::from(kbps) * SHARE_PERCENT / 100);
     let reachable = !config.published.is_empty();
     Capabilities {
@@ -81,6 +85,7 @@ fn capabilities(config: &Config) -> Capabilities {
         reachable,
         unreachable: !reachable,
         bandwidth: Some(Bandwidth::from_shared_kbytes(shared)),
+        congestion,
         ..Capabilities::default()
     }
 }

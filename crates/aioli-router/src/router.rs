@@ -13,8 +13,8 @@ use aioli_core::{Cx, Duration, Instant, Now, Rng, Timers};
 use aioli_destination::router_garlic::{self, RouterGarlic};
 use aioli_netdb::{NetDb, Source};
 use aioli_transport::{ConnId, Transport};
-use aioli_tunnel::{PoolConfig, PoolId, PoolKind, Side, Tunnels};
-use aioli_wire::{DecodeError, Message, RouterHash, RouterInfo, Verified, VerifyError};
+use aioli_tunnel::{Acceptance, Load, PoolConfig, PoolId, PoolKind, Side, Tunnels};
+use aioli_wire::{Congestion, DecodeError, Message, RouterHash, RouterInfo, Verified, VerifyError};
 use thiserror::Error;
 
 use crate::client::ClientEvent;
@@ -22,6 +22,7 @@ use crate::config::Config;
 use crate::event::Event;
 use crate::garlic::{Awaiting, ReplyViews};
 use crate::identity::Identity;
+use crate::lag::Lag;
 use crate::own_info::{self, Known};
 use crate::profiles::Profiles;
 use crate::route::SeenMessages;
@@ -132,6 +133,9 @@ pub struct Router {
     pub(crate) met_a_peer: bool,
     pub(crate) shutting_down: bool,
     pub(crate) dropped: u64,
+    lag: Lag,
+    /// Bytes that may wait for all peers.
+    queue_limit: u64,
 }
 
 /// The context of a call, from the disjoint fields of a router.
@@ -148,7 +152,9 @@ impl Router {
         let mut rng = Rng::from_seed(seed);
         let own = own_info::sign(&config, &identity, Known::default(), now);
         let hash = own.hash();
-        let transport = Transport::new(transport_config(&config, &identity), rng.fork());
+        let transport_config = transport_config(&config, &identity);
+        let queue_limit = transport_config.limits.queue_bytes_total as u64;
+        let transport = Transport::new(transport_config, rng.fork());
         let netdb = NetDb::new(netdb_config(&config, hash), rng.fork());
         let tunnels = Tunnels::new(tunnel_config(&config, &identity, hash), rng.fork());
         let garlic =
@@ -175,6 +181,8 @@ impl Router {
             met_a_peer: false,
             shutting_down: false,
             dropped: 0,
+            lag: Lag::default(),
+            queue_limit,
             config,
             identity,
             rng,
@@ -261,6 +269,9 @@ impl Router {
 
     /// A deadline came.
     pub fn handle_timeout(&mut self, now: Now) {
+        if let Some(due) = self.next_timeout() {
+            self.lag.note(due, now.mono);
+        }
         self.enter(now);
         self.expire();
     }
@@ -292,6 +303,7 @@ impl Router {
     pub fn shut_down(&mut self, now: Now) {
         self.enter(now);
         self.shutting_down = true;
+        self.tunnels.set_accepting(Acceptance::None);
         for session in self.sessions.ids() {
             self.destroy_session(session, now);
         }
@@ -335,6 +347,13 @@ impl Router {
         self.dirty = true;
     }
 
+    /// How busy we are decides whether we become hop of more tunnels.
+    fn report_load(&mut self) {
+        let queued = self.transport.stats().queued_bytes;
+        let load = Load { queued_percent: queued * 100 / self.queue_limit.max(1), lag: self.lag.mean() };
+        self.tunnels.set_load(load);
+    }
+
     pub(crate) fn expire(&mut self) {
         let now = self.now;
         self.transport.handle_timeout(&mut cx!(self));
@@ -357,6 +376,7 @@ impl Router {
                     self.reply_views.expire(now.mono);
                     self.awaiting.expire(now.mono);
                     self.seen.expire(now.mono);
+                    self.report_load();
                     self.timers.set(Timer::Sweep, now.mono + SWEEP_EVERY);
                 }
                 Timer::Profiles => {
@@ -371,8 +391,12 @@ impl Router {
 
     /// Signs our RouterInfo anew and tells everyone who needs it.
     pub(crate) fn renew_own_info(&mut self) {
-        let known =
-            Known { routers: self.netdb.router_count(), lease_sets: self.netdb.stats().lease_sets as usize };
+        let known = Known {
+            // At the end it would only tell that we leave.
+            congestion: if self.shutting_down { Congestion::None } else { self.tunnels.congestion() },
+            routers: self.netdb.router_count(),
+            lease_sets: self.netdb.stats().lease_sets as usize,
+        };
         self.own = own_info::sign(&self.config, &self.identity, known, self.now);
         self.transport.set_local(Arc::clone(&self.own));
         self.netdb.set_local(Arc::clone(&self.own), &mut cx!(self));

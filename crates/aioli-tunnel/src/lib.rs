@@ -4,6 +4,7 @@
 //!  build.rs    records of our own builds, and what comes back
 //!  transit.rs  others' build requests: admission, reply, forwarding
 //!  hops.rs     the hop table: what to do with a message of a tunnel id
+//!  load.rs     whether there is room for others' tunnels
 //!  packer.rs   a gateway: messages into tunnel messages
 //!  reassembly.rs  an endpoint: fragments into messages
 //!  own.rs      our tunnels' ends: send out of one, take what comes in
@@ -16,6 +17,7 @@
 mod build;
 mod duplicates;
 mod hops;
+mod load;
 mod own;
 mod packer;
 mod pool;
@@ -31,7 +33,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use aioli_core::map::{Table, table};
 use aioli_core::{Cx, Instant, Rng, Timers};
-use aioli_wire::{Lease, Message, MessageType, RouterHash, TunnelId};
+use aioli_wire::{Congestion, Lease, Message, MessageType, RouterHash, TunnelId};
 
 use build::Build;
 use duplicates::DuplicateFilter;
@@ -41,6 +43,7 @@ use pool::{FirstHop, Pool, Test};
 use reassembly::Reassembly;
 use throttle::Throttle;
 
+pub use load::Load;
 pub use types::{
     Acceptance, BuildResult, Config, Delivery, Hop, HopRequest, Limits, NoTunnel, Output, Peers, PoolConfig,
     PoolId, PoolKind, Side, Stats, Why,
@@ -77,6 +80,7 @@ pub struct Tunnels {
     seen_builds: DuplicateFilter,
     throttle_next: Throttle,
     acceptance: Acceptance,
+    load: Load,
     pools: BTreeMap<PoolId, Pool>,
     inbound: BTreeMap<TunnelId, Inbound>,
     outbound: BTreeMap<TunnelId, Outbound>,
@@ -110,6 +114,7 @@ impl Tunnels {
             throttle_next: Throttle::new(config.limits.throttled_peers, config.limits.requests_per_neighbour),
             seen_builds: DuplicateFilter::new(config.limits.seen_builds, transit::REQUEST_WINDOW, &mut rng),
             acceptance: Acceptance::All,
+            load: Load::default(),
             pools: BTreeMap::new(),
             inbound: BTreeMap::new(),
             outbound: BTreeMap::new(),
@@ -132,6 +137,17 @@ impl Tunnels {
         self.acceptance = acceptance;
     }
 
+    /// How busy the router is from now on; its owner tells every few seconds.
+    pub const fn set_load(&mut self, load: Load) {
+        self.load = load;
+    }
+
+    /// What the router should say about itself (proposal 162).
+    pub fn congestion(&self) -> Congestion {
+        let limit = self.config.limits.transit_tunnels.max(1);
+        self.load.congestion().max(load::by_share((self.transit * 100 / limit) as u64))
+    }
+
     /// Takes all tunnel messages of one batch from one peer: TunnelData,
     /// TunnelGateway and build messages.
     #[expect(
@@ -139,6 +155,7 @@ impl Tunnels {
         reason = "the owner sends only these; anything else is dropped"
     )]
     pub fn handle_message(&mut self, from: RouterHash, messages: Vec<Message>, cx: &mut Cx<'_>) {
+        self.start_sweeping(cx.now.mono);
         let mut data = Vec::with_capacity(messages.len());
         for message in messages {
             match message.kind {
@@ -221,6 +238,13 @@ impl Tunnels {
     /// Whether a pool has a tunnel to send through.
     pub fn has_outbound(&self, pool: PoolId) -> bool {
         self.pools.get(&pool).is_some_and(|p| !p.outbound.is_empty())
+    }
+
+    /// There is something that grows old from the first pool or message on.
+    fn start_sweeping(&mut self, now: Instant) {
+        if self.timers.get(&Timer::Sweep).is_none() {
+            self.timers.set(Timer::Sweep, now + types::SWEEP_INTERVAL);
+        }
     }
 
     fn sweep(&mut self, cx: &Cx<'_>) {

@@ -107,9 +107,7 @@ impl Tunnels {
         };
         self.pools.insert(id, pool);
         self.timers.set(Timer::Pool(id), cx.now.mono);
-        if self.timers.get(&Timer::Sweep).is_none() {
-            self.timers.set(Timer::Sweep, cx.now.mono + crate::types::SWEEP_INTERVAL);
-        }
+        self.start_sweeping(cx.now.mono);
     }
 
     /// Ends an owner's tunnels.

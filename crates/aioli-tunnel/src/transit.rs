@@ -20,7 +20,7 @@ use crate::Tunnels;
 use crate::hops::{Entry, MESSAGE_LIFETIME, Transit, TransitKind};
 use crate::own::{GRACE, LIFETIME};
 use crate::packer::Packer;
-use crate::types::{Acceptance, Output};
+use crate::types::Output;
 
 /// A request may be this old.
 const MAX_AGE: Duration = Duration::from_secs(8 * 60);
@@ -135,16 +135,17 @@ impl Tunnels {
             self.stats.malformed += 1;
             return None;
         }
+        if request.role == Role::Participant && request.next_router == from {
+            // Two such hops, each the next of the other, would pass a message to and fro for ten minutes.
+            self.stats.malformed += 1;
+            return None;
+        }
         // The way of an endpoint's answer is a tunnel of the creator, not a further hop.
         if !is_endpoint && !self.throttle_next.admit(&request.next_router, self.transit) {
             self.stats.throttled += 1;
             return None;
         }
-        let willing = match self.acceptance {
-            Acceptance::All => true,
-            Acceptance::Percent(share) => cx.rng.chance(u64::from(share), 100),
-            Acceptance::None => false,
-        };
+        let willing = self.acceptance.draw(cx) && self.load.acceptance().draw(cx);
         let until = cx.now.mono + LIFETIME + GRACE;
         let accept = willing
             && self.transit < self.config.limits.transit_tunnels

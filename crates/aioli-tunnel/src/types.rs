@@ -3,7 +3,7 @@
 use std::fmt;
 
 use aioli_core::crypto::{Secret, x25519};
-use aioli_core::{Duration, Instant, Rng};
+use aioli_core::{Cx, Duration, Instant, Rng};
 use aioli_wire::{Lease, Message, RouterHash, SessionTag, TunnelId};
 use thiserror::Error;
 
@@ -85,6 +85,17 @@ pub enum Acceptance {
     Percent(u8),
     /// Of none: starting, shutting down, hidden, or at the end of our means.
     None,
+}
+
+impl Acceptance {
+    /// Whether it is yes this time.
+    pub(crate) fn draw(self, cx: &mut Cx<'_>) -> bool {
+        match self {
+            Self::All => true,
+            Self::Percent(share) => cx.rng.chance(u64::from(share), 100),
+            Self::None => false,
+        }
+    }
 }
 
 /// A set of tunnels with one owner.

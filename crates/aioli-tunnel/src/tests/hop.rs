@@ -9,7 +9,7 @@ use aioli_wire::build::{
 };
 use aioli_wire::i2np::TunnelGateway;
 use aioli_wire::tunnel::{Fragment, TUNNEL_DATA_SIZE, TunnelDelivery, assemble, fragments};
-use aioli_wire::{Mapping, Writer};
+use aioli_wire::{Congestion, Mapping, Writer};
 
 use super::*;
 
@@ -280,6 +280,50 @@ fn under_some_congestion_some_are_accepted() {
 }
 
 #[test]
+fn a_busy_router_accepts_less_and_says_so() {
+    let ms = Duration::from_millis;
+    let cases = [
+        (70, ms(349), 60..=60, Congestion::None),
+        (71, ms(0), 15..=45, Congestion::Medium),
+        (91, ms(0), 15..=45, Congestion::High),
+        (0, ms(350), 15..=45, Congestion::High),
+        (100, ms(0), 0..=0, Congestion::RejectingAll),
+        (0, ms(500), 0..=0, Congestion::RejectingAll),
+    ];
+    for (queued_percent, lag, expected, congestion) in cases {
+        let mut asked = asked();
+        asked.hop.set_load(Load { queued_percent, lag });
+        assert_eq!(asked.hop.congestion(), congestion);
+        let mut accepted = 0;
+        for n in 0..60 {
+            let request = asked.request(Role::OutboundEndpoint);
+            accepted += usize::from(asked.ask(RouterHash::new([n; 32]), &request).unwrap().0);
+        }
+        assert!(expected.contains(&accepted), "{queued_percent} %, {lag:?}: {accepted}");
+        // When it is over, it is over.
+        asked.hop.set_load(Load::default());
+        assert_eq!(asked.hop.congestion(), Congestion::None);
+        let request = asked.request(Role::OutboundEndpoint);
+        assert!(asked.ask(STRANGER, &request).unwrap().0);
+    }
+}
+
+#[test]
+fn a_router_that_fills_up_says_so() {
+    let mut asked = Asked::new(Limits { transit_tunnels: 10, ..Limits::default() });
+    for n in 1..=10 {
+        let congestion = match n {
+            0..=7 => Congestion::None,
+            8 | 9 => Congestion::Medium,
+            _ => Congestion::High,
+        };
+        let request = asked.request(Role::OutboundEndpoint);
+        assert!(asked.ask(PREVIOUS, &request).unwrap().0);
+        assert_eq!(asked.hop.congestion(), congestion, "{n} of 10");
+    }
+}
+
+#[test]
 fn what_no_honest_creator_sends_gets_no_answer() {
     let mut asked = asked();
     let minute = |asked: &Asked, n: u64| Date::from_secs((asked.now.wall.as_secs() / 60 + n - 100) * 60);
@@ -287,6 +331,7 @@ fn what_no_honest_creator_sends_gets_no_answer() {
     let requests = [
         ("old", BuildRequest { requested: minute(&asked, 100 - 9), ..base.clone() }),
         ("of the future", BuildRequest { requested: minute(&asked, 106), ..base.clone() }),
+        ("back to where it came from", BuildRequest { next_router: PREVIOUS, ..base.clone() }),
         ("back to us", BuildRequest { next_router: A, ..base.clone() }),
     ];
     for (what, request) in requests {
@@ -332,17 +377,37 @@ fn a_request_is_remembered_as_long_as_it_could_pass_for_new() {
 }
 
 #[test]
-fn a_flood_of_requests_is_not_even_opened_nor_passed_on() {
+fn a_flood_from_one_neighbour_is_not_even_opened() {
     let mut asked = asked();
     for _ in 0..100 {
-        let request = asked.request(Role::Participant);
+        // Endpoints, so that no next hop's share comes into it.
+        let request = asked.request(Role::OutboundEndpoint);
         asked.ask(PREVIOUS, &request);
     }
     let stats = asked.hop.stats();
     assert_eq!((stats.transit, stats.throttled), (40, 60));
-    // Others cannot make us flood the next hop either, but may use other ones.
-    let request = asked.request(Role::Participant);
-    assert!(asked.ask(STRANGER, &request).is_none());
+    // What was not opened was not remembered either.
+    let request = asked.request(Role::OutboundEndpoint);
+    let question = asked.short(&request);
+    assert!(asked.tell(PREVIOUS, vec![question.message.clone()]).is_empty());
+    assert_eq!(asked.tell(STRANGER, vec![question.message]).len(), 1);
+    assert_eq!(asked.hop.stats().builds_replayed, 0);
+    // After the window it may ask again.
+    asked.advance(Duration::from_secs(120));
+    let request = asked.request(Role::OutboundEndpoint);
+    assert!(asked.ask(PREVIOUS, &request).unwrap().0);
+}
+
+#[test]
+fn many_neighbours_cannot_make_us_flood_one_next_hop() {
+    let mut asked = asked();
+    for n in 100..200 {
+        let request = asked.request(Role::Participant);
+        asked.ask(RouterHash::new([n; 32]), &request);
+    }
+    let stats = asked.hop.stats();
+    assert_eq!((stats.transit, stats.throttled), (40, 60));
+    // What they may still do leads elsewhere.
     let request = asked.request(Role::OutboundEndpoint);
     assert!(asked.ask(STRANGER, &request).unwrap().0);
 }
