@@ -29,7 +29,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("aioli-node", &["aioli-core", "aioli-wire", "aioli-router", "aioli-client"]),
     ("aioli-sim", &["aioli-core", "aioli-wire", "aioli-router", "aioli-client"]),
     ("aioli", &["aioli-core", "aioli-wire", "aioli-router", "aioli-client", "aioli-node"]),
-    ("interop", &[]),
+    ("aioli-bench", &["aioli-core", "aioli-wire", "aioli-transport", "aioli-tunnel", "aioli-destination"]),
+    ("interop", &["aioli-core", "aioli-wire", "aioli-transport"]),
     ("xtask", &[]),
 ];
 
