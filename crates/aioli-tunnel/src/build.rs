@@ -161,11 +161,7 @@ impl Tunnels {
             let next = hops.get(i + 1).zip(tunnels.get(i + 1)).map(|(h, t)| (h.hash, *t));
             let is_last = next.is_none();
             let (next_router, next_tunnel) = next.unwrap_or(end);
-            let role = match (inbound, i) {
-                (true, 0) => Role::InboundGateway,
-                (false, _) if is_last => Role::OutboundEndpoint,
-                _ => Role::Participant,
-            };
+            let role = role_of(inbound, i, is_last);
             let request = BuildRequest {
                 receive_tunnel: *tunnels.get(i)?,
                 next_tunnel,
@@ -189,18 +185,9 @@ impl Tunnels {
             }
             asked.push(BuildHop { hash: hop.hash, keys, h: state.h, slot, tunnel: request.receive_tunnel });
         }
-        let own_record = if with_own {
-            let slot = *slots.get(hops.len())?;
-            let record = records.get_mut(slot);
-            let shown = self.fake_own_record(record, cx);
-            // Only what the last hop sends may show our name: the gateway must not learn it.
-            for hop in &asked {
-                chacha20::xor(hop.keys.reply.as_bytes(), &record_nonce(slot), record);
-            }
-            Some((slot, shown))
-        } else {
-            None
-        };
+        let own_slot = slots.get(hops.len()).copied().filter(|_| with_own);
+        let own_record =
+            own_slot.map(|slot| (slot, self.fake_own_record(records.get_mut(slot), slot, &asked, cx)));
         let build = Build {
             pool,
             inbound,
@@ -215,13 +202,18 @@ impl Tunnels {
 
     /// Our own record in an inbound build looks like any hop's, so that the last
     /// hop does not see that the way ends with us. Returns it.
-    fn fake_own_record(&self, record: &mut [u8], cx: &mut Cx<'_>) -> Vec<u8> {
+    fn fake_own_record(&self, record: &mut [u8], slot: usize, hops: &[BuildHop], cx: &mut Cx<'_>) -> Vec<u8> {
         let key = x25519::PrivateKey::generate(cx.rng).public();
         let start = self.config.our_hash.as_bytes().iter().take(HASH_PREFIX).chain(&key.0);
-        for (slot, byte) in record.iter_mut().zip(start) {
-            *slot = *byte;
+        for (to, byte) in record.iter_mut().zip(start) {
+            *to = *byte;
         }
-        record.to_vec()
+        let shown = record.to_vec();
+        // Only what the last hop sends may show our name: the gateway must not learn it.
+        for hop in hops {
+            chacha20::xor(hop.keys.reply.as_bytes(), &record_nonce(slot), record);
+        }
+        shown
     }
 
     fn send_build(
@@ -421,4 +413,13 @@ fn read_answers(build: &Build, records: &mut BuildRecords) -> BuildResult {
         }
     }
     if refused.is_empty() { BuildResult::Accepted } else { BuildResult::Rejected { by: refused } }
+}
+
+/// What the hop at `i` of a tunnel does.
+const fn role_of(inbound: bool, i: usize, is_last: bool) -> Role {
+    match (inbound, i) {
+        (true, 0) => Role::InboundGateway,
+        (false, _) if is_last => Role::OutboundEndpoint,
+        _ => Role::Participant,
+    }
 }
