@@ -180,6 +180,8 @@ pub enum Output {
         /// The answer.
         lease_set: Arc<Verified<LeaseSet>>,
     },
+    /// A query through the tunnels of this view was not answered: it may be the tunnels.
+    Silent(View),
     /// No answer to a question.
     NotFound {
         /// The question.

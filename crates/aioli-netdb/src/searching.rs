@@ -123,9 +123,13 @@ impl NetDb {
     }
 
     pub(crate) fn on_search_timer(&mut self, key: SearchKey, cx: &mut Cx<'_>, paths: &dyn ReplyPaths) {
+        let direct = self.searches.get(&key).is_some_and(|s| s.current_direct);
         let silent = self.searches.get_mut(&key).and_then(Search::time_out);
         if let Some(router) = silent {
             self.stats.query_timeouts += 1;
+            if !direct {
+                self.outputs.push_back(Output::Silent(key.view));
+            }
             self.routers.note_failure(&router, cx.now.mono);
         }
         self.advance(key, cx, paths);

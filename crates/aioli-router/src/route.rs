@@ -84,7 +84,7 @@ struct Paths<'a> {
 
 impl ReplyPaths for Paths<'_> {
     fn inbound(&self, view: View) -> Option<Lease> {
-        let leases = self.tunnels.leases(pool_of(view));
+        let leases = self.tunnels.reply_leases(pool_of(view));
         // Any will do; the clock spreads the choice.
         let choice = usize::try_from(self.now.as_micros() / 1_000).unwrap_or(0);
         leases.get(choice.checked_rem(leases.len())?).cloned()
@@ -421,6 +421,7 @@ impl Router {
                 }
                 N::Found { id, view, lease_set } => self.on_lease_set(id, view, Some(lease_set)),
                 N::NotFound { id, view, .. } => self.on_lease_set(id, view, None),
+                N::Silent(view) => self.tunnels.suspect(pool_of(view), &cx!(self)),
                 N::RouterFound(info) => {
                     for message in self.awaiting.take(&info.hash()) {
                         self.transport.send(&info, message, &mut cx!(self));

@@ -407,6 +407,7 @@ impl Router {
                 let asked = self.netdb.refresh_lease_set(view_of(pool), hash, &mut cx!(self));
                 self.sessions.askers.insert(asked, Asker::Session(id, hash));
             }
+            Local::Suspect => self.tunnels.suspect(pool, &cx!(self)),
             Local::Publish(set) => self.netdb.publish_lease_set(view_of(pool), set, &mut cx!(self)),
             Local::ForRouter(message) => self.on_clear(view_of(pool), message),
             // No client takes datagrams yet.

@@ -19,7 +19,7 @@ pub(crate) enum Outcome {
     /// All bytes arrived and were answered.
     Completed { id: u64 },
     /// The stream ended before.
-    Failed { id: u64 },
+    Failed { id: u64, why: client::StreamEnd },
     /// Bytes arrived that were not sent, or in the wrong order.
     Corrupt { id: u64 },
 }
@@ -102,7 +102,7 @@ impl App {
                     Sending { id, queue, left: length, pattern, answer: Vec::new(), open: false },
                 );
             }
-            Err(_) => self.outcomes.push(Outcome::Failed { id }),
+            Err(why) => self.outcomes.push(Outcome::Failed { id, why }),
         }
     }
 
@@ -128,11 +128,11 @@ impl App {
             ClientEvent::StreamReadable { stream, .. } | ClientEvent::StreamWritable { stream, .. } => {
                 self.pump(*stream, router, now);
             }
-            ClientEvent::StreamClosed { stream, .. } => {
+            ClientEvent::StreamClosed { stream, reason, .. } => {
                 self.pump(*stream, router, now);
                 self.receiving.remove(stream);
                 if let Some(s) = self.sending.remove(stream) {
-                    self.outcomes.push(Outcome::Failed { id: s.id });
+                    self.outcomes.push(Outcome::Failed { id: s.id, why: *reason });
                 }
             }
             ClientEvent::LookupDone { .. } => {}
@@ -220,5 +220,33 @@ impl Receiving {
         let fits = got.len() as u64 <= *left;
         *left = left.saturating_sub(got.len() as u64);
         (!fits || pattern.bytes(got.len()) != got).then_some(*id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sent(id: u64, len: usize) -> Vec<u8> {
+        let mut all = [id.to_be_bytes(), (len as u64).to_be_bytes()].concat();
+        all.extend(Pattern::new(id).bytes(len));
+        all
+    }
+
+    #[test]
+    fn the_oracle_takes_what_was_sent_and_nothing_else() {
+        let good = sent(7, 300);
+        for cut in [1, 15, 16, 17, 100] {
+            let mut receiving = Receiving::default();
+            assert!(good.chunks(cut).all(|part| receiving.take(part).is_none()));
+            assert!(matches!(receiving.body, Some((7, 0, _))));
+            assert_eq!(receiving.take(&[0]), Some(7), "more than was sent");
+        }
+        let mut flipped = good.clone();
+        flipped[200] ^= 1;
+        assert_eq!(Receiving::default().take(&flipped), Some(7));
+        let mut swapped = good;
+        swapped.swap(100, 101);
+        assert_eq!(Receiving::default().take(&swapped), Some(7));
     }
 }

@@ -1,9 +1,9 @@
 //! One simulated computer: a router, its disk, its application.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use aioli_core::{Instant, Now, Rng};
+use aioli_core::{Duration, Instant, Now, Rng};
 use aioli_router::{Config, ConnId, Identity, Router, StoreWrite, TunnelOptions};
 use aioli_wire::RouterHash;
 
@@ -12,13 +12,17 @@ use crate::pipe;
 
 /// The network id of simulated networks.
 const NET_ID: u8 = 98;
+/// What the router writes is safe from a crash after this time.
+const WRITE_DELAY: Duration = Duration::from_secs(5);
 
 /// A computer. Its identity and its disk outlive crashes.
 #[derive(Debug)]
 pub(crate) struct Host {
     pub(crate) config: Config,
     pub(crate) identity: Identity,
-    pub(crate) disk: BTreeMap<RouterHash, Arc<[u8]>>,
+    pub(crate) disk: Disk,
+    /// How far its clock is ahead of the slowest that the scenario allows.
+    pub(crate) ahead: Duration,
     /// The running router and its application; none while it is down.
     pub(crate) up: Option<Up>,
     /// Counts starts.
@@ -34,12 +38,14 @@ pub(crate) struct Up {
     pub(crate) since: Instant,
     /// Which pipe a connection is, and which of its ends.
     pub(crate) conns: BTreeMap<ConnId, (u64, usize)>,
+    /// The power fails after this many more outputs of the router.
+    pub(crate) fuse: Option<u64>,
     /// The wake-up that stands in the world's queue.
     pub(crate) wake: Option<Instant>,
 }
 
 impl Host {
-    pub(crate) fn new(index: usize, floodfill: bool, mut rng: Rng) -> Self {
+    pub(crate) fn new(index: usize, floodfill: bool, skew: Duration, mut rng: Rng) -> Self {
         let tunnels = TunnelOptions { length: 3, variance: 0, quantity: 2, backup: 0 };
         let config = Config {
             net_id: NET_ID,
@@ -51,31 +57,80 @@ impl Host {
             ..Config::default()
         };
         let identity = Identity::generate(&mut rng);
-        Self { config, identity, disk: BTreeMap::new(), up: None, life: 0, rng }
+        let ahead = rng.duration(Duration::ZERO, skew * 2);
+        Self { config, identity, disk: Disk::default(), ahead, up: None, life: 0, rng }
     }
 
     /// Starts the router from what the disk holds.
     pub(crate) fn start(&mut self, now: Now) {
         self.life += 1;
         let mut router = Router::new(self.config.clone(), self.identity.clone(), self.rng.bytes(), now);
-        for bytes in self.disk.values() {
+        for bytes in self.disk.files.values() {
             // What is outdated by now is skipped, as the product does.
             let _ = router.load_router_info(bytes, now);
         }
         router.start(now);
         let mut app = App::default();
         app.start(&mut router, now);
-        self.up = Some(Up { router, app, since: now.mono, conns: BTreeMap::new(), wake: None });
+        self.up = Some(Up { router, app, since: now.mono, conns: BTreeMap::new(), fuse: None, wake: None });
     }
 
-    /// Carries out a write of the router.
-    pub(crate) fn store(&mut self, write: StoreWrite) {
+    /// The power fails: what was not on the disk yet is lost.
+    pub(crate) fn crash(&mut self, now: Instant) -> Option<Up> {
+        let up = self.up.take()?;
+        self.disk.crash(now, &mut self.rng);
+        Some(up)
+    }
+}
+
+/// A disk that writes late, in order.
+#[derive(Debug, Default)]
+pub(crate) struct Disk {
+    files: BTreeMap<RouterHash, Arc<[u8]>>,
+    unwritten: VecDeque<(Instant, StoreWrite)>,
+}
+
+impl Disk {
+    /// Puts a file there before the host has started.
+    pub(crate) fn prepare(&mut self, hash: RouterHash, bytes: Arc<[u8]>) {
+        self.files.insert(hash, bytes);
+    }
+
+    /// Takes a write of the router; it is safe after a while only.
+    pub(crate) fn store(&mut self, write: StoreWrite, now: Instant) {
+        self.flush(now);
+        self.unwritten.push_back((now + WRITE_DELAY, write));
+    }
+
+    fn flush(&mut self, now: Instant) {
+        while let Some((_, write)) = self.unwritten.pop_front_if(|(at, _)| *at <= now) {
+            self.apply(write);
+        }
+    }
+
+    /// Some of the late writes happened, and the one under way may have left half a file.
+    fn crash(&mut self, now: Instant, rng: &mut Rng) {
+        self.flush(now);
+        for _ in 0..rng.up_to(self.unwritten.len() as u64) {
+            let Some((_, write)) = self.unwritten.pop_front() else { break };
+            self.apply(write);
+        }
+        if let Some((_, StoreWrite::RouterInfo { hash, bytes })) = self.unwritten.pop_front()
+            && rng.chance(1, 2)
+        {
+            let half = usize::try_from(rng.up_to(bytes.len() as u64)).unwrap_or(0);
+            self.files.insert(hash, bytes.iter().take(half).copied().collect());
+        }
+        self.unwritten.clear();
+    }
+
+    fn apply(&mut self, write: StoreWrite) {
         match write {
             StoreWrite::RouterInfo { hash, bytes } => {
-                self.disk.insert(hash, bytes);
+                self.files.insert(hash, bytes);
             }
             StoreWrite::RemoveRouterInfo(hash) => {
-                self.disk.remove(&hash);
+                self.files.remove(&hash);
             }
             StoreWrite::OwnRouterInfo(_) => {}
         }

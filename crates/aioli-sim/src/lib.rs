@@ -11,15 +11,17 @@
 //! ```
 
 mod app;
+mod faults;
 mod host;
+mod judge;
 mod oracle;
 mod pipe;
 mod scenario;
 mod world;
 
-pub use oracle::{Failure, Report, Violation};
+pub use oracle::{Failure, LostTransfer, Report, Violation};
 pub use pipe::LinkModel;
-pub use scenario::{SCENARIOS, Scenario, scenario};
+pub use scenario::{REGRESSIONS, SCENARIOS, Scenario, scenario};
 pub use world::World;
 
 /// Runs a scenario twice with the same seed. Fails on a violation, or if the runs differ.

@@ -1,9 +1,10 @@
-//! `aioli-sim --scenario S --seed N`: replays one run, twice, and compares.
+//! `aioli-sim --scenario S --seed N [--minutes M] [--once]`: replays one run, twice, and compares.
 
 use std::io::Write;
 use std::process::ExitCode;
 
-use aioli_sim::{SCENARIOS, check, scenario};
+use aioli_core::Duration;
+use aioli_sim::{SCENARIOS, World, check, scenario};
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().collect();
@@ -16,7 +17,13 @@ fn main() -> ExitCode {
         let _ = writeln!(out, "no scenario {name}: there are {}", names.join(", "));
         return ExitCode::from(2);
     };
-    match check(scenario, seed) {
+    let mut scenario = scenario.clone();
+    if let Some(minutes) = value("--minutes").and_then(|m| m.parse::<u64>().ok()) {
+        scenario.duration = Duration::from_secs(60 * minutes);
+    }
+    let once = args.iter().any(|a| a == "--once");
+    let result = if once { World::new(&scenario, seed).run() } else { check(&scenario, seed) };
+    match result {
         Ok(report) => {
             let _ = writeln!(out, "{name}, seed {seed}: {report}");
             ExitCode::SUCCESS

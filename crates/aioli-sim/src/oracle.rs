@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use aioli_core::{Duration, Instant};
+use aioli_router::client::StreamEnd;
 use thiserror::Error;
 
 /// How a run went.
@@ -20,8 +21,14 @@ pub struct Report {
     pub completed: u64,
     /// Transfers that ended because a host crashed.
     pub crashed: u64,
-    /// Transfers that failed while both hosts lived.
+    /// Transfers that failed while the network was split for a part of their time.
+    pub parted: u64,
+    /// Transfers that failed although both hosts lived and could reach each other.
     pub failed: u64,
+    /// The first of those that failed.
+    pub failures: Vec<LostTransfer>,
+    /// Destinations called when the faults had stopped, all reached.
+    pub called: u64,
     /// The longest time that a completed transfer took.
     pub slowest: Duration,
     /// The largest size of each table, in the second quarter of the run and in the last.
@@ -32,19 +39,49 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "{} events; transfers: {} started, {} completed (slowest {:.1} s), {} lost to crashes, {} failed",
+            "{} events; transfers: {} started, {} completed (slowest {:.1} s), {} lost to crashes, \
+             {} to partitions, {} failed; \
+             {} destinations called at the end",
             self.events,
             self.started,
             self.completed,
             self.slowest.as_secs_f64(),
             self.crashed,
-            self.failed
+            self.parted,
+            self.failed,
+            self.called
         )?;
+        for lost in &self.failures {
+            writeln!(f, "  {lost}")?;
+        }
         for (table, (early, late)) in &self.tables {
             writeln!(f, "  {table:<28} at most {early:>8} early, {late:>8} late")?;
         }
         let trace: String = self.trace.iter().take(8).map(|b| format!("{b:02x}")).collect();
         write!(f, "trace {trace}")
+    }
+}
+
+/// A transfer that failed while both hosts lived.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LostTransfer {
+    /// Which.
+    pub id: u64,
+    /// The host that started it, and the one it went to.
+    pub hosts: (usize, usize),
+    /// When it started.
+    pub since: Duration,
+    /// How long it lasted.
+    pub lasted: Duration,
+    /// What its sender was told.
+    pub why: StreamEnd,
+}
+
+impl fmt::Display for LostTransfer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { id, hosts: (from, to), since, lasted, why } = self;
+        let (since, lasted) = (since.as_secs_f64(), lasted.as_secs_f64());
+        write!(f, "transfer {id}, host {from} to {to}, at {since:.1} s, failed after {lasted:.1} s: {why}")
     }
 }
 
@@ -89,6 +126,34 @@ pub enum Violation {
         failed: u64,
         /// Of how many.
         started: u64,
+    },
+    /// A destination could not be reached although all faults had stopped.
+    #[error("host {host} could not be reached at the end: {why}")]
+    NotReached {
+        /// Whose.
+        host: usize,
+        /// How it showed.
+        why: String,
+    },
+    /// A router met a state that its own code excludes.
+    #[error("the router of host {host} counts {bugs} bugs")]
+    Bug {
+        /// Whose.
+        host: usize,
+        /// How many.
+        bugs: u64,
+    },
+    /// A table is larger than its limit.
+    #[error("table {table} of host {host} holds {size}, its limit is {limit}")]
+    Bound {
+        /// Whose.
+        host: usize,
+        /// Which.
+        table: &'static str,
+        /// Its size.
+        size: u64,
+        /// What the configuration allows.
+        limit: usize,
     },
     /// A host had no session in time.
     #[error("host {host} has no session {after:?} after its start")]

@@ -4,6 +4,7 @@
 //! Segments arrive in order. A lost one is sent again after a retransmission
 //! timeout, and everything behind it waits: that is what loss does to TCP.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 use aioli_core::{Duration, Instant, Rng};
@@ -41,6 +42,8 @@ pub(crate) struct End {
 pub(crate) struct Lane {
     pub(crate) under_way: usize,
     pub(crate) sender_waits: bool,
+    /// What a partition keeps from arriving; [`None`] in it is the end of the connection.
+    pub(crate) held: VecDeque<Option<Vec<u8>>>,
     free_at: Instant,
     last_arrival: Instant,
 }

@@ -1,7 +1,7 @@
 //! Short scenarios that every change must pass; the long ones run with `cargo xtask sim`.
 
 use aioli_core::Duration;
-use aioli_sim::{Scenario, World, check, scenario};
+use aioli_sim::{REGRESSIONS, Scenario, World, check, scenario};
 
 fn short(name: &str, minutes: u64) -> Scenario {
     let whole = scenario(name).expect("the scenario is in the list");
@@ -31,6 +31,20 @@ fn long_lossy_links_over_four_generations_of_tunnels() {
 
 #[test]
 fn crashes_cost_only_what_crashed() {
-    let report = World::new(&short("churn", 20), 5).run().unwrap();
+    let report = World::new(&short("churn", 30), 5).run().unwrap();
     assert!(report.completed >= 40, "{report}");
+    assert_eq!((report.failed, report.called), (0, 20), "{report}");
+}
+
+#[test]
+fn a_network_that_breaks_in_every_way_heals() {
+    let report = World::new(&short("faults", 30), 3).run().unwrap();
+    assert!(report.completed >= 30 && report.called == 16, "{report}");
+}
+
+#[test]
+fn what_failed_once_holds() {
+    for (name, seed) in REGRESSIONS {
+        World::new(scenario(name).expect("the scenario is in the list"), *seed).run().unwrap();
+    }
 }

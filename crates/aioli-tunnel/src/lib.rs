@@ -88,6 +88,8 @@ pub struct Tunnels {
     /// Given up, but their answers may still come.
     late_builds: BTreeMap<u32, Build>,
     tests: BTreeMap<u32, Test>,
+    /// How long tests take, smoothed.
+    test_rtt: Option<aioli_core::Duration>,
     first_hops: BTreeMap<RouterHash, FirstHop>,
     /// Gateways with messages that wait for the flush.
     waiting_gateways: BTreeSet<u32>,
@@ -121,6 +123,7 @@ impl Tunnels {
             builds: BTreeMap::new(),
             late_builds: BTreeMap::new(),
             tests: BTreeMap::new(),
+            test_rtt: None,
             first_hops: BTreeMap::new(),
             waiting_gateways: BTreeSet::new(),
             waiting_outbound: BTreeSet::new(),

@@ -109,9 +109,18 @@ impl Tunnels {
         Ok(id)
     }
 
-    /// Any outbound tunnel of a pool.
+    /// Any outbound tunnel of a pool, one that did not fail of late if there is one.
     pub fn pick_outbound(&self, pool: PoolId, rng: &mut Rng) -> Option<TunnelId> {
-        rng.choose(&self.pools.get(&pool)?.outbound).copied()
+        let all = &self.pools.get(&pool)?.outbound;
+        rng.choose(&self.good(all, false)).or_else(|| rng.choose(all)).copied()
+    }
+
+    /// Where a pool can be reached: its inbound tunnels that did not fail of late, or all.
+    pub fn reply_leases(&self, pool: PoolId) -> Vec<Lease> {
+        let Some(all) = self.pools.get(&pool).map(|p| &p.inbound) else { return Vec::new() };
+        let good = self.good(all, true);
+        let chosen = if good.is_empty() { all } else { &good };
+        chosen.iter().filter_map(|id| self.inbound.get(id)).map(Inbound::lease).collect()
     }
 
     fn send_from_here(&mut self, delivery: Delivery, message: Message, cx: &mut Cx<'_>) {

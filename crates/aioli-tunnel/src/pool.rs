@@ -39,8 +39,14 @@ pub(crate) const FIRST_HOP_WINDOW: Duration = Duration::from_secs(110);
 const REDRAWS: usize = 3;
 /// A test must be back within this time.
 const TEST_TIMEOUT: Duration = Duration::from_secs(8);
+/// Where tests use to take less, a test has so many times as long, and no less than that.
+const TEST_PATIENCE: (u32, Duration) = (4, Duration::from_secs(3));
+/// Tunnels tested since this long ago are not suspected again.
+const JUST_TESTED: Duration = Duration::from_secs(5);
 /// Failed tests in a row that end a tunnel.
 const MAX_FAILURES: u8 = 2;
+/// A tunnel is tested again this long after a test, or up to ten seconds later.
+const TEST_EVERY: Duration = Duration::from_secs(40);
 /// A failed test is repeated after this time.
 const RETEST: Duration = Duration::from_secs(3);
 
@@ -421,7 +427,7 @@ impl Tunnels {
     }
 
     /// Those that did not fail of late.
-    fn good(&self, tunnels: &[TunnelId], inbound: bool) -> Vec<TunnelId> {
+    pub(crate) fn good(&self, tunnels: &[TunnelId], inbound: bool) -> Vec<TunnelId> {
         let failures = |tunnel: &TunnelId| {
             if inbound {
                 self.inbound.get(tunnel).map_or(0, |t| t.health.failures)
@@ -444,6 +450,9 @@ impl Tunnels {
         self.postpone(outbound, inbound, cx);
         let id = cx.rng.nonzero_u32().get();
         let (key, tag) = (Secret::new(cx.rng.bytes()), SessionTag(cx.rng.bytes()));
+        let patience = self
+            .test_rtt
+            .map_or(TEST_TIMEOUT, |rtt| (rtt * TEST_PATIENCE.0).clamp(TEST_PATIENCE.1, TEST_TIMEOUT));
         let expires = cx.now.wall + TEST_TIMEOUT;
         let status = DeliveryStatus { id: MessageId(id), time: cx.now.wall }.to_bytes();
         let mut w = PayloadWriter::new();
@@ -461,7 +470,7 @@ impl Tunnels {
             expires,
             body: Garlic { bytes: &sealed }.to_bytes(),
         };
-        let until = cx.now.mono + TEST_TIMEOUT;
+        let until = cx.now.mono + patience;
         self.outputs.push_back(Output::ExpectReply { pool, tag, key, until });
         let delivery = Delivery::Tunnel(target.gateway, target.tunnel);
         if self.send(pool, Some(outbound), vec![(delivery, message)], cx).is_ok() {
@@ -472,7 +481,7 @@ impl Tunnels {
 
     fn postpone(&mut self, outbound: TunnelId, inbound: TunnelId, cx: &mut Cx<'_>) {
         let s = Duration::from_secs;
-        let next = cx.now.mono + cx.rng.duration(s(40), s(50));
+        let next = cx.now.mono + cx.rng.duration(TEST_EVERY, TEST_EVERY + s(10));
         if let Some(tunnel) = self.outbound.get_mut(&outbound) {
             tunnel.health.test_at = next;
         }
@@ -486,6 +495,8 @@ impl Tunnels {
         let Some(test) = self.tests.remove(&id) else { return false };
         self.timers.stop(&Timer::Test(id));
         self.stats.tests_passed += 1;
+        let rtt = cx.now.mono.since(test.sent);
+        self.test_rtt = Some(self.test_rtt.map_or(rtt, |before| (before * 7 + rtt) / 8));
         for health in self.tested_health(&test) {
             health.failures = 0;
         }
@@ -512,6 +523,23 @@ impl Tunnels {
         }
         if self.inbound.get(&test.inbound).is_some_and(|t| t.health.failures >= MAX_FAILURES) {
             self.end_entry(test.inbound.get());
+        }
+    }
+
+    /// Somebody who sent through tunnels of this pool got no answer: all that
+    /// were not tested just now are tested at once.
+    pub fn suspect(&mut self, pool: PoolId, cx: &Cx<'_>) {
+        let now = cx.now.mono;
+        let lately = now + TEST_EVERY - JUST_TESTED;
+        let outbound = self.outbound.values_mut().filter(|t| t.pool == pool).map(|t| &mut t.health);
+        let inbound = self.inbound.values_mut().filter(|t| t.pool == pool).map(|t| &mut t.health);
+        let mut any = false;
+        for health in outbound.chain(inbound).filter(|h| h.test_at > now && h.test_at <= lately) {
+            health.test_at = now;
+            any = true;
+        }
+        if any {
+            self.timers.set_earlier(Timer::Pool(pool), now);
         }
     }
 

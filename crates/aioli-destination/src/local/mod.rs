@@ -202,6 +202,8 @@ pub enum Output {
     /// Find this LeaseSet: [`LocalDestination::handle_lease_set`] or
     /// [`LocalDestination::lookup_failed`] answers.
     Lookup(DestinationHash),
+    /// Nothing comes back on a path: our tunnels should be tested.
+    Suspect,
     /// Publish our LeaseSet.
     Publish(Arc<Verified<LeaseSet>>),
     /// A message for the router's control plane that came through our tunnels:

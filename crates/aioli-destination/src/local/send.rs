@@ -125,6 +125,7 @@ impl LocalDestination {
         let now = cx.now;
         let Some(remote) = self.remotes.get_mut(&to) else { return };
         tracing::trace!(?id, "path suspect");
+        self.out.push_back(Output::Suspect);
         if remote.on_path_failed(now.mono) {
             self.stats.paths_failed += 1;
             // The peer may have restarted: its LeaseSet would say so.

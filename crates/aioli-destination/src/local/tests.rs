@@ -118,6 +118,7 @@ impl World {
                         None => self.with(node, |d, cx| d.lookup_failed(&hash, cx)),
                     }
                 }
+                Output::Suspect => {}
                 Output::Publish(set) => drop(self.netdb.insert(set.key(), set)),
                 Output::Stream(event) => self.nodes[node].events.push(event),
                 other @ (Output::ForRouter(_) | Output::Datagram { .. } | Output::LookupDone { .. }) => {

@@ -190,10 +190,13 @@ fn expired_messages_are_not_sent() {
     let target = net.nodes[1].keys.addr;
     net.silent.push(target);
     net.send(0, 1, 1, 100);
-    let mut soon = net.message(2, 100);
-    soon.expires = net.clock(0).wall + Duration::from_secs(1);
     let to = net.nodes[1].hash();
-    net.with(0, |t, cx| t.send_to(&to, soon, cx)).unwrap();
+    // One by a clock that is slow, one that has been over for long.
+    for (id, late) in [(2, 50), (3, 61)] {
+        let mut old = net.message(id, 100);
+        old.expires = net.clock(0).wall - Duration::from_secs(late);
+        net.with(0, |t, cx| t.send_to(&to, old, cx)).unwrap();
+    }
     let conn = loop {
         match net.nodes[0].t.poll_output() {
             Some(Output::Dial { conn, .. }) => break conn,
@@ -208,7 +211,7 @@ fn expired_messages_are_not_sent() {
     net.links.insert((1, end), (0, conn));
     net.with(0, |t, cx| t.handle_connected(conn, cx));
     net.run();
-    assert_eq!(net.received(1), [1]);
+    assert_eq!(net.received(1), [1, 2]);
     assert_eq!(net.nodes[0].t.stats().dropped_expired, 1);
 }
 
