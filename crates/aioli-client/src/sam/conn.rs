@@ -1,6 +1,7 @@
 //! One SAM connection: what it is for, what it has sent, what waits to be written.
 
 use std::collections::VecDeque;
+use std::net::IpAddr;
 
 use aioli_core::Instant;
 use aioli_router::client::{ClientLookup, SessionId, StreamId};
@@ -37,10 +38,21 @@ pub(super) enum State {
     Closing,
 }
 
+impl State {
+    /// Whether it waits for a stream and wants to be told if none comes.
+    pub(super) const fn waits_loudly(&self) -> bool {
+        matches!(self, Self::Connecting { silent: false, .. } | Self::Accepting { silent: false, .. })
+    }
+}
+
 /// A connection.
 #[derive(Debug)]
 pub(super) struct Conn {
     pub(super) state: State,
+    /// Who connected.
+    pub(super) from: IpAddr,
+    /// `HELLO` must have come by then.
+    pub(super) greet_by: Instant,
     /// The negotiated version.
     pub(super) version: (u8, u8),
     /// Received, not yet used.
@@ -54,14 +66,25 @@ pub(super) struct Conn {
 }
 
 impl Conn {
-    pub(super) fn new(state: State) -> Self {
+    pub(super) const fn new(state: State, from: IpAddr, greet_by: Instant) -> Self {
         Self {
             state,
+            from,
+            greet_by,
             version: (3, 0),
             input: VecDeque::new(),
             output: Vec::new(),
             ended: false,
             close_sent: false,
+        }
+    }
+
+    /// When it must have got further.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        match self.state {
+            State::Creating { deadline, .. } => Some(deadline),
+            State::Greeting if !self.close_sent => Some(self.greet_by),
+            _ => None,
         }
     }
 
