@@ -8,6 +8,8 @@ use aioli_router::client::{ClientLookup, SessionId, StreamId};
 
 /// A line is never longer: a private key with options needs some 4 KB.
 pub(super) const MAX_LINE: usize = 32 * 1024;
+/// Answers kept for a client that does not read; then it is not read either.
+pub(super) const MAX_ANSWERS: usize = 64 * 1024;
 /// Bytes kept of a client that sends data before its stream is open.
 pub(super) const MAX_EARLY: usize = 64 * 1024;
 
@@ -88,9 +90,14 @@ impl Conn {
         }
     }
 
+    /// Whether its client asks without reading the answers.
+    pub(super) const fn is_clogged(&self) -> bool {
+        self.output.len() >= MAX_ANSWERS
+    }
+
     /// Whether the next line may be carried out now.
     pub(super) fn takes_commands(&self) -> bool {
-        matches!(self.state, State::Greeting | State::Ready | State::Control { .. })
+        !self.is_clogged() && matches!(self.state, State::Greeting | State::Ready | State::Control { .. })
     }
 
     /// Takes the next whole line, without its end. Text that is not UTF-8 is replaced, for it matches nothing.

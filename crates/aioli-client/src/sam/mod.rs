@@ -197,6 +197,7 @@ impl Sam {
     pub fn read_room(&self, conn: SamConn, router: &impl Backend) -> usize {
         let Some(c) = self.conns.get(&conn) else { return 0 };
         match c.state {
+            _ if c.is_clogged() => 0,
             State::Stream { session, stream } if c.input.is_empty() => router.stream_room(session, stream),
             State::Stream { .. } | State::Closing => 0,
             State::Connecting { .. } | State::Accepting { .. } | State::Dialling { .. } => {
@@ -372,7 +373,13 @@ impl Sam {
     ) -> bool {
         let Some(c) = self.conns.get_mut(&conn) else { return false };
         let before = out.len();
+        let was_clogged = c.is_clogged();
         out.append(&mut c.output);
+        if was_clogged {
+            self.progress(conn, router, now);
+            self.outputs.push_back(SamOutput::ReadMore(conn));
+        }
+        let Some(c) = self.conns.get_mut(&conn) else { return false };
         if let State::Stream { session, stream } = c.state {
             router.stream_recv(session, stream, out, max.saturating_sub(out.len() - before), now);
             if router.stream_at_end(session, stream) && !c.close_sent {

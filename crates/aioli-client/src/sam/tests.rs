@@ -555,6 +555,26 @@ fn shutting_down_tells_everyone() {
 }
 
 #[test]
+fn a_client_that_does_not_read_is_not_read() {
+    let mut b = Bench::new();
+    let conn = b.open();
+    let asks = format!("PING {}\n", "x".repeat(1_000)).repeat(200);
+    let mut sent = 0;
+    while b.sam.read_room(conn, &b.router) > 0 {
+        let room = b.sam.read_room(conn, &b.router);
+        b.tell(conn, &asks[sent..(sent + room)]);
+        sent += room;
+    }
+    assert!((64_000..100_000).contains(&sent), "{sent}");
+    while b.sam.poll_output().is_some() {}
+    let answers = b.output(conn).len();
+    assert!(std::iter::from_fn(|| b.sam.poll_output()).any(|o| o == SamOutput::ReadMore(conn)));
+    assert!(b.sam.read_room(conn, &b.router) > 0);
+    // What was read but not yet answered is answered now.
+    assert_eq!((answers + b.output(conn).len()) / 1_006, sent / 1_006);
+}
+
+#[test]
 fn connections_and_waiting_streams_have_limits() {
     let mut b = Bench::new();
     b.sam.config.max_connections = 2;
