@@ -160,6 +160,12 @@ impl Shared {
                         link.kick.notify_one();
                     }
                 }
+                SamOutput::Finish(conn) => {
+                    self.flush(LinkId::Sam(conn));
+                    if let Some(link) = self.link(LinkId::Sam(conn)) {
+                        link.finish();
+                    }
+                }
                 SamOutput::Close(conn) => {
                     self.flush(LinkId::Sam(conn));
                     self.end(LinkId::Sam(conn), Ending::Drain);
@@ -305,6 +311,7 @@ async fn run_link(shared: Rc<Shared>, id: LinkId, link: Rc<Link>) {
             Ending::Drain if !link.is_blocked() => break,
             Ending::Drain | Ending::Open => {}
         }
+        link.finish_if_drained();
         let room = if reading { shared.read_room(id) } else { 0 };
         tokio::select! {
             () = link.kick.notified() => {}

@@ -63,6 +63,8 @@ pub(super) struct Conn {
     pub(super) output: Vec<u8>,
     /// The client has finished sending.
     pub(super) ended: bool,
+    /// The peer of its stream has finished sending: `Finish` was asked of the driver.
+    pub(super) finish_sent: bool,
     /// `Close` was asked of the driver.
     pub(super) close_sent: bool,
 }
@@ -77,6 +79,7 @@ impl Conn {
             input: VecDeque::new(),
             output: Vec::new(),
             ended: false,
+            finish_sent: false,
             close_sent: false,
         }
     }

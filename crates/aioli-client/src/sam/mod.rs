@@ -79,6 +79,8 @@ pub enum SamOutput {
     Transmit(SamConn),
     /// `read_room` is no longer zero.
     ReadMore(SamConn),
+    /// Say that no more follows, once all is written; reading goes on.
+    Finish(SamConn),
     /// Close once all is written.
     Close(SamConn),
     /// Connect, for `STREAM FORWARD`.
@@ -227,7 +229,7 @@ impl Sam {
         c.ended = true;
         match c.state {
             State::Stream { session, stream } if c.input.is_empty() => {
-                router.stream_close_write(session, stream, now)
+                self.client_finished(conn, session, stream, router, now);
             }
             // What was sent early still goes out once the stream stands.
             State::Stream { .. } | State::Connecting { .. } => {}
@@ -382,9 +384,12 @@ impl Sam {
         let Some(c) = self.conns.get_mut(&conn) else { return false };
         if let State::Stream { session, stream } = c.state {
             router.stream_recv(session, stream, out, max.saturating_sub(out.len() - before), now);
-            if router.stream_at_end(session, stream) && !c.close_sent {
-                c.close_sent = true;
-                self.outputs.push_back(SamOutput::Close(conn));
+            if router.stream_at_end(session, stream) && !c.finish_sent {
+                c.finish_sent = true;
+                self.outputs.push_back(SamOutput::Finish(conn));
+                if c.ended && c.input.is_empty() {
+                    self.close(conn);
+                }
             }
         }
         out.len() > before
@@ -484,11 +489,24 @@ impl Sam {
         if !c.input.is_empty() {
             let taken = router.stream_send(session, stream, c.input.make_contiguous(), now);
             c.input.drain(..taken);
-            if c.input.is_empty() && c.ended {
-                router.stream_close_write(session, stream, now);
-            }
-        } else if c.ended {
-            router.stream_close_write(session, stream, now);
+        }
+        if c.input.is_empty() && c.ended {
+            self.client_finished(conn, session, stream, router, now);
+        }
+    }
+
+    /// All that the client had to say is with the stream.
+    fn client_finished(
+        &mut self,
+        conn: SamConn,
+        session: SessionId,
+        stream: StreamId,
+        router: &mut impl Backend,
+        now: Now,
+    ) {
+        router.stream_close_write(session, stream, now);
+        if self.conns.get(&conn).is_some_and(|c| c.finish_sent) {
+            self.close(conn);
         }
     }
 

@@ -238,6 +238,13 @@ fn connecting_carries_early_bytes_and_respects_room() {
     b.router.incoming = b"answer".to_vec();
     b.router.at_end = true;
     assert_eq!(b.output(conn), "answer");
+    // The peer has finished, the client has not.
+    assert!(std::iter::from_fn(|| b.sam.poll_output()).any(|o| o == SamOutput::Finish(conn)));
+    b.tell(conn, " and more");
+    assert_eq!(b.router.sent, b"early and more");
+    assert!(!b.closes(conn));
+    b.sam.handle_eof(conn, &mut b.router, NOW);
+    assert_eq!(b.router.closed, [StreamId(7)]);
     assert!(b.closes(conn));
 }
 
@@ -490,6 +497,7 @@ fn a_stream_that_closed_before_it_was_accepted_is_not_handed_over() {
     b.router.at_end = true;
     let from = b.incoming(11);
     assert_eq!(b.output(conn), format!("{} FROM_PORT=1 TO_PORT=2\nlast words", from.to_base64()));
+    b.sam.handle_eof(conn, &mut b.router, NOW);
     assert!(b.closes(conn));
 }
 
@@ -562,7 +570,7 @@ fn a_client_that_does_not_read_is_not_read() {
     let mut sent = 0;
     while b.sam.read_room(conn, &b.router) > 0 {
         let room = b.sam.read_room(conn, &b.router);
-        b.tell(conn, &asks[sent..(sent + room)]);
+        b.tell(conn, asks.get(sent..sent + room).unwrap());
         sent += room;
     }
     assert!((64_000..100_000).contains(&sent), "{sent}");

@@ -44,7 +44,7 @@ fn every_damage_of_the_identity_is_an_error_and_changes_nothing() {
     data.store_identity(&identity()).unwrap();
     let good = fs::read_to_string(data.keys_path()).unwrap();
     let mut damaged: Vec<String> =
-        (0..good.trim_end().len()).step_by(7).map(|n| good[..n].to_owned()).collect();
+        (0..good.trim_end().len()).step_by(7).map(|n| good.get(..n).unwrap().to_owned()).collect();
     damaged.push(good.replace("\"version\": 1", "\"version\": 2"));
     damaged.push(good.replace("ntcp2_iv", "ntcp2_vi"));
     damaged.push(good.replacen("\": \"", "\": \"!", 1));

@@ -1,10 +1,13 @@
 //! `i2p-router`: one router, until it is told to stop.
+//!
+//! Exit status: 0 stopped cleanly, 1 it cannot start or go on, 2 a setting is
+//! not possible, 130 or 143 ended at once by a second SIGINT or SIGTERM.
 
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::process::ExitCode;
 
 use aioli::settings::{Settings, SettingsError};
-use aioli::terminal::{complain, log_to_stderr, say};
+use aioli::terminal::{INTERRUPTED, TERMINATED, complain, log_to_stderr, say, say_stopping};
 use aioli_client::{SamConfig, SessionDefaults};
 use aioli_core::Rng;
 use aioli_node::{DataDir, Node, NodeConfig, Notice, bind, entropy};
@@ -19,9 +22,6 @@ const PORTS: (u64, u64) = (9_151, 30_777);
 
 /// Ports drawn until one is free.
 const DRAWS: usize = 20;
-/// Exit statuses of a second signal: those that a shell gives to a program that the signal killed.
-const INTERRUPTED: i32 = 130;
-const TERMINATED: i32 = 143;
 
 fn main() -> ExitCode {
     let settings = match Settings::resolve(std::env::args(), |name| std::env::var(name).ok()) {
@@ -145,7 +145,7 @@ async fn until_stopped(mut node: Node) -> Result<()> {
             _ = terminate.recv() => break,
         }
     }
-    say("stopping; a second signal ends at once");
+    say_stopping();
     tokio::select! {
         stopped = tokio::task::spawn_blocking(move || node.stop()) => stopped.context("stopping failed")?,
         _ = interrupt.recv() => std::process::exit(INTERRUPTED),
