@@ -8,4 +8,4 @@ pub mod backend;
 pub mod sam;
 
 pub use backend::Backend;
-pub use sam::{Sam, SamConfig, SamConn, SamOutput, SessionDefaults};
+pub use sam::{Sam, SamConfig, SamConn, SamOutput, SamStats, SessionDefaults};

@@ -148,8 +148,19 @@ impl DataDir {
 
     /// The port that an earlier start drew.
     pub fn load_port(&self) -> Option<u16> {
-        let bytes = read_bounded(&self.root.join("router.state.json"), MAX_STATE_FILE).ok()?;
-        serde_json::from_slice::<StateFile>(&bytes).ok()?.port
+        let path = self.root.join("router.state.json");
+        let bytes = match read_bounded(&path, MAX_STATE_FILE) {
+            Ok(bytes) => bytes,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return None,
+            Err(_) => Vec::new(),
+        };
+        match serde_json::from_slice::<StateFile>(&bytes) {
+            Ok(state) => state.port.filter(|port| *port != 0),
+            Err(error) => {
+                tracing::warn!("{} is damaged ({error}): a new port is drawn", path.display());
+                None
+            }
+        }
     }
 
     /// Remembers the port that was drawn.
@@ -230,10 +241,23 @@ fn write_atomic(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
 /// Writes a temporary file beside `path` and renames it.
 fn replace(path: &Path, bytes: &[u8], mode: u32, sync: bool) -> io::Result<()> {
     let temporary = path.with_extension("tmp");
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&temporary)?;
+    // One that a kill has left behind may have another mode.
+    match fs::remove_file(&temporary) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+        _ => {}
+    }
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary)?;
     file.write_all(bytes)?;
     if sync {
         file.sync_all()?;
     }
-    fs::rename(&temporary, path)
+    fs::rename(&temporary, path)?;
+    match path.parent() {
+        // The new name is on the disk only when its directory is.
+        Some(directory) if sync => File::open(directory)?.sync_all(),
+        _ => Ok(()),
+    }
 }
+
+#[cfg(test)]
+mod tests;

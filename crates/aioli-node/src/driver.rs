@@ -24,8 +24,10 @@ use crate::node::Notice;
 
 /// Bytes read from a socket at a time.
 const READ_BATCH: usize = 64 * 1024;
-/// A TCP connection must stand within this time.
+/// A TCP connection to a router must stand within this time.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
+/// A TCP connection to an application, for `STREAM FORWARD`: what SAM promises.
+const FORWARD_TIMEOUT: Duration = Duration::from_secs(3);
 /// After a failed accept (out of file descriptors) wait before the next.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -42,6 +44,8 @@ pub(crate) struct Shared {
     links: RefCell<BTreeMap<LinkId, Rc<Link>>>,
     read_buffer: RefCell<Vec<u8>>,
     wake: Notify,
+    /// A link has ended.
+    ended: Notify,
     stopping: Cell<bool>,
     clock: Clock,
     sinks: Sinks,
@@ -66,13 +70,14 @@ impl Shared {
             links: RefCell::default(),
             read_buffer: RefCell::new(vec![0; READ_BATCH]),
             wake: Notify::new(),
+            ended: Notify::new(),
             stopping: Cell::new(false),
             clock,
             sinks,
         })
     }
 
-    fn now(&self) -> Now {
+    pub(crate) fn now(&self) -> Now {
         self.clock.now()
     }
 
@@ -81,6 +86,13 @@ impl Shared {
         let result = f(&mut self.machines.borrow_mut(), self.now());
         self.wake.notify_one();
         result
+    }
+
+    /// Returns when no link is left.
+    pub(crate) async fn all_ended(&self) {
+        while !self.links.borrow().is_empty() {
+            self.ended.notified().await;
+        }
     }
 
     /// Ends [`run`] after the last outputs are written.
@@ -148,6 +160,12 @@ impl Shared {
                         link.kick.notify_one();
                     }
                 }
+                SamOutput::Finish(conn) => {
+                    self.flush(LinkId::Sam(conn));
+                    if let Some(link) = self.link(LinkId::Sam(conn)) {
+                        link.finish();
+                    }
+                }
                 SamOutput::Close(conn) => {
                     self.flush(LinkId::Sam(conn));
                     self.end(LinkId::Sam(conn), Ending::Drain);
@@ -188,6 +206,7 @@ impl Shared {
             return;
         }
         link.end(Ending::Gone);
+        self.ended.notify_one();
         let now = self.now();
         let Machines { router, sam } = &mut *self.machines.borrow_mut();
         match id {
@@ -206,7 +225,11 @@ impl Shared {
     fn dial(self: &Rc<Self>, id: LinkId, to: SocketAddr) {
         let shared = Rc::clone(self);
         tokio::task::spawn_local(async move {
-            let stream = tokio::time::timeout(DIAL_TIMEOUT, TcpStream::connect(to)).await;
+            let patience = match id {
+                LinkId::Peer(_) => DIAL_TIMEOUT,
+                LinkId::Sam(_) => FORWARD_TIMEOUT,
+            };
+            let stream = tokio::time::timeout(patience, TcpStream::connect(to)).await;
             let now = shared.now();
             if let Ok(Ok(stream)) = stream {
                 shared.add_link(id, stream);
@@ -288,6 +311,7 @@ async fn run_link(shared: Rc<Shared>, id: LinkId, link: Rc<Link>) {
             Ending::Drain if !link.is_blocked() => break,
             Ending::Drain | Ending::Open => {}
         }
+        link.finish_if_drained();
         let room = if reading { shared.read_room(id) } else { 0 };
         tokio::select! {
             () = link.kick.notified() => {}
@@ -321,7 +345,7 @@ pub(crate) async fn listen(shared: Rc<Shared>, listener: TcpListener, sam: bool)
         let id = {
             let machines = &mut *shared.machines.borrow_mut();
             if sam {
-                machines.sam.accepted(now).map(LinkId::Sam)
+                machines.sam.accepted(from.ip(), now).map(LinkId::Sam)
             } else {
                 machines.router.accepted(from, now).map(LinkId::Peer)
             }

@@ -11,6 +11,7 @@
 //! ```
 
 mod clock;
+mod complaints;
 mod disk;
 mod driver;
 mod link;

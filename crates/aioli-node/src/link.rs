@@ -29,6 +29,8 @@ pub(crate) struct Link {
     pub(crate) kick: Notify,
     out: RefCell<Outgoing>,
     blocked: Cell<bool>,
+    /// Nothing follows what is queued, though the connection goes on.
+    finishing: Cell<bool>,
     ending: Cell<Ending>,
 }
 
@@ -60,6 +62,7 @@ impl Link {
             kick: Notify::new(),
             out: RefCell::default(),
             blocked: Cell::new(false),
+            finishing: Cell::new(false),
             ending: Cell::new(Ending::Open),
         }
     }
@@ -75,6 +78,22 @@ impl Link {
     pub(crate) fn end(&self, ending: Ending) {
         self.ending.set(ending);
         self.kick.notify_one();
+    }
+
+    /// Half-closes the connection once everything is written.
+    pub(crate) fn finish(&self) {
+        self.finishing.set(true);
+        self.kick.notify_one();
+    }
+
+    /// Half-closes the connection if that is wanted and can be done now.
+    pub(crate) fn finish_if_drained(&self) {
+        if !self.is_blocked()
+            && self.finishing.replace(false)
+            && let Err(error) = socket2::SockRef::from(&self.stream).shutdown(std::net::Shutdown::Write)
+        {
+            tracing::debug!("half-close: {error}");
+        }
     }
 
     /// Writes until the socket blocks or `pull` has no more.

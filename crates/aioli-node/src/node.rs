@@ -7,20 +7,21 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use aioli_client::{Sam, SamConfig};
+use aioli_client::{Sam, SamConfig, SamStats};
 use aioli_core::Rng;
 use aioli_router::{Config, Event, Identity, Router, Stats, StoreWrite};
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::clock::{Clock, entropy};
+use crate::complaints::Complaints;
 use crate::disk::DataDir;
 use crate::driver::{self, Machines, Shared, Sinks};
 
 /// Snapshots are taken this often.
 const SNAPSHOT_EVERY: Duration = Duration::from_millis(500);
-/// What is still queued at the end gets this long to leave.
-const LAST_WORDS: Duration = Duration::from_millis(300);
+/// At the end, what is queued for peers and programs that do not read is given up after this time.
+const LAST_WORDS: Duration = Duration::from_secs(3);
 /// Connections waiting in the kernel to be accepted.
 const BACKLOG: i32 = 1024;
 
@@ -86,6 +87,8 @@ pub enum Notice {
 pub struct Snapshot {
     /// Its counters.
     pub stats: Stats,
+    /// Those of SAM.
+    pub sam: SamStats,
     /// Its RouterInfo as published.
     pub router_info: Arc<[u8]>,
 }
@@ -214,10 +217,12 @@ async fn serve(
     load(&mut router, data_dir.as_ref(), known_routers, clock, &notices);
     let machines = Machines { router, sam: Sam::new(sam_config, rng.fork()) };
     let shared = Shared::new(machines, clock, Sinks { store, notices });
+    let mut listening = Vec::new();
     for (listener, for_sam) in listeners.into_iter().map(|l| (l, false)).chain(sam.map(|l| (l, true))) {
         match tokio::net::TcpListener::from_std(listener) {
             Ok(listener) => {
-                tokio::task::spawn_local(driver::listen(Rc::clone(&shared), listener, for_sam));
+                let task = driver::listen(Rc::clone(&shared), listener, for_sam);
+                listening.push(tokio::task::spawn_local(task));
             }
             Err(error) => tracing::error!("cannot listen: {error}"),
         }
@@ -227,8 +232,14 @@ async fn serve(
     let driver = tokio::task::spawn_local(driver::run(Rc::clone(&shared)));
     // An error means that the handle was dropped: stop as well.
     let _ = stopped.await;
-    shared.with_machines(|m, now| m.router.shut_down(now));
-    tokio::time::sleep(LAST_WORDS).await;
+    listening.iter().for_each(tokio::task::JoinHandle::abort);
+    shared.with_machines(|m, now| {
+        m.sam.shut_down(&mut m.router, now);
+        m.router.shut_down(now);
+    });
+    if tokio::time::timeout(LAST_WORDS, shared.all_ended()).await.is_err() {
+        tracing::info!("some connections did not take their last words in time and are cut off");
+    }
     shared.stop();
     if driver.await.is_err() {
         tracing::error!("the router's driver panicked; please report the message above");
@@ -283,17 +294,21 @@ fn store_all(data_dir: Option<DataDir>, writes: &std::sync::mpsc::Receiver<Store
 
 /// Publishes the counters to the handle and, if asked, to a file.
 async fn watch(shared: Rc<Shared>, snapshot: Arc<Mutex<Snapshot>>, file: Option<PathBuf>) {
-    let mut round = 0_u32;
+    let (mut round, mut complaints) = (0_u32, Complaints::default());
     loop {
         let now = shared.with_machines(|m, _| Snapshot {
             stats: m.router.stats(),
+            sam: m.sam.stats(),
             router_info: Arc::from(m.router.router_info().bytes()),
         });
         if let Some(path) = &file
             && round.is_multiple_of(10)
-            && let Err(error) = write_stats(path, &now.stats)
+            && let Err(error) = write_stats(path, &now)
         {
             tracing::warn!("cannot write {}: {error}", path.display());
+        }
+        for line in complaints.lines(&now, shared.now().mono) {
+            tracing::info!("{line}");
         }
         *snapshot.lock().unwrap_or_else(PoisonError::into_inner) = now;
         round = round.wrapping_add(1);
@@ -301,8 +316,16 @@ async fn watch(shared: Rc<Shared>, snapshot: Arc<Mutex<Snapshot>>, file: Option<
     }
 }
 
-fn write_stats(path: &std::path::Path, stats: &Stats) -> std::io::Result<()> {
-    let counters: std::collections::BTreeMap<_, _> = stats.counters().into_iter().collect();
+fn write_stats(path: &std::path::Path, now: &Snapshot) -> std::io::Result<()> {
+    let sam = &now.sam;
+    let mut counters: std::collections::BTreeMap<_, _> = now.stats.counters().into_iter().collect();
+    counters.extend([
+        ("sam_connections", sam.connections),
+        ("sam_refused_connections", sam.refused_connections),
+        ("sam_bad_lines", sam.bad_lines),
+        ("sam_silent_connections", sam.silent_connections),
+        ("sam_refused_streams", sam.refused_streams),
+    ]);
     let temporary = path.with_extension("tmp");
     std::fs::write(&temporary, serde_json::to_vec_pretty(&counters)?)?;
     std::fs::rename(temporary, path)

@@ -329,6 +329,16 @@ impl Router {
             builds_succeeded: tunnels.builds_succeeded,
             bytes_in: transport.bytes_received,
             bytes_out: transport.bytes_sent,
+            refused_connections: transport.refused_connections
+                + transport.refused_per_ip
+                + transport.refused_pending
+                + transport.refused_not_public
+                + transport.refused_not_ready,
+            handshakes_failed: transport.handshakes_failed,
+            handshakes_timed_out: transport.handshakes_timed_out,
+            replays: transport.replays,
+            bad_frames: transport.bad_frames,
+            bad_messages: transport.bad_messages,
             client_sessions: self.sessions.len() as u64,
             streams: self.sessions.streams(),
             dropped: self.dropped + self.awaiting.dropped,

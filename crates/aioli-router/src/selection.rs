@@ -194,3 +194,6 @@ fn groups(info: &RouterInfo) -> Vec<Group> {
     });
     addresses.chain(info.family().map(|name| Group::Family(name.to_owned()))).collect()
 }
+
+#[cfg(test)]
+mod tests;

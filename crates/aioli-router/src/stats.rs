@@ -29,6 +29,18 @@ pub struct Stats {
     pub bytes_in: u64,
     /// Bytes sent to other routers.
     pub bytes_out: u64,
+    /// Connections of others that were not accepted, for any limit.
+    pub refused_connections: u64,
+    /// Handshakes of others that were malformed or broke a rule.
+    pub handshakes_failed: u64,
+    /// Handshakes that did not end in time.
+    pub handshakes_timed_out: u64,
+    /// Handshakes that were a replay.
+    pub replays: u64,
+    /// Frames that were not authentic or malformed.
+    pub bad_frames: u64,
+    /// Messages in good frames that could not be read.
+    pub bad_messages: u64,
     /// Local destinations.
     pub client_sessions: u64,
     /// Open streams.
@@ -62,6 +74,12 @@ impl Stats {
             ("builds_succeeded", self.builds_succeeded),
             ("bytes_in", self.bytes_in),
             ("bytes_out", self.bytes_out),
+            ("refused_connections", self.refused_connections),
+            ("handshakes_failed", self.handshakes_failed),
+            ("handshakes_timed_out", self.handshakes_timed_out),
+            ("replays", self.replays),
+            ("bad_frames", self.bad_frames),
+            ("bad_messages", self.bad_messages),
             ("dropped", self.dropped),
             ("undecryptable", self.undecryptable),
             ("bugs", self.bugs),

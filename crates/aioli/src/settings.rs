@@ -336,6 +336,10 @@ pub fn command() -> Command {
     let mut command = Command::new("i2p-router")
         .version(env!("CARGO_PKG_VERSION"))
         .about("An I2P router. Every option can also be an environment variable or a line in the file.")
+        .after_help(
+            "Exit status: 0 stopped cleanly, 1 cannot start or go on, 2 a setting is not possible, 130 or 143 ended \
+             at once by a second SIGINT or SIGTERM.",
+        )
         .arg(
             Arg::new("config")
                 .long("config")
@@ -436,6 +440,48 @@ mod tests {
         assert!(line("tunnel-length").ends_with("environment"));
         assert!(line("floodfill").ends_with("file"));
         assert!(line("net-id").ends_with("default"));
+    }
+
+    #[test]
+    fn the_reference_names_every_setting_and_its_default() {
+        let text = include_str!("../../../docs/configuration.md");
+        for s in SETTINGS {
+            let value = if s.value == SWITCH { String::new() } else { format!(" {}", s.value) };
+            let default = if s.default.is_empty() { String::new() } else { format!(" `{}`", s.default) };
+            let row = format!("| `--{}{value}` | `{}` |{default} |", s.key, s.env);
+            assert!(text.contains(&row), "docs/configuration.md lacks: {row}");
+        }
+    }
+
+    #[test]
+    fn every_setting_has_the_same_order_of_sources() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("aioli.toml");
+        for s in SETTINGS.iter().filter(|s| s.key != "tunnel-lifetime") {
+            // Values that are possible and tell the three sources apart, where there are three.
+            let [a, b, c] = match s.value {
+                SWITCH => ["true", "false", "true"],
+                "IP" => ["10.0.0.1", "10.0.0.2", "10.0.0.3"],
+                "HOST:PORT" => ["[::1]:1", "[::1]:2", "[::1]:3"],
+                "LEVEL" => ["error", "warn", "debug"],
+                _ => ["4", "5", "6"],
+            };
+            std::fs::write(&file, format!("{} = \"{c}\"\n", s.key)).unwrap();
+            let config = file.to_str().unwrap();
+            let option = format!("--{}", s.key);
+            let args = if s.value == SWITCH { vec![&*option] } else { vec![&*option, a] };
+            let args: Vec<_> = ["--config", config].into_iter().chain(args).collect();
+            let of = |args: &[&str], env: &[(&str, &str)]| {
+                let settings = resolve(args, env).unwrap();
+                let (_, value, source) =
+                    settings.table.into_iter().find(|(key, _, _)| *key == s.key).unwrap();
+                (value, source)
+            };
+            assert_eq!(of(&args, &[(s.env, b)]), (a.to_owned(), Source::CommandLine), "{}", s.key);
+            assert_eq!(of(&args[..2], &[(s.env, b)]), (b.to_owned(), Source::Environment), "{}", s.key);
+            assert_eq!(of(&args[..2], &[(s.env, "")]), (c.to_owned(), Source::File), "{}", s.key);
+            assert_eq!(of(&[], &[]), (s.default.to_owned(), Source::Default), "{}", s.key);
+        }
     }
 
     #[test]

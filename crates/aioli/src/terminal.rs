@@ -2,6 +2,11 @@
 
 use std::io::{IsTerminal, Write};
 
+/// Exit status of a second SIGINT: that which a shell gives to a program that it killed.
+pub const INTERRUPTED: i32 = 130;
+/// Exit status of a second SIGTERM.
+pub const TERMINATED: i32 = 143;
+
 /// Says a line on stdout. A closed pipe is not an error of ours.
 pub fn say(line: impl AsRef<str>) {
     let _ = writeln!(std::io::stdout(), "{}", line.as_ref());
@@ -15,6 +20,14 @@ pub fn complain(line: impl AsRef<str>) {
 /// Whether a person looks at stdout.
 pub fn is_interactive() -> bool {
     std::io::stdout().is_terminal()
+}
+
+/// Says that stopping has begun, below the `^C` that a terminal shows.
+pub fn say_stopping() {
+    if is_interactive() {
+        say("");
+    }
+    say("stopping; a second signal ends at once");
 }
 
 /// Replaces the last `lines` lines of the terminal by `text`.

@@ -4,7 +4,8 @@
 //! know each other from the start, as after a reseed. The network id is one
 //! that no other network uses, so nothing can join or leak.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
 
 use aioli_client::{SamConfig, SessionDefaults};
@@ -12,9 +13,10 @@ use aioli_core::Rng;
 use aioli_node::{Clock, Node, NodeConfig, Notice, Snapshot, bind, entropy};
 use aioli_router::{Config, Event, Identity, TunnelOptions, create_router_info};
 use anyhow::{Context, Result, bail};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::check;
-use crate::terminal::{is_interactive, redraw, say};
+use crate::terminal::{INTERRUPTED, TERMINATED, is_interactive, redraw, say, say_stopping};
 
 /// The network id of test networks.
 const NET_ID: u8 = 99;
@@ -24,6 +26,9 @@ const START_TIMEOUT: Duration = Duration::from_secs(60);
 const REFRESH: Duration = Duration::from_secs(1);
 /// Lines are written this often where nobody looks.
 const REPORT: Duration = Duration::from_secs(10);
+
+/// Routers shown one by one: the table must fit on a screen to be redrawn in place.
+const MAX_ROWS: usize = 16;
 
 /// What to run.
 #[derive(Clone, Debug)]
@@ -39,34 +44,108 @@ pub struct Options {
 /// Starts the network and runs it until it is interrupted, or until the check is done.
 pub fn run(options: &Options) -> Result<()> {
     let started = Instant::now();
-    let mut nodes = start(options)?;
+    // First of all: a port that is taken is told at once. The check must not depend on the usual port being free.
+    let sam = if options.check { None } else { Some(bind(options.sam, "SAM", "--sam")?) };
+    let sam = match sam {
+        Some(listener) => vec![(0, Some(listener))],
+        None => vec![(0, None), (options.routers / 2, None)],
+    };
+    say(format!("starting {} routers", options.routers));
+    let mut network = Network::with_sam(options.routers, sam)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let result = runtime.block_on(async {
-        wait_until_usable(&mut nodes, started).await?;
-        let sam: Vec<SocketAddr> = nodes.iter().filter_map(|n| n.sam).collect();
-        if options.check {
-            let &[a, b] = &sam[..] else { bail!("the check needs two SAM ports") };
-            return tokio::task::spawn_blocking(move || check::transfer(a, b)).await?;
-        }
-        say(format!("SAM for applications: {}   (Ctrl-C stops the network)", options.sam));
+    runtime.block_on(async {
+        let mut stop = Signals::new()?;
+        let work = async {
+            network.wait_until_usable(START_TIMEOUT).await?;
+            let all = options.routers;
+            say(format!("{all} routers ready after {:.1} s", started.elapsed().as_secs_f64()));
+            if options.check {
+                let &[a, b] = &network.sam()[..] else { bail!("the check needs two SAM ports") };
+                return tokio::task::spawn_blocking(move || check::transfer(a, b)).await?;
+            }
+            say(format!("SAM for applications: {}   (Ctrl-C stops the network)", options.sam));
+            show(&network.nodes).await;
+            Ok(())
+        };
         tokio::select! {
-            () = show(&nodes) => {}
-            signal = tokio::signal::ctrl_c() => signal.context("cannot wait for Ctrl-C")?,
+            done = work => return done,
+            _ = stop.next() => {}
         }
+        if options.check {
+            bail!("interrupted before the check was done");
+        }
+        say_stopping();
+        tokio::select! {
+            stopped = tokio::task::spawn_blocking(move || drop(network)) => stopped?,
+            status = stop.next() => std::process::exit(status),
+        }
+        say("stopped");
         Ok(())
-    });
-    // All at once, rather than one after the other as they are dropped.
-    nodes.iter_mut().for_each(Node::begin_stop);
-    result
+    })
+}
+
+/// What asks a program to stop.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self> {
+        let listen = |kind| signal(kind).context("cannot wait for signals");
+        Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
+    }
+
+    /// Waits for one; gives the exit status of a program that it kills.
+    async fn next(&mut self) -> i32 {
+        tokio::select! {
+            _ = self.interrupt.recv() => INTERRUPTED,
+            _ = self.terminate.recv() => TERMINATED,
+        }
+    }
+}
+
+/// Routers that know each other. Dropping it stops them.
+#[derive(Debug)]
+pub struct Network {
+    nodes: Vec<Node>,
+}
+
+impl Network {
+    /// Starts this many routers; those at these places offer SAM on a free port.
+    pub fn start(routers: usize, with_sam: &[usize]) -> Result<Self> {
+        Self::with_sam(routers, with_sam.iter().map(|i| (*i, None)).collect())
+    }
+
+    fn with_sam(routers: usize, sam: Vec<(usize, Option<TcpListener>)>) -> Result<Self> {
+        Ok(Self { nodes: start(routers, sam)? })
+    }
+
+    /// Where SAM listens.
+    pub fn sam(&self) -> Vec<SocketAddr> {
+        self.nodes.iter().filter_map(|n| n.sam).collect()
+    }
+
+    /// Waits until every router has tunnels both ways.
+    pub async fn wait_until_usable(&mut self, patience: Duration) -> Result<()> {
+        wait_until_usable(&mut self.nodes, patience).await
+    }
+}
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        // All at once, rather than one after the other as they are dropped.
+        self.nodes.iter_mut().for_each(Node::begin_stop);
+    }
 }
 
 /// Binds every port, signs every RouterInfo, then starts every router knowing all others.
-fn start(options: &Options) -> Result<Vec<Node>> {
+fn start(routers: usize, sam: Vec<(usize, Option<TcpListener>)>) -> Result<Vec<Node>> {
     let mut rng = Rng::from_seed(entropy());
     let now = Clock::start().now();
     let loopback = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let mut prepared = Vec::new();
-    for i in 0..options.routers {
+    for i in 0..routers {
         let listener = bind(loopback, "NTCP2", "--routers")?;
         let identity = Identity::generate(&mut rng);
         let config = config(listener.local_addr()?, i % 3 == 0);
@@ -74,24 +153,19 @@ fn start(options: &Options) -> Result<Vec<Node>> {
         prepared.push((listener, identity, config, router_info));
     }
     let known: Vec<_> = prepared.iter().map(|p| p.3.clone()).collect();
-    say(format!("starting {} routers", prepared.len()));
-    let with_sam = [0, options.routers / 2];
+    let mut sam: BTreeMap<usize, Option<TcpListener>> = sam.into_iter().collect();
     prepared
         .into_iter()
         .enumerate()
         .map(|(i, (listener, identity, router, _))| {
             let defaults = SessionDefaults { inbound: router.inbound, outbound: router.outbound };
-            // The check must not depend on the usual port being free.
-            let sam = match i {
-                0 if !options.check => Some(options.sam),
-                _ if options.check && with_sam.contains(&i) => Some(loopback),
-                _ => None,
-            };
+            let free = || bind(loopback, "SAM", "--sam");
+            let sam = sam.remove(&i).map(|given| given.map_or_else(free, Ok)).transpose()?;
             Ok(Node::start(NodeConfig {
                 router,
                 identity,
                 listeners: vec![listener],
-                sam: sam.map(|a| bind(a, "SAM", "--sam")).transpose()?,
+                sam,
                 sam_config: SamConfig { defaults, ..SamConfig::default() },
                 data_dir: None,
                 known_routers: known.clone(),
@@ -114,8 +188,9 @@ fn config(published: SocketAddr, floodfill: bool) -> Config {
     }
 }
 
-/// Waits until the first two thirds of the routers have tunnels both ways.
-async fn wait_until_usable(nodes: &mut [Node], started: Instant) -> Result<()> {
+/// Waits until every router has tunnels both ways.
+async fn wait_until_usable(nodes: &mut [Node], patience: Duration) -> Result<()> {
+    let started = Instant::now();
     let all = nodes.len();
     for (i, node) in nodes.iter_mut().enumerate() {
         let ready = async {
@@ -126,25 +201,29 @@ async fn wait_until_usable(nodes: &mut [Node], started: Instant) -> Result<()> {
             }
             false
         };
-        match tokio::time::timeout(START_TIMEOUT.saturating_sub(started.elapsed()), ready).await {
+        match tokio::time::timeout(patience.saturating_sub(started.elapsed()), ready).await {
             Ok(true) => {}
             Ok(false) => bail!("router {i} has ended by itself; run again with --log-level debug"),
             Err(_) => bail!(
                 "router {i} has no tunnels after {} s; run again with --log-level debug",
-                START_TIMEOUT.as_secs()
+                patience.as_secs()
             ),
         }
         if is_interactive() {
             redraw(usize::from(i > 0), &format!("{} of {all} routers have tunnels\n", i + 1));
         }
     }
-    say(format!("{all} routers ready after {:.1} s", started.elapsed().as_secs_f64()));
+    if is_interactive() {
+        redraw(1, "");
+    }
     Ok(())
 }
 
 /// Shows what the network does, until cancelled.
 async fn show(nodes: &[Node]) {
     let mut lines = 0;
+    // Snapshots are half a second old at most: the first ones would be those from before the start.
+    tokio::time::sleep(Duration::from_millis(600)).await;
     loop {
         let table = table(&nodes.iter().map(Node::snapshot).collect::<Vec<_>>());
         if is_interactive() {
@@ -169,14 +248,18 @@ fn table(snapshots: &[Snapshot]) -> String {
     for (i, s) in snapshots.iter().enumerate() {
         let s = &s.stats;
         let tunnels = s.tunnels_in + s.tunnels_out;
-        let _ = writeln!(
-            text,
-            "{i:>6} {:>8} {tunnels:>8} {:>8} {:>12.1} {:>10}",
-            s.sessions,
-            s.transit_tunnels,
-            s.transit_bytes as f64 / 1e6,
-            s.known_routers
-        );
+        if i < MAX_ROWS {
+            let _ = writeln!(
+                text,
+                "{i:>6} {:>8} {tunnels:>8} {:>8} {:>12.1} {:>10}",
+                s.sessions,
+                s.transit_tunnels,
+                s.transit_bytes as f64 / 1e6,
+                s.known_routers
+            );
+        } else if i == MAX_ROWS {
+            let _ = writeln!(text, "   ... {} more", snapshots.len() - MAX_ROWS);
+        }
         sum = (sum.0 + s.sessions, sum.1 + tunnels, sum.2 + s.transit_tunnels, sum.3 + s.transit_bytes);
     }
     let _ =

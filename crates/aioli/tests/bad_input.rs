@@ -22,8 +22,10 @@ const PATIENCE: Duration = Duration::from_secs(20);
 fn router(dir: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_i2p-router"));
     command.env_clear().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    command.args(["--host", "127.0.0.1", "--private-network", "--net-id", "99", "--data-dir"]).arg(dir);
-    command.args(args);
+    if !args.contains(&"--host") {
+        command.args(["--host", "127.0.0.1"]);
+    }
+    command.args(["--private-network", "--net-id", "99", "--data-dir"]).arg(dir).args(args);
     command
 }
 
@@ -45,7 +47,11 @@ struct Running {
 
 impl Running {
     fn start(dir: &Path, args: &[&str]) -> Self {
-        let mut child = router(dir, args).stderr(Stdio::null()).spawn().unwrap();
+        Self::start_logging(dir, args, Path::new("/dev/null"))
+    }
+
+    fn start_logging(dir: &Path, args: &[&str], log: &Path) -> Self {
+        let mut child = router(dir, args).stderr(fs::File::create(log).unwrap()).spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap());
         Self { child, lines, seen: String::new() }
     }
@@ -182,7 +188,9 @@ fn identity_and_drawn_port_outlive_a_restart_and_damaged_entries_are_counted() {
 fn garbage_at_the_ports_changes_nothing() {
     let dir = TempDir::new().unwrap();
     let sam = format!("127.0.0.1:{}", free_port());
-    let mut router = Running::start(dir.path(), &["--port", "0", "--sam", &sam]);
+    let (stats, log) = (dir.path().join("stats.json"), dir.path().join("log"));
+    let args = ["--port", "0", "--sam", &sam, "--stats-file", stats.to_str().unwrap()];
+    let mut router = Running::start_logging(dir.path(), &args, &log);
     let ntcp2 = address_after(&router.says("listening on"), "listening on");
     router.says("routers known");
     let sam: SocketAddr = sam.parse().unwrap();
@@ -205,5 +213,85 @@ fn garbage_at_the_ports_changes_nothing() {
     stream.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HELLO REPLY RESULT=OK"), "{answer}");
     assert!(router.child.try_wait().unwrap().is_none());
+    for counter in ["handshakes_failed", "sam_bad_lines"] {
+        eventually(counter, || counter_of(&stats, counter) > 0);
+    }
+    for line in ["no valid NTCP2 handshake", "no SAM commands"] {
+        eventually(line, || fs::read_to_string(&log).unwrap_or_default().contains(line));
+    }
+    assert_eq!(counter_of(&stats, "bugs"), 0);
     assert!(router.stops_cleanly() < Duration::from_secs(2));
+}
+
+/// Waits until it holds.
+fn eventually(what: &str, holds: impl Fn() -> bool) {
+    let until = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < until, "never: {what}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// A counter of the statistics file, 0 if there is none yet.
+fn counter_of(stats: &Path, name: &str) -> u64 {
+    let text = fs::read_to_string(stats).unwrap_or_default();
+    let line = text.lines().find(|l| l.contains(&format!("\"{name}\"")));
+    line.and_then(|l| l.split(": ").nth(1)?.trim_end_matches(',').parse().ok()).unwrap_or(0)
+}
+
+/// A SAM client that asks and asks and never reads: its last words cannot be delivered.
+fn deaf_client(sam: SocketAddr) -> TcpStream {
+    let mut stream = TcpStream::connect(sam).unwrap();
+    stream.set_write_timeout(Some(Duration::from_millis(300))).unwrap();
+    stream.write_all(b"HELLO VERSION\n").unwrap();
+    let asks = format!("PING {}\n", "x".repeat(16_000)).repeat(64);
+    while stream.write_all(asks.as_bytes()).is_ok() {}
+    stream
+}
+
+#[test]
+fn the_first_signal_is_patient_and_the_second_ends_at_once() {
+    for (name, status) in [("-INT", 130), ("-TERM", 143)] {
+        let dir = TempDir::new().unwrap();
+        let sam = format!("127.0.0.1:{}", free_port());
+        let mut router = Running::start(dir.path(), &["--port", "0", "--sam", &sam]);
+        router.says("routers known");
+        let deaf = deaf_client(sam.parse().unwrap());
+        router.signal(name);
+        router.says("stopping");
+        let asked = Instant::now();
+        router.signal(name);
+        assert_eq!(router.child.wait().unwrap().code(), Some(status));
+        assert!(asked.elapsed() < Duration::from_secs(1), "{:?}", asked.elapsed());
+        drop(deaf);
+    }
+}
+
+#[test]
+fn a_client_that_does_not_read_does_not_keep_the_router_from_stopping() {
+    let dir = TempDir::new().unwrap();
+    let sam = format!("127.0.0.1:{}", free_port());
+    let mut router = Running::start(dir.path(), &["--port", "0", "--sam", &sam]);
+    router.says("routers known");
+    let deaf = deaf_client(sam.parse().unwrap());
+    let took = router.stops_cleanly();
+    assert!((Duration::from_secs(2)..Duration::from_secs(6)).contains(&took), "{took:?}");
+    drop(deaf);
+}
+
+#[test]
+fn a_drawn_port_that_is_taken_later_is_explained_and_kept() {
+    let dir = TempDir::new().unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let state = dir.path().join("router.state.json");
+    fs::write(&state, format!("{{\"port\":{port}}}")).unwrap();
+    let text = refused(router(dir.path(), &["--port", "0", "--no-sam"]));
+    assert!(text.contains(&port.to_string()) && text.contains("--port"), "{text}");
+    assert!(fs::read_to_string(&state).unwrap().contains(&port.to_string()));
+    // An address that is not ours: nothing is drawn and kept.
+    fs::remove_file(&state).unwrap();
+    let text = refused(router(dir.path(), &["--port", "0", "--no-sam", "--host", "192.0.2.1"]));
+    assert!(text.contains("192.0.2.1"), "{text}");
+    assert!(!state.exists());
 }

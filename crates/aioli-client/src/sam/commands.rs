@@ -8,7 +8,7 @@ use aioli_router::client::{SessionError, StreamEnd, Target};
 use aioli_wire::{Destination, Reader, Wire, base32, base64};
 
 use super::conn::{MAX_LINE, State};
-use super::line::Line;
+use super::line::{Line, after_word, quoted};
 use super::{Forward, Sam, SamConn, Session, options};
 use crate::backend::Backend;
 
@@ -33,26 +33,40 @@ impl Sam {
             }
             let Some(text) = c.next_line() else {
                 if c.input.len() > MAX_LINE {
-                    self.fail(conn, "HELLO REPLY", "I2P_ERROR", "the line is too long");
+                    self.bad_line(conn, "the line is too long");
                 }
                 return;
             };
+            // These two take any text, so they are no matter of words and pairs.
+            if let Some(rest) = after_word(&text, "PING") {
+                self.say(conn, &format!("PONG{rest}"));
+                continue;
+            }
+            if after_word(&text, "PONG").is_some() {
+                continue;
+            }
             match Line::parse(&text) {
                 Ok(line) if line.verb.is_empty() => {}
                 Ok(line) => self.command(conn, &line, router, now),
-                Err(error) => self.fail(conn, "HELLO REPLY", "I2P_ERROR", &error.to_string()),
+                Err(error) => self.bad_line(conn, &error.to_string()),
             }
         }
+    }
+
+    /// The line is no line of SAM: nothing that follows can be trusted.
+    fn bad_line(&mut self, conn: SamConn, why: &str) {
+        self.stats.bad_lines += 1;
+        let greeted = self.conns.get(&conn).is_some_and(|c| c.state != State::Greeting);
+        let reply = if greeted { "SESSION STATUS" } else { "HELLO REPLY" };
+        self.fail(conn, reply, "I2P_ERROR", why);
     }
 
     fn command(&mut self, conn: SamConn, line: &Line, router: &mut impl Backend, now: Now) {
         let greeted = self.conns.get(&conn).is_some_and(|c| c.state != State::Greeting);
         match (line.verb.as_str(), line.action.as_str()) {
             ("HELLO", "VERSION") if !greeted => self.hello(conn, line),
-            ("PING", _) => self.say(conn, format!("PONG {}", line.rest).trim_end()),
-            ("PONG", _) => {}
             ("QUIT" | "STOP" | "EXIT", _) => self.close(conn),
-            _ if !greeted => self.fail(conn, "HELLO REPLY", "I2P_ERROR", "HELLO VERSION must come first"),
+            _ if !greeted => self.bad_line(conn, "HELLO VERSION must come first"),
             ("SESSION", "CREATE") => self.session_create(conn, line, router, now),
             ("SESSION", _) => self.refuse(conn, "SESSION STATUS", "I2P_ERROR", "only SESSION CREATE is supported"),
             ("STREAM", "CONNECT") => self.stream_connect(conn, line, router, now),
@@ -69,8 +83,10 @@ impl Sam {
                  NAMING LOOKUP; DEST GENERATE; PING; QUIT\"",
             ),
             (verb, action) => {
-                let text = format!("unknown command {verb} {action}: HELP lists what there is");
-                self.fail(conn, "HELLO REPLY", "I2P_ERROR", &text);
+                self.stats.bad_lines += 1;
+                let verb: String = verb.chars().filter(char::is_ascii_alphanumeric).take(16).collect();
+                let text = format!("there is no {verb} {action}: HELP lists what there is");
+                self.refuse(conn, &format!("{verb} STATUS"), "I2P_ERROR", &text);
             }
         }
     }
@@ -103,13 +119,18 @@ impl Sam {
         }
         let nick = match line.given("ID") {
             None => return self.fail(conn, REPLY, "INVALID_ID", "ID is missing"),
+            Some(nick) if !is_nick(nick) => {
+                return self.fail(conn, REPLY, "INVALID_ID", "ID has spaces or more than 255 bytes");
+            }
             Some(nick) if self.sessions.contains_key(nick) => {
                 return self.fail(conn, REPLY, "DUPLICATED_ID", "another session has this ID");
             }
             Some(nick) => nick.to_owned(),
         };
-        let options = match options::session(line, &self.config.defaults, &mut self.rng) {
-            Ok(options) => options,
+        let read = options::session(line, &self.config.defaults, &mut self.rng)
+            .and_then(|o| Ok((o, options::port(line, "FROM_PORT", 0)?, options::port(line, "TO_PORT", 0)?)));
+        let (options, from_port, to_port) = match read {
+            Ok(read) => read,
             Err((result, message)) => return self.fail(conn, REPLY, result, &message),
         };
         match router.create_session(options, now) {
@@ -120,6 +141,7 @@ impl Sam {
                 let session = Session {
                     id,
                     control: conn,
+                    ports: (from_port, to_port),
                     acceptors: VecDeque::new(),
                     forward: None,
                     backlog: VecDeque::new(),
@@ -135,43 +157,56 @@ impl Sam {
 
     fn stream_connect(&mut self, conn: SamConn, line: &Line, router: &mut impl Backend, now: Now) {
         const REPLY: &str = "STREAM STATUS";
-        let Some(session) = self.named_session(conn, line, REPLY) else { return };
-        let id = session.id;
+        let silent = line.is_true("SILENT");
+        let Some(session) = self.named_session(conn, line, REPLY, silent) else { return };
+        let (id, defaults) = (session.id, session.ports);
         let target = match resolve(line.given("DESTINATION").unwrap_or_default()) {
             Name::Whole(destination) => Target::Destination(destination),
             Name::Hash(hash) => Target::Hash(hash),
             Name::Unknown => {
-                return self.fail(conn, REPLY, "INVALID_KEY", "this name is not known: give base64 or b32");
+                let text = "this name is not known: give base64 or b32";
+                return self.fail_unless(silent, conn, REPLY, "INVALID_KEY", text);
             }
-            Name::Malformed => return self.fail(conn, REPLY, "INVALID_KEY", "DESTINATION is no destination"),
+            Name::Malformed => {
+                let text = "DESTINATION is no destination";
+                return self.fail_unless(silent, conn, REPLY, "INVALID_KEY", text);
+            }
         };
-        let (from_port, to_port) = (port(line, "FROM_PORT"), port(line, "TO_PORT"));
+        let ports = options::port(line, "FROM_PORT", defaults.0)
+            .and_then(|from| Ok((from, options::port(line, "TO_PORT", defaults.1)?)));
+        let (from_port, to_port) = match ports {
+            Ok(ports) => ports,
+            Err((result, text)) => return self.fail_unless(silent, conn, REPLY, result, &text),
+        };
         match router.connect(id, target, from_port, to_port, now) {
             Ok(stream) => {
-                let silent = line.is_true("SILENT");
                 self.set_state(conn, State::Connecting { session: id, stream, silent });
                 self.streams.insert((id, stream), conn);
             }
-            Err(StreamEnd::Limit) => self.fail(conn, REPLY, "I2P_ERROR", &StreamEnd::Limit.to_string()),
-            Err(error) => self.fail(conn, REPLY, "CANT_REACH_PEER", &error.to_string()),
+            Err(error) => {
+                let result = if error == StreamEnd::Limit { "I2P_ERROR" } else { "CANT_REACH_PEER" };
+                self.fail_unless(silent, conn, REPLY, result, &error.to_string());
+            }
         }
     }
 
     fn stream_accept(&mut self, conn: SamConn, line: &Line, router: &mut impl Backend, now: Now) {
         const REPLY: &str = "STREAM STATUS";
-        let version = self.conns.get(&conn).map_or(OLDEST, |c| c.version);
-        let Some(session) = self.named_session(conn, line, REPLY) else { return };
-        let busy = session.forward.is_some() || (version < (3, 2) && !session.acceptors.is_empty());
-        if busy {
-            return self.fail(conn, REPLY, "ALREADY_ACCEPTING", "the session already accepts");
+        let silent = line.is_true("SILENT");
+        let Some(session) = self.named_session(conn, line, REPLY, silent) else { return };
+        if session.forward.is_some() {
+            let text = "the session forwards its streams";
+            return self.fail_unless(silent, conn, REPLY, "ALREADY_ACCEPTING", text);
         }
         let (id, waiting) = (session.id, session.backlog.pop_front());
         if waiting.is_none() {
             session.acceptors.push_back(conn);
         }
         let nick = line.given("ID").unwrap_or_default().to_owned();
-        self.set_state(conn, State::Accepting { nick: nick.clone(), silent: line.is_true("SILENT") });
-        self.say(conn, "STREAM STATUS RESULT=OK");
+        self.set_state(conn, State::Accepting { nick: nick.clone(), silent });
+        if !silent {
+            self.say(conn, "STREAM STATUS RESULT=OK");
+        }
         if let Some(waiting) = waiting {
             self.hand_over(conn, id, &waiting, router, now);
         }
@@ -181,13 +216,18 @@ impl Sam {
     fn stream_forward(&mut self, conn: SamConn, line: &Line, router: &mut impl Backend, now: Now) {
         const REPLY: &str = "STREAM STATUS";
         let host = match line.given("HOST") {
-            None | Some("localhost") => Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+            None => self.conns.get(&conn).map(|c| c.from),
+            Some(text) if text.eq_ignore_ascii_case("localhost") => Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
             Some(text) => text.parse().ok(),
         };
         let port = line.given("PORT").and_then(|p| p.parse::<u16>().ok()).filter(|p| *p != 0);
-        let Some(session) = self.named_session(conn, line, REPLY) else { return };
+        // FORWARD is answered even if SILENT.
+        let Some(session) = self.named_session(conn, line, REPLY, false) else { return };
         if session.forward.is_some() || !session.acceptors.is_empty() {
             return self.fail(conn, REPLY, "ALREADY_ACCEPTING", "the session already accepts");
+        }
+        if line.is_true("SSL") {
+            return self.fail(conn, REPLY, "I2P_ERROR", "SSL is not supported: forward without it");
         }
         let (Some(host), Some(port)) = (host, port) else {
             return self.fail(conn, REPLY, "I2P_ERROR", "PORT must be 1 to 65535, HOST an IP address");
@@ -200,7 +240,7 @@ impl Sam {
         self.set_state(conn, State::Forwarding { nick: nick.clone() });
         self.say(conn, "STREAM STATUS RESULT=OK");
         for waiting in backlog {
-            self.forward(id, &forward, &waiting);
+            self.forward(id, &forward, &waiting, router, now);
         }
         self.update_listening(&nick, router, now);
     }
@@ -224,9 +264,8 @@ impl Sam {
             };
         }
         match resolve(name) {
-            Name::Whole(d) => {
-                self.say(conn, &format!("NAMING REPLY RESULT=OK NAME={name} VALUE={}", d.to_base64()))
-            }
+            Name::Whole(d) => self
+                .say(conn, &format!("NAMING REPLY RESULT=OK NAME={} VALUE={}", quoted(name), d.to_base64())),
             Name::Hash(hash) => {
                 let lookup = router.lookup(own, hash, now);
                 if let Some(c) = self.conns.get_mut(&conn) {
@@ -234,8 +273,12 @@ impl Sam {
                     c.state = State::LookingUp { lookup, name: name.to_owned(), then };
                 }
             }
-            Name::Unknown => self.say(conn, &format!("NAMING REPLY RESULT=KEY_NOT_FOUND NAME={name}")),
-            Name::Malformed => self.say(conn, &format!("NAMING REPLY RESULT=INVALID_KEY NAME={name}")),
+            Name::Unknown => {
+                self.say(conn, &format!("NAMING REPLY RESULT=KEY_NOT_FOUND NAME={}", quoted(name)));
+            }
+            Name::Malformed => {
+                self.say(conn, &format!("NAMING REPLY RESULT=INVALID_KEY NAME={}", quoted(name)));
+            }
         }
     }
 
@@ -271,7 +314,13 @@ impl Sam {
     }
 
     /// The session that a STREAM command names; refuses it otherwise.
-    fn named_session(&mut self, conn: SamConn, line: &Line, reply: &str) -> Option<&mut Session> {
+    fn named_session(
+        &mut self,
+        conn: SamConn,
+        line: &Line,
+        reply: &str,
+        silent: bool,
+    ) -> Option<&mut Session> {
         let nick = line.given("ID").unwrap_or_default();
         let is_control = self.conns.get(&conn).is_some_and(|c| c.state != State::Ready);
         let created = self.sessions.get(nick).is_some_and(|s| {
@@ -282,7 +331,7 @@ impl Sam {
             return None;
         }
         if !created {
-            self.fail(conn, reply, "INVALID_ID", "no session has this ID");
+            self.fail_unless(silent, conn, reply, "INVALID_ID", "no session has this ID");
             return None;
         }
         self.sessions.get_mut(nick)
@@ -295,8 +344,9 @@ fn version(text: &str) -> Option<(u8, u8)> {
     Some((major.parse().ok()?, minor.parse().ok()?))
 }
 
-fn port(line: &Line, key: &str) -> u16 {
-    line.given(key).and_then(|p| p.parse().ok()).unwrap_or(0)
+/// What a session may be called.
+fn is_nick(text: &str) -> bool {
+    text.len() <= 255 && !text.contains(|c: char| c.is_whitespace() || c.is_control())
 }
 
 fn resolve(name: &str) -> Name {

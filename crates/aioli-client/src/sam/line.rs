@@ -5,6 +5,22 @@ use std::collections::BTreeMap;
 
 use thiserror::Error;
 
+/// Whether a line is this command of one word. What follows the word is free text, quotes and all.
+pub(crate) fn after_word<'a>(text: &'a str, word: &str) -> Option<&'a str> {
+    let text = text.trim_start();
+    let (head, tail) = (text.get(..word.len())?, text.get(word.len()..)?);
+    (head.eq_ignore_ascii_case(word) && (tail.is_empty() || tail.starts_with(' '))).then_some(tail)
+}
+
+/// A value as it may stand in a reply: quoted if it must be.
+pub(crate) fn quoted(value: &str) -> String {
+    if value.contains(|c: char| c.is_whitespace() || c == '"') {
+        format!("\"{}\"", value.replace('\\', "\\\\").replace('"', "\\\""))
+    } else {
+        value.to_owned()
+    }
+}
+
 /// Pairs in a line at most.
 const MAX_PAIRS: usize = 256;
 
@@ -17,8 +33,6 @@ pub(crate) struct Line {
     pub(crate) action: String,
     /// The pairs. Keys keep their case, for options are case-sensitive.
     pairs: BTreeMap<String, String>,
-    /// All after the verb, as it came: what `PING` echoes.
-    pub(crate) rest: String,
 }
 
 /// What is wrong with a line.
@@ -46,7 +60,6 @@ impl Line {
             match token {
                 Token::Word(word) if words == 0 => {
                     line.verb = word.to_ascii_uppercase();
-                    line.rest = rest.trim_end().to_owned();
                     words = 1;
                 }
                 Token::Word(word) if words == 1 && line.pairs.is_empty() => {
@@ -143,7 +156,9 @@ mod tests {
         assert_eq!(l.get("DESTINATION"), Some("x=="));
         assert_eq!(l.get("MESSAGE"), Some(r#"two "words" \"#));
         assert_eq!((l.get("EMPTY"), l.given("EMPTY"), l.get("FLAG")), (Some(""), None, Some("")));
-        assert_eq!(Line::parse("PING  a b ").unwrap().rest, "a b");
+        assert_eq!(after_word("ping  \"a b ", "PING"), Some("  \"a b "));
+        assert_eq!((after_word("PING", "PING"), after_word("PINGA", "PING")), (Some(""), None));
+        assert_eq!((quoted("a=b").as_str(), quoted(r#"a "b\"#).as_str()), ("a=b", r#""a \"b\\""#));
         assert_eq!(Line::parse("").unwrap(), Line::default());
     }
 

@@ -21,7 +21,7 @@ mod options;
 mod tests;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use aioli_core::{Duration, Instant, Now, Rng};
@@ -55,6 +55,8 @@ pub struct SamConfig {
     pub max_backlog: usize,
     /// Until a session's tunnels must stand.
     pub session_timeout: Duration,
+    /// Until a client must have said `HELLO`.
+    pub hello_timeout: Duration,
 }
 
 impl Default for SamConfig {
@@ -65,6 +67,7 @@ impl Default for SamConfig {
             max_connections: 4_096,
             max_backlog: 64,
             session_timeout: Duration::from_secs(120),
+            hello_timeout: Duration::from_secs(60),
         }
     }
 }
@@ -76,6 +79,8 @@ pub enum SamOutput {
     Transmit(SamConn),
     /// `read_room` is no longer zero.
     ReadMore(SamConn),
+    /// Say that no more follows, once all is written; reading goes on.
+    Finish(SamConn),
     /// Close once all is written.
     Close(SamConn),
     /// Connect, for `STREAM FORWARD`.
@@ -85,6 +90,25 @@ pub enum SamOutput {
         /// Where.
         to: SocketAddr,
     },
+}
+
+/// What SAM has seen, since the start where the text does not say "now".
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SamStats {
+    /// Connections now.
+    pub connections: u64,
+    /// Sessions now.
+    pub sessions: u64,
+    /// Streams now.
+    pub streams: u64,
+    /// Connections not accepted: `max_connections`, or the router stops.
+    pub refused_connections: u64,
+    /// Lines that are no command.
+    pub bad_lines: u64,
+    /// Connections without a `HELLO` in time.
+    pub silent_connections: u64,
+    /// Incoming streams that nobody took: `max_backlog` or `max_connections`.
+    pub refused_streams: u64,
 }
 
 /// The port that a session's streams are forwarded to.
@@ -108,6 +132,8 @@ struct Waiting {
 struct Session {
     id: SessionId,
     control: SamConn,
+    /// `FROM_PORT` and `TO_PORT` of streams that name none.
+    ports: (u16, u16),
     acceptors: VecDeque<SamConn>,
     forward: Option<Forward>,
     backlog: VecDeque<Waiting>,
@@ -124,6 +150,8 @@ pub struct Sam {
     streams: BTreeMap<(SessionId, StreamId), SamConn>,
     next_conn: u64,
     outputs: VecDeque<SamOutput>,
+    shutting_down: bool,
+    stats: SamStats,
 }
 
 impl Sam {
@@ -138,18 +166,40 @@ impl Sam {
             streams: BTreeMap::new(),
             next_conn: 0,
             outputs: VecDeque::new(),
+            shutting_down: false,
+            stats: SamStats::default(),
         }
     }
 
     /// A client connected. None: too many are connected, close it.
-    pub fn accepted(&mut self, _now: Now) -> Option<SamConn> {
-        (self.conns.len() < self.config.max_connections).then(|| self.add(State::Greeting))
+    pub fn accepted(&mut self, from: IpAddr, now: Now) -> Option<SamConn> {
+        if self.shutting_down || self.conns.len() >= self.config.max_connections {
+            self.stats.refused_connections += 1;
+            return None;
+        }
+        Some(self.add(State::Greeting, from.to_canonical(), now.mono + self.config.hello_timeout))
+    }
+
+    /// Ends all sessions and connections, and says why.
+    pub fn shut_down(&mut self, router: &mut impl Backend, now: Now) {
+        self.shutting_down = true;
+        let controls: Vec<_> = self.sessions.iter().map(|(nick, s)| (nick.clone(), s.control)).collect();
+        for (nick, control) in controls {
+            self.fail(control, "SESSION STATUS", "I2P_ERROR", "the router is shutting down");
+            self.set_state(control, State::Closing);
+            self.end_session(&nick, router, now);
+        }
+        let rest: Vec<_> = self.conns.keys().copied().collect();
+        for conn in rest {
+            self.close(conn);
+        }
     }
 
     /// Bytes that may be read from the client now. Zero: wait for [`SamOutput::ReadMore`].
     pub fn read_room(&self, conn: SamConn, router: &impl Backend) -> usize {
         let Some(c) = self.conns.get(&conn) else { return 0 };
         match c.state {
+            _ if c.is_clogged() => 0,
             State::Stream { session, stream } if c.input.is_empty() => router.stream_room(session, stream),
             State::Stream { .. } | State::Closing => 0,
             State::Connecting { .. } | State::Accepting { .. } | State::Dialling { .. } => {
@@ -179,7 +229,7 @@ impl Sam {
         c.ended = true;
         match c.state {
             State::Stream { session, stream } if c.input.is_empty() => {
-                router.stream_close_write(session, stream, now)
+                self.client_finished(conn, session, stream, router, now);
             }
             // What was sent early still goes out once the stream stands.
             State::Stream { .. } | State::Connecting { .. } => {}
@@ -224,9 +274,16 @@ impl Sam {
     pub fn connected(&mut self, conn: SamConn, router: &mut impl Backend, now: Now) {
         let Some(c) = self.conns.get_mut(&conn) else { return };
         if let State::Dialling { session, stream, greeting } = &mut c.state {
+            if c.close_sent {
+                // The stream ended meanwhile, and the first request found no connection to close.
+                self.outputs.push_back(SamOutput::Close(conn));
+                return;
+            }
             c.output = std::mem::take(greeting);
             let (session, stream) = (*session, *stream);
             self.enter_stream(conn, session, stream, router, now);
+        } else {
+            self.outputs.push_back(SamOutput::Close(conn));
         }
     }
 
@@ -284,6 +341,12 @@ impl Sam {
                 _ => None,
             })
             .collect();
+        let is_mute = |c: &Conn| c.state == State::Greeting && c.deadline().is_some_and(|at| at <= now.mono);
+        let mute: Vec<_> = self.conns.iter().filter(|(_, c)| is_mute(c)).map(|(conn, _)| *conn).collect();
+        for conn in mute {
+            self.stats.silent_connections += 1;
+            self.fail(conn, "HELLO REPLY", "I2P_ERROR", "HELLO VERSION did not come in time");
+        }
         for (conn, nick) in late {
             self.fail(
                 conn,
@@ -298,12 +361,7 @@ impl Sam {
 
     /// When `handle_timeout` is wanted.
     pub fn next_timeout(&self) -> Option<Instant> {
-        self.conns
-            .values()
-            .filter_map(
-                |c| if let State::Creating { deadline, .. } = c.state { Some(deadline) } else { None },
-            )
-            .min()
+        self.conns.values().filter_map(Conn::deadline).min()
     }
 
     /// Appends up to about `max` bytes for the client. False: nothing to write.
@@ -317,12 +375,21 @@ impl Sam {
     ) -> bool {
         let Some(c) = self.conns.get_mut(&conn) else { return false };
         let before = out.len();
+        let was_clogged = c.is_clogged();
         out.append(&mut c.output);
+        if was_clogged {
+            self.progress(conn, router, now);
+            self.outputs.push_back(SamOutput::ReadMore(conn));
+        }
+        let Some(c) = self.conns.get_mut(&conn) else { return false };
         if let State::Stream { session, stream } = c.state {
             router.stream_recv(session, stream, out, max.saturating_sub(out.len() - before), now);
-            if router.stream_at_end(session, stream) && !c.close_sent {
-                c.close_sent = true;
-                self.outputs.push_back(SamOutput::Close(conn));
+            if router.stream_at_end(session, stream) && !c.finish_sent {
+                c.finish_sent = true;
+                self.outputs.push_back(SamOutput::Finish(conn));
+                if c.ended && c.input.is_empty() {
+                    self.close(conn);
+                }
             }
         }
         out.len() > before
@@ -333,15 +400,20 @@ impl Sam {
         self.outputs.pop_front()
     }
 
-    /// Connections, sessions and streams, for the console.
-    pub fn counts(&self) -> (usize, usize, usize) {
-        (self.conns.len(), self.sessions.len(), self.streams.len())
+    /// Counters since the start and sizes of tables.
+    pub fn stats(&self) -> SamStats {
+        SamStats {
+            connections: self.conns.len() as u64,
+            sessions: self.sessions.len() as u64,
+            streams: self.streams.len() as u64,
+            ..self.stats
+        }
     }
 
-    fn add(&mut self, state: State) -> SamConn {
+    fn add(&mut self, state: State, from: IpAddr, greet_by: Instant) -> SamConn {
         let conn = SamConn(self.next_conn);
         self.next_conn += 1;
-        self.conns.insert(conn, Conn::new(state));
+        self.conns.insert(conn, Conn::new(state, from, greet_by));
         conn
     }
 
@@ -364,12 +436,27 @@ impl Sam {
         self.close(conn);
     }
 
+    /// Refuses and closes; a client that asked for silence gets only the close.
+    fn fail_unless(&mut self, silent: bool, conn: SamConn, reply: &str, result: &str, message: &str) {
+        if silent {
+            self.close(conn);
+        } else {
+            self.fail(conn, reply, result, message);
+        }
+    }
+
     fn close(&mut self, conn: SamConn) {
         if let Some(c) = self.conns.get_mut(&conn)
             && !c.close_sent
         {
             c.close_sent = true;
             self.outputs.push_back(SamOutput::Close(conn));
+            // No stream may be handed to a connection that is on its way out.
+            if let State::Accepting { nick, .. } = &c.state
+                && let Some(session) = self.sessions.get_mut(nick)
+            {
+                session.acceptors.retain(|a| *a != conn);
+            }
         }
     }
 
@@ -402,11 +489,24 @@ impl Sam {
         if !c.input.is_empty() {
             let taken = router.stream_send(session, stream, c.input.make_contiguous(), now);
             c.input.drain(..taken);
-            if c.input.is_empty() && c.ended {
-                router.stream_close_write(session, stream, now);
-            }
-        } else if c.ended {
-            router.stream_close_write(session, stream, now);
+        }
+        if c.input.is_empty() && c.ended {
+            self.client_finished(conn, session, stream, router, now);
+        }
+    }
+
+    /// All that the client had to say is with the stream.
+    fn client_finished(
+        &mut self,
+        conn: SamConn,
+        session: SessionId,
+        stream: StreamId,
+        router: &mut impl Backend,
+        now: Now,
+    ) {
+        router.stream_close_write(session, stream, now);
+        if self.conns.get(&conn).is_some_and(|c| c.finish_sent) {
+            self.close(conn);
         }
     }
 
@@ -441,22 +541,35 @@ impl Sam {
             return;
         };
         if let Some(forward) = session.forward.clone() {
-            self.forward(id, &forward, &waiting);
+            self.forward(id, &forward, &waiting, router, now);
         } else if let Some(acceptor) = session.acceptors.pop_front() {
             self.hand_over(acceptor, id, &waiting, router, now);
             self.update_listening(&nick, router, now);
         } else if session.backlog.len() < self.config.max_backlog {
             session.backlog.push_back(waiting);
         } else {
+            self.stats.refused_streams += 1;
             router.stream_reset(id, waiting.stream, now);
         }
     }
 
-    fn forward(&mut self, id: SessionId, forward: &Forward, waiting: &Waiting) {
+    fn forward(
+        &mut self,
+        id: SessionId,
+        forward: &Forward,
+        waiting: &Waiting,
+        router: &mut impl Backend,
+        now: Now,
+    ) {
+        if self.conns.len() >= self.config.max_connections {
+            self.stats.refused_streams += 1;
+            router.stream_reset(id, waiting.stream, now);
+            return;
+        }
         let version = self.conns.get(&forward.control).map_or((3, 0), |c| c.version);
         let greeting = if forward.silent { String::new() } else { greeting(version, waiting) };
         let state = State::Dialling { session: id, stream: waiting.stream, greeting: greeting.into_bytes() };
-        let conn = self.add(state);
+        let conn = self.add(state, forward.to.ip(), Instant::FAR_FUTURE);
         self.streams.insert((id, waiting.stream), conn);
         self.outputs.push_back(SamOutput::Dial { conn, to: forward.to });
     }
@@ -521,7 +634,12 @@ impl Sam {
             ended.push(conn);
         }
         for conn in ended {
+            // Those that wait for a stream learn why none comes.
+            let waits = self.conns.get(&conn).is_some_and(|c| c.state.waits_loudly() && !c.close_sent);
             self.set_state(conn, State::Closing);
+            if waits {
+                self.refuse(conn, "STREAM STATUS", "I2P_ERROR", "the session was closed");
+            }
             self.close(conn);
         }
         router.destroy_session(session.id, now);

@@ -12,7 +12,7 @@ use super::line::Line;
 pub(super) type Refusal = (&'static str, String);
 
 /// The names of the signature type that we make: Ed25519.
-const ED25519: [&str; 2] = ["7", "EdDSA_SHA512_Ed25519"];
+const ED25519: [&str; 4] = ["7", "EdDSA_SHA512_Ed25519", "EdDSA", "Ed25519"];
 
 /// Reads all options of a session.
 pub(super) fn session(
@@ -24,7 +24,6 @@ pub(super) fn session(
     if !style.eq_ignore_ascii_case("STREAM") {
         return Err(("I2P_ERROR", format!("STYLE {style:?} is not supported: use STREAM")));
     }
-    signature_type(line)?;
     Ok(SessionOptions {
         keys: Some(keys(line, rng)?),
         inbound: tunnels(line, "inbound", defaults.inbound)?,
@@ -48,12 +47,21 @@ pub(super) fn signature_type(line: &Line) -> Result<(), Refusal> {
 fn keys(line: &Line, rng: &mut Rng) -> Result<DestinationKeys, Refusal> {
     match line.given("DESTINATION") {
         None => Err(("INVALID_KEY", "DESTINATION is missing: give TRANSIENT or a private key".into())),
-        Some("TRANSIENT") => Ok(transient(rng)),
+        // The type of a key that is given is known already.
+        Some("TRANSIENT") => signature_type(line).map(|()| transient(rng)),
         Some(text) => match DestinationKeys::from_base64(text) {
             Some(keys) if keys.signing_key().is_some() => Ok(keys),
             Some(_) => Err(("INVALID_KEY", "only Ed25519 destinations can be used: make a new one".into())),
             None => Err(("INVALID_KEY", "DESTINATION is no private key in I2P base64".into())),
         },
+    }
+}
+
+/// `FROM_PORT` or `TO_PORT`: missing, it is the session's.
+pub(super) fn port(line: &Line, key: &str, default: u16) -> Result<u16, Refusal> {
+    match line.given(key) {
+        None => Ok(default),
+        Some(text) => text.parse().map_err(|_| ("I2P_ERROR", format!("{key} must be 0 to 65535"))),
     }
 }
 

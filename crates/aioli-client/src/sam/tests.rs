@@ -10,6 +10,9 @@ use super::*;
 
 const NOW: Now = Now { mono: Instant::ZERO, wall: Date::from_secs(1_780_000_000) };
 
+/// Where clients come from.
+const HOST: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(127, 0, 0, 9));
+
 /// A router with one peer: what is sent comes back when `echo` is called.
 #[derive(Default)]
 struct Fake {
@@ -95,8 +98,12 @@ impl Bench {
         }
     }
 
+    fn accepted(&mut self) -> SamConn {
+        self.sam.accepted(HOST, NOW).unwrap()
+    }
+
     fn open(&mut self) -> SamConn {
-        let conn = self.sam.accepted(NOW).unwrap();
+        let conn = self.accepted();
         assert_eq!(self.ask(conn, "HELLO VERSION MIN=3.0 MAX=3.3"), "HELLO REPLY RESULT=OK VERSION=3.3\n");
         conn
     }
@@ -161,11 +168,11 @@ fn versions_are_negotiated() {
         ("HELLO VERSION MIN=2.0 MAX=2.9", "HELLO REPLY RESULT=NOVERSION\n"),
     ] {
         let mut b = Bench::new();
-        let conn = b.sam.accepted(NOW).unwrap();
+        let conn = b.accepted();
         assert_eq!(b.ask(conn, line), reply, "{line}");
     }
     let mut b = Bench::new();
-    let conn = b.sam.accepted(NOW).unwrap();
+    let conn = b.accepted();
     assert!(b.ask(conn, "NAMING LOOKUP NAME=ME").contains("HELLO VERSION must come first"));
     assert!(b.closes(conn));
 }
@@ -231,6 +238,13 @@ fn connecting_carries_early_bytes_and_respects_room() {
     b.router.incoming = b"answer".to_vec();
     b.router.at_end = true;
     assert_eq!(b.output(conn), "answer");
+    // The peer has finished, the client has not.
+    assert!(std::iter::from_fn(|| b.sam.poll_output()).any(|o| o == SamOutput::Finish(conn)));
+    b.tell(conn, " and more");
+    assert_eq!(b.router.sent, b"early and more");
+    assert!(!b.closes(conn));
+    b.sam.handle_eof(conn, &mut b.router, NOW);
+    assert_eq!(b.router.closed, [StreamId(7)]);
     assert!(b.closes(conn));
 }
 
@@ -259,7 +273,7 @@ fn accepts_are_served_in_order_and_streams_wait_for_them() {
     b.session("a");
     let (one, two) = (b.open(), b.open());
     assert_eq!(b.ask(one, "STREAM ACCEPT ID=a"), "STREAM STATUS RESULT=OK\n");
-    assert_eq!(b.ask(two, "STREAM ACCEPT ID=a SILENT=true"), "STREAM STATUS RESULT=OK\n");
+    assert_eq!(b.ask(two, "STREAM ACCEPT ID=a SILENT=true"), "");
     assert!(b.router.listening);
     let from = b.incoming(10);
     assert_eq!(b.output(one), format!("{} FROM_PORT=1 TO_PORT=2\n", from.to_base64()));
@@ -282,7 +296,8 @@ fn forwarding_dials_and_greets() {
     let dialled = std::iter::from_fn(|| b.sam.poll_output())
         .find_map(|o| if let SamOutput::Dial { conn, to } = o { Some((conn, to)) } else { None });
     let (conn, to) = dialled.unwrap();
-    assert_eq!(to, "127.0.0.1:8080".parse().unwrap());
+    // The address of the client, unless it names another.
+    assert_eq!(to, SocketAddr::new(HOST, 8080));
     b.sam.connected(conn, &mut b.router, NOW);
     assert_eq!(b.output(conn), format!("{} FROM_PORT=1 TO_PORT=2\n", from.to_base64()));
     b.incoming(11);
@@ -341,11 +356,254 @@ fn a_line_without_end_is_refused() {
     assert!(b.closes(conn));
 }
 
+#[test]
+fn pings_take_any_text_before_and_after_hello() {
+    let mut b = Bench::new();
+    let conn = b.accepted();
+    assert_eq!(b.ask(conn, "PING"), "PONG\n");
+    assert_eq!(b.ask(conn, "PING \"a  = =b "), "PONG \"a  = =b \n");
+    assert_eq!(b.ask(conn, "PONG \"x"), "");
+    assert!(!b.closes(conn));
+}
+
+#[test]
+fn unknown_commands_are_refused_and_broken_lines_end_the_connection() {
+    let mut b = Bench::new();
+    let conn = b.open();
+    assert!(b.ask(conn, "DATAGRAM SEND").starts_with("DATAGRAM STATUS RESULT=I2P_ERROR MESSAGE="));
+    assert!(b.ask(conn, "HELLO VERSION").starts_with("HELLO STATUS RESULT=I2P_ERROR MESSAGE="));
+    assert!(b.ask(conn, "STREAM").starts_with("STREAM STATUS RESULT=I2P_ERROR"));
+    assert!(!b.closes(conn));
+    assert!(b.ask(conn, "NAMING LOOKUP NAME=\"x").starts_with("SESSION STATUS RESULT=I2P_ERROR"));
+    assert!(b.closes(conn));
+    assert_eq!(b.sam.stats().bad_lines, 3);
+}
+
+#[test]
+fn silent_streams_never_get_a_line() {
+    let mut b = Bench::new();
+    b.session("a");
+    let peer = options::transient(&mut Rng::from_seed([4; 32])).destination.to_base64();
+    for line in [
+        "STREAM CONNECT ID=none DESTINATION=x SILENT=true",
+        "STREAM CONNECT ID=a DESTINATION=x SILENT=true",
+        "STREAM CONNECT ID=a DESTINATION=x.i2p SILENT=true",
+        "STREAM ACCEPT ID=none SILENT=true",
+    ] {
+        let conn = b.open();
+        assert_eq!(b.ask(conn, line), "", "{line}");
+        assert!(b.closes(conn), "{line}");
+    }
+    let conn = b.open();
+    b.tell(conn, &format!("STREAM CONNECT ID=a DESTINATION={peer} SILENT=true\n"));
+    b.event(&ClientEvent::StreamClosed {
+        session: SessionId(0),
+        stream: StreamId(7),
+        reason: StreamEnd::Timeout,
+    });
+    assert_eq!(b.output(conn), "");
+    assert!(b.closes(conn));
+    let conn = b.open();
+    b.tell(conn, &format!("STREAM CONNECT ID=a DESTINATION={peer} SILENT=true\n"));
+    b.event(&ClientEvent::StreamConnected { session: SessionId(0), stream: StreamId(7) });
+    assert_eq!(b.output(conn), "");
+    // FORWARD is answered all the same.
+    let conn = b.open();
+    assert_eq!(b.ask(conn, "STREAM FORWARD ID=a PORT=1 SILENT=true"), "STREAM STATUS RESULT=OK\n");
+}
+
+#[test]
+fn ports_of_a_session_are_those_of_its_streams() {
+    let mut b = Bench::new();
+    let control = b.open();
+    b.tell(control, "SESSION CREATE STYLE=STREAM ID=a DESTINATION=TRANSIENT FROM_PORT=5 TO_PORT=6\n");
+    b.event(&ClientEvent::SessionReady(SessionId(0)));
+    let peer = options::transient(&mut Rng::from_seed([4; 32])).destination.to_base64();
+    for (ports, expected) in [("", (5, 6)), ("FROM_PORT=0", (0, 6)), ("TO_PORT=65535 FROM_PORT=", (5, 65535))]
+    {
+        let conn = b.open();
+        b.tell(conn, &format!("STREAM CONNECT ID=a DESTINATION={peer} {ports}\n"));
+        let (_, from, to) = b.router.connects.pop().unwrap();
+        assert_eq!((from, to), expected);
+    }
+    let conn = b.open();
+    let answer = b.ask(conn, &format!("STREAM CONNECT ID=a DESTINATION={peer} TO_PORT=65536"));
+    assert!(answer.starts_with("STREAM STATUS RESULT=I2P_ERROR MESSAGE=\"TO_PORT"), "{answer}");
+    let conn = b.open();
+    let answer = b.ask(conn, "SESSION CREATE STYLE=STREAM ID=b DESTINATION=TRANSIENT FROM_PORT=x");
+    assert!(answer.starts_with("SESSION STATUS RESULT=I2P_ERROR"), "{answer}");
+}
+
+#[test]
+fn ids_have_no_spaces_and_given_keys_need_no_type() {
+    let mut b = Bench::new();
+    let long = "x".repeat(256);
+    for id in ["\"a b\"", "\"a\tb\"", long.as_str()] {
+        let conn = b.open();
+        let answer = b.ask(conn, &format!("SESSION CREATE STYLE=STREAM ID={id} DESTINATION=TRANSIENT"));
+        assert!(answer.starts_with("SESSION STATUS RESULT=INVALID_ID"), "{answer}");
+    }
+    let conn = b.open();
+    let keys = options::transient(&mut Rng::from_seed([4; 32]));
+    let key = &*keys.to_base64();
+    b.tell(conn, &format!("SESSION CREATE STYLE=STREAM ID=a DESTINATION={key} SIGNATURE_TYPE=0\n"));
+    assert_eq!(b.router.sessions.len(), 1);
+}
+
+#[test]
+fn several_accept_at_once_in_every_version() {
+    let mut b = Bench::new();
+    b.session("a");
+    for max in ["3.0", "3.1", "3.1"] {
+        let conn = b.accepted();
+        assert_eq!(
+            b.ask(conn, &format!("HELLO VERSION MIN=3.0 MAX={max}")),
+            format!("HELLO REPLY RESULT=OK VERSION={max}\n")
+        );
+        assert_eq!(b.ask(conn, "STREAM ACCEPT ID=a"), "STREAM STATUS RESULT=OK\n");
+    }
+    let conn = b.open();
+    assert!(b.ask(conn, "STREAM FORWARD ID=a PORT=80").contains("RESULT=ALREADY_ACCEPTING"));
+    assert!(b.closes(conn));
+}
+
+#[test]
+fn an_acceptor_that_is_leaving_gets_no_stream() {
+    let mut b = Bench::new();
+    b.session("a");
+    let (gone, here) = (b.open(), b.open());
+    b.ask(gone, "STREAM ACCEPT ID=a");
+    b.ask(here, "STREAM ACCEPT ID=a");
+    b.sam.handle_eof(gone, &mut b.router, NOW);
+    b.incoming(10);
+    assert_eq!(b.output(gone), "");
+    assert!(b.output(here).contains("FROM_PORT=1"));
+}
+
+#[test]
+fn a_stream_that_closed_before_it_was_accepted_is_not_handed_over() {
+    let mut b = Bench::new();
+    b.session("a");
+    b.incoming(10);
+    b.event(&ClientEvent::StreamClosed {
+        session: SessionId(0),
+        stream: StreamId(10),
+        reason: StreamEnd::Reset,
+    });
+    let conn = b.open();
+    assert_eq!(b.ask(conn, "STREAM ACCEPT ID=a"), "STREAM STATUS RESULT=OK\n");
+    // One that only finished sending is: it may have left bytes to read.
+    b.router.incoming = b"last words".to_vec();
+    b.router.at_end = true;
+    let from = b.incoming(11);
+    assert_eq!(b.output(conn), format!("{} FROM_PORT=1 TO_PORT=2\nlast words", from.to_base64()));
+    b.sam.handle_eof(conn, &mut b.router, NOW);
+    assert!(b.closes(conn));
+}
+
+#[test]
+fn a_forwarded_stream_that_ends_while_it_is_dialled_leaves_nothing() {
+    let mut b = Bench::new();
+    let control = b.session("a");
+    let forward = b.open();
+    let text = "SSL is not supported";
+    assert!(b.ask(forward, "STREAM FORWARD ID=a PORT=8080 SSL=true").contains(text));
+    let forward = b.open();
+    b.ask(forward, "STREAM FORWARD ID=a PORT=8080 HOST=localhost");
+    for end_session in [false, true] {
+        b.incoming(10);
+        let dialled = std::iter::from_fn(|| b.sam.poll_output())
+            .find_map(|o| if let SamOutput::Dial { conn, .. } = o { Some(conn) } else { None })
+            .unwrap();
+        if end_session {
+            b.sam.handle_closed(control, &mut b.router, NOW);
+        } else {
+            let (session, stream) = (SessionId(0), StreamId(10));
+            b.event(&ClientEvent::StreamClosed { session, stream, reason: StreamEnd::Reset });
+        }
+        assert!(b.closes(dialled));
+        b.sam.connected(dialled, &mut b.router, NOW);
+        assert!(b.closes(dialled), "the connection stands now and must be closed");
+        b.sam.handle_closed(dialled, &mut b.router, NOW);
+        assert_eq!(b.sam.stats().streams, 0);
+    }
+}
+
+#[test]
+fn a_client_must_greet_in_time() {
+    let mut b = Bench::new();
+    let conn = b.accepted();
+    let at = b.sam.next_timeout().unwrap();
+    b.sam.handle_timeout(&mut b.router, Now { mono: at, ..NOW });
+    assert!(b.output(conn).starts_with("HELLO REPLY RESULT=I2P_ERROR"));
+    assert!(b.closes(conn));
+    assert_eq!((b.sam.stats().silent_connections, b.sam.next_timeout()), (1, None));
+    let conn = b.open();
+    b.sam.handle_timeout(&mut b.router, Now { mono: at, ..NOW });
+    assert!(!b.closes(conn));
+}
+
+#[test]
+fn shutting_down_tells_everyone() {
+    let mut b = Bench::new();
+    let control = b.session("a");
+    let acceptor = b.open();
+    b.ask(acceptor, "STREAM ACCEPT ID=a");
+    let idle = b.open();
+    b.sam.shut_down(&mut b.router, NOW);
+    assert!(b.output(control).starts_with("SESSION STATUS RESULT=I2P_ERROR"));
+    assert!(b.output(acceptor).starts_with("STREAM STATUS RESULT=I2P_ERROR"));
+    assert_eq!(b.output(idle), "");
+    let closed: Vec<_> = std::iter::from_fn(|| b.sam.poll_output())
+        .filter_map(|o| if let SamOutput::Close(conn) = o { Some(conn) } else { None })
+        .collect();
+    assert_eq!(closed, [control, acceptor, idle]);
+    assert_eq!(b.sam.accepted(HOST, NOW), None);
+    assert_eq!(b.sam.stats().refused_connections, 1);
+}
+
+#[test]
+fn a_client_that_does_not_read_is_not_read() {
+    let mut b = Bench::new();
+    let conn = b.open();
+    let asks = format!("PING {}\n", "x".repeat(1_000)).repeat(200);
+    let mut sent = 0;
+    while b.sam.read_room(conn, &b.router) > 0 {
+        let room = b.sam.read_room(conn, &b.router);
+        b.tell(conn, asks.get(sent..sent + room).unwrap());
+        sent += room;
+    }
+    assert!((64_000..100_000).contains(&sent), "{sent}");
+    while b.sam.poll_output().is_some() {}
+    let answers = b.output(conn).len();
+    assert!(std::iter::from_fn(|| b.sam.poll_output()).any(|o| o == SamOutput::ReadMore(conn)));
+    assert!(b.sam.read_room(conn, &b.router) > 0);
+    // What was read but not yet answered is answered now.
+    assert_eq!((answers + b.output(conn).len()) / 1_006, sent / 1_006);
+}
+
+#[test]
+fn connections_and_waiting_streams_have_limits() {
+    let mut b = Bench::new();
+    b.sam.config.max_connections = 2;
+    b.sam.config.max_backlog = 1;
+    b.session("a");
+    b.incoming(10);
+    b.incoming(11);
+    assert_eq!(b.router.reset, [StreamId(11)]);
+    let forward = b.open();
+    assert_eq!(b.sam.accepted(HOST, NOW), None);
+    // The stream that waited would need a third connection.
+    b.ask(forward, "STREAM FORWARD ID=a PORT=80");
+    assert_eq!(b.router.reset, [StreamId(11), StreamId(10)]);
+    assert_eq!((b.sam.stats().refused_connections, b.sam.stats().refused_streams), (1, 2));
+}
+
 proptest::proptest! {
     #[test]
     fn no_bytes_make_it_panic(chunks in proptest::collection::vec(proptest::collection::vec(0_u8..128, 0..80), 0..20)) {
         let mut b = Bench::new();
-        let conn = b.sam.accepted(NOW).unwrap();
+        let conn = b.accepted();
         for chunk in chunks {
             b.sam.handle_bytes(conn, &chunk, &mut b.router, NOW);
         }

@@ -1,10 +1,13 @@
 //! `i2p-router`: one router, until it is told to stop.
+//!
+//! Exit status: 0 stopped cleanly, 1 it cannot start or go on, 2 a setting is
+//! not possible, 130 or 143 ended at once by a second SIGINT or SIGTERM.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::process::ExitCode;
 
 use aioli::settings::{Settings, SettingsError};
-use aioli::terminal::{complain, log_to_stderr, say};
+use aioli::terminal::{INTERRUPTED, TERMINATED, complain, log_to_stderr, say, say_stopping};
 use aioli_client::{SamConfig, SessionDefaults};
 use aioli_core::Rng;
 use aioli_node::{DataDir, Node, NodeConfig, Notice, bind, entropy};
@@ -16,6 +19,9 @@ use tokio::signal::unix::{SignalKind, signal};
 const BAD_SETTINGS: u8 = 2;
 /// Ports that `--port 0` draws from: those that other routers use.
 const PORTS: (u64, u64) = (9_151, 30_777);
+
+/// Ports drawn until one is free.
+const DRAWS: usize = 20;
 
 fn main() -> ExitCode {
     let settings = match Settings::resolve(std::env::args(), |name| std::env::var(name).ok()) {
@@ -43,11 +49,7 @@ fn main() -> ExitCode {
 fn run(settings: &Settings) -> Result<()> {
     let data_dir = DataDir::open(&settings.data_dir)?;
     let identity = identity(&data_dir)?;
-    let port = match settings.port {
-        0 => drawn_port(&data_dir)?,
-        port => port,
-    };
-    let listener = bind(SocketAddr::new(settings.host, port), "NTCP2", "--port")?;
+    let (listener, port) = listener(settings, &data_dir)?;
     let sam = settings.sam.map(|a| bind(a, "SAM", "--sam or --no-sam")).transpose()?;
     let published = published(settings).map(|ip| SocketAddr::new(ip, port));
     say(format!("listening on {}", SocketAddr::new(settings.host, port)));
@@ -100,14 +102,22 @@ fn identity(data_dir: &DataDir) -> Result<Identity> {
     Ok(identity)
 }
 
-fn drawn_port(data_dir: &DataDir) -> Result<u16> {
-    if let Some(port) = data_dir.load_port() {
-        return Ok(port);
+/// The port to listen on: the one asked for, the one drawn by an earlier start, or a free one drawn now.
+fn listener(settings: &Settings, data_dir: &DataDir) -> Result<(TcpListener, u16)> {
+    let at = |port| bind(SocketAddr::new(settings.host, port), "NTCP2", "--port");
+    let fixed = if settings.port == 0 { data_dir.load_port() } else { Some(settings.port) };
+    if let Some(port) = fixed {
+        return Ok((at(port)?, port));
     }
-    let drawn = Rng::from_seed(entropy()).between(PORTS.0, PORTS.1);
-    let port = u16::try_from(drawn).context("ports have 16 bits")?;
+    let mut rng = Rng::from_seed(entropy());
+    let mut draw = || {
+        let port = u16::try_from(rng.between(PORTS.0, PORTS.1)).context("ports have 16 bits")?;
+        anyhow::Ok((at(port)?, port))
+    };
+    // Another program may have the port that is drawn; an address that is not ours fails every time.
+    let (listener, port) = (1..DRAWS).find_map(|_| draw().ok()).map_or_else(draw, Ok)?;
     data_dir.store_port(port).context("cannot keep the port that was drawn in the data directory")?;
-    Ok(port)
+    Ok((listener, port))
 }
 
 /// The address that peers can reach, as far as the settings tell.
@@ -135,11 +145,11 @@ async fn until_stopped(mut node: Node) -> Result<()> {
             _ = terminate.recv() => break,
         }
     }
-    say("stopping; a second signal ends at once");
+    say_stopping();
     tokio::select! {
         stopped = tokio::task::spawn_blocking(move || node.stop()) => stopped.context("stopping failed")?,
-        _ = interrupt.recv() => std::process::exit(130),
-        _ = terminate.recv() => std::process::exit(143),
+        _ = interrupt.recv() => std::process::exit(INTERRUPTED),
+        _ = terminate.recv() => std::process::exit(TERMINATED),
     }
     say("stopped");
     Ok(())
