@@ -321,6 +321,7 @@ impl Router {
                     }
                 }
                 T::TunnelEnded { hops } => {
+                    self.own_tunnels = self.own_tunnels.saturating_sub(u32::from(!hops.is_empty()));
                     for hop in &hops {
                         if let Some(count) = self.in_use.get_mut(hop) {
                             *count -= 1;
@@ -340,6 +341,7 @@ impl Router {
         tracing::debug!(?hops, ?result, ?took, "build");
         match result {
             BuildResult::Accepted => {
+                self.own_tunnels += u32::from(!hops.is_empty());
                 for hop in hops {
                     self.profiles.agreed(hop, took, now);
                     *self.in_use.entry(*hop).or_default() += 1;

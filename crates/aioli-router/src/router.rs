@@ -124,6 +124,8 @@ pub struct Router {
     pub(crate) sessions: Sessions,
     /// Our tunnels by hop: what the one-third cap counts.
     pub(crate) in_use: BTreeMap<RouterHash, u32>,
+    /// Our tunnels that have hops.
+    pub(crate) own_tunnels: u32,
     /// Messages that our own tunnels delivered to ourselves.
     pub(crate) loopback: VecDeque<Message>,
     pub(crate) timers: Timers<Timer>,
@@ -173,6 +175,7 @@ impl Router {
             seen: SeenMessages::new(&mut rng),
             sessions: Sessions::new(limits.sessions),
             in_use: BTreeMap::new(),
+            own_tunnels: 0,
             loopback: VecDeque::new(),
             timers: Timers::new(),
             outputs: VecDeque::new(),
@@ -375,7 +378,7 @@ impl Router {
             our_hash: self.hash,
             private_network: self.config.private_network,
             in_use: &self.in_use,
-            tunnels: self.in_use.values().sum::<u32>() / 3,
+            tunnels: self.own_tunnels,
             now: now.mono,
         };
         self.tunnels.handle_timeout(&mut Cx { now, rng: &mut self.rng }, &selector);
