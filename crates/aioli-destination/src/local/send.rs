@@ -132,8 +132,8 @@ impl LocalDestination {
             if remote.should_ask_afresh(now.mono) {
                 self.ask(to);
             }
+            self.streams.handle_path_change(id);
         }
-        self.streams.handle_path_change(id);
     }
 
     /// Takes a LeaseSet that is newer than what we have.

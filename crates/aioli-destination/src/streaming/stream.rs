@@ -36,6 +36,8 @@ const GRACE: Duration = Duration::from_millis(20);
 const REPLY_DELAY: Duration = Duration::from_millis(2);
 /// A peer that was silent this long while it held us up is gone.
 const DEAD: Duration = Duration::from_secs(300);
+/// No stream is given up before nothing was acknowledged for this long.
+const GIVE_UP: Duration = Duration::from_secs(100);
 /// Timeouts in a row after which the path is suspected.
 const SUSPECT_AFTER: u32 = 2;
 /// Duplicates in a row after which our acknowledgements seem to be lost.
@@ -166,6 +168,10 @@ pub(super) struct Stream {
     /// What the retransmission timeout counts from.
     pub(super) timer_base: Instant,
     pub(super) timeouts: u32,
+    /// How often the timeout has doubled: less than `timeouts` when the path has changed.
+    pub(super) doublings: u32,
+    /// When the first of them was.
+    stalled_since: Instant,
     pub(super) pace_at: Instant,
     pub(super) pace_wake: Option<Instant>,
     pub(super) asked_at: Instant,
@@ -220,6 +226,8 @@ impl Stream {
             ack: AckState::default(),
             timer_base: now,
             timeouts: 0,
+            doublings: 0,
+            stalled_since: Instant::ZERO,
             pace_at: now,
             pace_wake: None,
             asked_at: Instant::ZERO,
@@ -328,7 +336,7 @@ impl Stream {
                 self.send.unlose();
             }
             self.congestion.timeout_over();
-            self.timeouts = 0;
+            (self.timeouts, self.doublings) = (0, 0);
             self.timer_base = io.now;
         }
         let unlisted =
@@ -370,7 +378,7 @@ impl Stream {
 
     fn unchoked(&mut self, now: Instant) {
         self.choked = None;
-        self.timeouts = 0;
+        (self.timeouts, self.doublings) = (0, 0);
         self.timer_base = now;
         if self.kind != PeerKind::Ours {
             // What was under way when the buffer was full is most likely gone.
@@ -610,7 +618,7 @@ impl Stream {
     }
 
     fn timeout_at(&self) -> Instant {
-        self.timer_base + self.rtt.timeout(self.kind.ack_delay(), self.timeouts)
+        self.timer_base + self.rtt.timeout(self.kind.ack_delay(), self.doublings)
     }
 
     fn idle_at(&self) -> Instant {
@@ -688,12 +696,18 @@ impl Stream {
     /// probe is what shows most, the highest packet, and what is needed first,
     /// the lowest: a receiver that has that one sees that we do not hear it.
     fn on_timeout(&mut self, io: &mut Io<'_>) {
+        if self.timeouts == 0 {
+            self.stalled_since = io.now;
+        }
         self.timeouts += 1;
+        self.doublings += 1;
         self.timer_base = io.now;
         io.stats.timeouts += 1;
         let done = self.receive.closed() && self.fin != Fin::Open;
         let allowed = if done { self.options.max_resends.min(4) } else { self.options.max_resends };
-        if self.timeouts > allowed {
+        // Where paths are tried one after the other, timeouts are short: they are no reason to give up early.
+        let long = io.now.since(self.stalled_since) >= GIVE_UP || self.opening != Opening::Open;
+        if self.timeouts > allowed && (long || done) {
             // A peer that has closed forgets the stream with our last packets.
             self.end(if done { CloseReason::Finished } else { CloseReason::TimedOut }, io);
             return;

@@ -245,6 +245,7 @@ impl Streams {
     pub fn handle_path_change(&mut self, id: StreamId) {
         if let Some(s) = self.streams.get_mut(&id) {
             s.rtt.forget_path();
+            s.doublings = s.doublings.min(1);
             s.congestion.on_path_change();
         }
     }
