@@ -3,7 +3,8 @@
 //! Eligible are routers that speak our protocols, publish an address, are of
 //! our network and neither refuse nor congest. Of these a weighted draw by
 //! tier, no two of one /16 (or IPv6 /32) or family, none in more than a third
-//! of our tunnels. The order of the hops is fixed by a key of the pool, so
+//! of our tunnels and, where there are enough, none in two of a pool's tunnels
+//! of one direction. The order of the hops is fixed by a key of the pool, so
 //! that a peer seen next to us stays next to us (predecessor attacks).
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -42,6 +43,8 @@ pub(crate) struct Selector<'a> {
 /// How much a rule may give way so that a tunnel comes about at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Strictness {
+    /// Every rule holds, and no hop is one of the pool's other tunnels.
+    Apart,
     /// Every rule holds.
     All,
     /// Peers may be in more than a third of our tunnels.
@@ -57,6 +60,8 @@ struct Candidate {
     /// Builds through it that stayed without answer, in a row.
     failures: u32,
     groups: Vec<Group>,
+    /// It is a hop of another tunnel of the pool.
+    shared: bool,
 }
 
 /// What two hops of a tunnel may not share.
@@ -71,7 +76,7 @@ impl Peers for Selector<'_> {
     fn choose_hops(&self, request: &HopRequest, rng: &mut Rng) -> Option<Vec<Hop>> {
         let wanted = usize::from(request.length);
         let candidates = self.candidates(request, rng);
-        for strictness in [Strictness::All, Strictness::NoCap, Strictness::Desperate] {
+        for strictness in [Strictness::Apart, Strictness::All, Strictness::NoCap, Strictness::Desperate] {
             if let Some(mut hops) = self.draw(&candidates, wanted, request.kind, strictness, rng) {
                 hops.sort_by_key(|hop| order(&request.order_key, &hop.hash));
                 return Some(hops);
@@ -97,6 +102,7 @@ impl Selector<'_> {
             .map(|info| Candidate {
                 hash: info.hash(),
                 encryption: info.identity.encryption_key(),
+                shared: request.apart.contains(&info.hash()),
                 tier: self.profiles.tier(&info.hash(), self.now),
                 failures: self.profiles.failures_in_row(&info.hash()),
                 groups: if self.private_network { Vec::new() } else { groups(info) },
@@ -159,7 +165,10 @@ impl Selector<'_> {
     fn weight(&self, candidate: &Candidate, kind: PoolKind, strictness: Strictness) -> u64 {
         let used = self.in_use.get(&candidate.hash).copied().unwrap_or(0);
         let over_cap = self.tunnels >= CAP_FROM_TUNNELS && used * 3 > self.tunnels;
-        if over_cap && strictness == Strictness::All {
+        if over_cap && strictness <= Strictness::All {
+            return 0;
+        }
+        if candidate.shared && strictness == Strictness::Apart {
             return 0;
         }
         let weight: u64 = match (candidate.tier, kind) {

@@ -216,6 +216,7 @@ impl Tunnels {
                 inbound,
                 length: vary(side, inbound, cx),
                 exclude: self.busy_first_hops(inbound, now),
+                apart: self.siblings(id, inbound, now),
                 order_key: pool.config.order_key,
             };
             let hops = self.draw_hops(&request, now, cx, peers);
@@ -243,6 +244,19 @@ impl Tunnels {
         let busy = self.first_hops.iter().filter(|(_, used)| now.since(used.last) < FIRST_HOP_SPACING);
         // In a small network everyone may be busy; then the spacing gives way.
         busy.map(|(hash, _)| *hash).take(2).collect()
+    }
+
+    /// Who is a hop of this pool's other tunnels of a direction, standing or being built.
+    fn siblings(&self, id: PoolId, inbound: bool, now: Instant) -> Vec<RouterHash> {
+        let builds = self.builds.values().filter(|b| b.pool == id && b.inbound == inbound);
+        let building = builds.flat_map(|b| b.hops.iter().map(|hop| hop.hash));
+        let lasts = |health: &Health| health.replace_at > now;
+        let standing: Vec<_> = if inbound {
+            self.inbound.values().filter(|t| t.pool == id && lasts(&t.health)).map(|t| &t.hops).collect()
+        } else {
+            self.outbound.values().filter(|t| t.pool == id && lasts(&t.health)).map(|t| &t.hops).collect()
+        };
+        standing.into_iter().flatten().copied().chain(building).collect()
     }
 
     /// Hops for a build, of which the first was not given its fill of builds.

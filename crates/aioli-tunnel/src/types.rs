@@ -170,6 +170,8 @@ pub struct HopRequest {
     pub length: u8,
     /// Not these.
     pub exclude: Vec<RouterHash>,
+    /// Rather not these: one router that fails should not take every tunnel of a pool with it.
+    pub apart: Vec<RouterHash>,
     /// Fixes their order.
     pub order_key: [u8; 32],
 }

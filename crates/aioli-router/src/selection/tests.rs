@@ -24,7 +24,14 @@ fn router(addresses: &[&str]) -> (Router, Vec<RouterHash>) {
 }
 
 fn request(length: u8) -> HopRequest {
-    HopRequest { kind: PoolKind::Client, inbound: true, length, exclude: Vec::new(), order_key: [5; 32] }
+    HopRequest {
+        kind: PoolKind::Client,
+        inbound: true,
+        length,
+        exclude: Vec::new(),
+        apart: Vec::new(),
+        order_key: [5; 32],
+    }
 }
 
 fn choose(
@@ -67,6 +74,20 @@ fn hops_differ_and_keep_their_order_in_a_pool() {
     let exclude = all[1..].to_vec();
     let request = HopRequest { exclude, ..request(1) };
     assert_eq!(choose(&router, &Profiles::new(9), &none, &request, 0), Some(vec![all[0]]));
+}
+
+#[test]
+fn tunnels_of_a_pool_share_hops_only_where_there_are_too_few() {
+    let (router, all) = router(&FAR);
+    let (profiles, none) = (Profiles::new(9), BTreeMap::new());
+    let apart = all[..2].to_vec();
+    for seed in 0..50 {
+        let few = HopRequest { apart: apart.clone(), ..request(3) };
+        let hops = choose(&router, &profiles, &none, &few, seed).unwrap();
+        assert!(hops.iter().all(|hop| !apart.contains(hop)));
+        let more = HopRequest { apart: apart.clone(), ..request(4) };
+        assert_eq!(choose(&router, &profiles, &none, &more, seed).unwrap().len(), 4);
+    }
 }
 
 #[test]

@@ -218,6 +218,7 @@ fn a_build_goes_by_tunnels_of_its_own_pool_if_there_are_any() {
             inbound: false,
             length: 2,
             exclude: Vec::new(),
+            apart: Vec::new(),
             order_key: [0; 32],
         },
         &mut Rng::from_seed([0; 32]),
