@@ -9,6 +9,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use aioli_core::crypto::ed25519::SigningKey;
+use aioli_core::crypto::hash::sha256_parts;
 use aioli_core::{Cx, Duration, Instant, Now, Rng, Timers};
 use aioli_destination::router_garlic::{self, RouterGarlic};
 use aioli_netdb::{NetDb, Source};
@@ -226,7 +228,7 @@ impl Router {
             kind: PoolKind::Exploratory,
             inbound: side(self.config.inbound, true),
             outbound: side(self.config.outbound, true),
-            order_key: self.rng.bytes(),
+            order_key: order_key(&self.identity.signing),
         };
         self.tunnels.create_pool(PoolId::EXPLORATORY, pool, &mut cx!(self));
         self.timers.set(Timer::Sweep, now.mono + SWEEP_EVERY);
@@ -451,6 +453,12 @@ fn netdb_config(config: &Config, our_hash: RouterHash) -> aioli_netdb::Config {
         private_network: config.private_network,
         limits,
     }
+}
+
+/// Fixes where a hop stands in the tunnels of whoever signs with this key, over
+/// restarts as well, so that its neighbours there stay the same.
+pub(crate) fn order_key(key: &SigningKey) -> [u8; 32] {
+    sha256_parts(&[b"aioli order of hops", key.seed().as_bytes()])
 }
 
 fn tunnel_config(config: &Config, identity: &Identity, our_hash: RouterHash) -> aioli_tunnel::Config {

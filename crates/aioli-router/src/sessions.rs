@@ -24,7 +24,7 @@ use crate::client::{
     TunnelOptions,
 };
 use crate::route::view_of;
-use crate::router::{Output, Router, Timer, cx, side};
+use crate::router::{Output, Router, Timer, cx, order_key, side};
 
 /// A session whose LeaseSet no floodfill has confirmed is ready all the same after this time.
 const CONFIRM_WITHIN: Duration = Duration::from_secs(2);
@@ -142,6 +142,7 @@ impl Router {
         let id = SessionId(self.sessions.next_id);
         self.sessions.next_id += 1;
         let pool = PoolId(id.0);
+        let order_key = order_key(&key);
         let mut stream_config =
             streaming::Config::new(streaming::Identity::new(keys.destination.clone(), key));
         stream_config.options = options.streaming;
@@ -168,7 +169,7 @@ impl Router {
             kind: PoolKind::Client,
             inbound: side(options.inbound, false),
             outbound: side(options.outbound, false),
-            order_key: self.rng.bytes(),
+            order_key,
         };
         self.tunnels.create_pool(pool, pool_config, &mut cx!(self));
         self.expire();

@@ -131,3 +131,12 @@ fn proven_peers_carry_most_of_the_clients_tunnels() {
     assert!((90..150).contains(&count(PoolKind::Client)), "{}", count(PoolKind::Client));
     assert!((20..65).contains(&count(PoolKind::Exploratory)), "{}", count(PoolKind::Exploratory));
 }
+
+#[test]
+fn the_order_of_hops_is_kept_by_the_key_that_outlives_a_restart() {
+    let key = |seed| aioli_core::crypto::ed25519::SigningKey::from_seed([seed; 32].into());
+    let of = |seed| crate::router::order_key(&key(seed));
+    assert_eq!(of(1), of(1));
+    assert_ne!(of(1), of(2));
+    assert_ne!(of(1), [1; 32], "it does not show the key");
+}
