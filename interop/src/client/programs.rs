@@ -129,6 +129,10 @@ pub struct Transfer<'a> {
     pub logs: &'a Path,
 }
 
+/// Inbound tunnels asked of i2pd. 2.45.1 does not publish a LeaseSet before the first outbound tunnel
+/// stands, and looks again only when the next inbound tunnel does: with few of them that may be minutes.
+const I2PD_INBOUND: usize = 8;
+
 /// What a transfer took.
 #[derive(Clone, Copy, Debug)]
 pub struct Took {
@@ -186,13 +190,14 @@ impl Transfer<'_> {
                 if router == Kind::I2pd {
                     // By default i2pd 2.45.1 offers these programs ElGamal alone, which we do not speak.
                     command.arg("i2cp.leaseSetEncType=4");
+                    command.arg(format!("inbound.quantity={I2PD_INBOUND}"));
                 }
             }
             Client::Yosemite => {
                 command.arg(format!("--hops={hops}"));
                 if router == Kind::I2pd {
                     // By default yosemite asks for 6,4; i2pd 2.45.1 crashes on a type that it does not know.
-                    command.arg("--encryption=4");
+                    command.arg("--encryption=4").arg(format!("--inbound-quantity={I2PD_INBOUND}"));
                 }
             }
         }

@@ -24,6 +24,9 @@ pub struct Settings {
     /// Encryption types of the LeaseSet; the library's choice, if not given.
     #[arg(long)]
     encryption: Option<String>,
+    /// Inbound tunnels; the library's choice, if not given.
+    #[arg(long)]
+    inbound_quantity: Option<usize>,
 }
 
 /// Accepts one stream, receives `total` bytes, sends as many.
@@ -63,11 +66,12 @@ fn attempt<T, E>(mut action: impl FnMut() -> Result<T, E>) -> Result<T, E> {
 }
 
 fn options(settings: &Settings) -> SessionOptions {
-    let Settings { hops, encryption } = settings.clone();
+    let Settings { hops, encryption, inbound_quantity } = settings.clone();
     let defaults = SessionOptions::default();
     SessionOptions {
         inbound_len: hops,
         outbound_len: hops,
+        inbound_quantity: inbound_quantity.unwrap_or(defaults.inbound_quantity),
         lease_set_enc_type: encryption.or(defaults.lease_set_enc_type),
         ..SessionOptions::default()
     }
