@@ -6,7 +6,7 @@ use std::sync::Arc;
 use aioli_core::crypto::ed25519::SigningKey;
 use aioli_core::crypto::x25519::PrivateKey;
 use aioli_core::{Cx, Rng};
-use aioli_transport::{Config, ConnId, Output, Transport};
+use aioli_transport::{Config, ConnId, Lane, Output, Transport};
 use aioli_wire::router_info::{RouterInfo, RouterInfoParts};
 use aioli_wire::{Mapping, Message, MessageId, MessageType, RouterAddress, RouterIdentity, Verified};
 
@@ -62,7 +62,7 @@ impl Pair {
         for id in 0..count {
             let body = vec![id as u8; 1028];
             let message = Message { kind: MessageType::TunnelData, id: MessageId(id), expires, body };
-            let refused = self.ends[0].with(|t, cx| t.send_to(&target, message, cx));
+            let refused = self.ends[0].with(|t, cx| t.send_to(&target, Lane::Own, message, cx));
             assert!(refused.is_ok(), "the queue has room");
         }
         self.arrived = 0;

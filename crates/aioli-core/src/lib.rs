@@ -3,6 +3,7 @@
 //!
 //! Nothing here performs I/O, reads a clock or draws entropy from the system.
 
+pub mod bucket;
 pub mod bug;
 pub mod crypto;
 pub mod map;
@@ -11,6 +12,7 @@ pub mod rng;
 pub mod time;
 pub mod timers;
 
+pub use bucket::Bucket;
 pub use redact::Redacted;
 pub use rng::Rng;
 pub use time::{Date, Duration, Instant, Now};

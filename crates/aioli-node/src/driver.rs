@@ -49,6 +49,8 @@ pub(crate) struct Shared {
     stopping: Cell<bool>,
     clock: Clock,
     sinks: Sinks,
+    /// What the kernel may hold of a peer's bytes that we do not read yet; none for its own choice.
+    receive_buffer: Option<usize>,
 }
 
 /// The state machines of one router.
@@ -64,7 +66,12 @@ pub(crate) struct Sinks {
 }
 
 impl Shared {
-    pub(crate) fn new(machines: Machines, clock: Clock, sinks: Sinks) -> Rc<Self> {
+    pub(crate) fn new(
+        machines: Machines,
+        clock: Clock,
+        sinks: Sinks,
+        receive_buffer: Option<usize>,
+    ) -> Rc<Self> {
         Rc::new(Self {
             machines: RefCell::new(machines),
             links: RefCell::default(),
@@ -74,6 +81,7 @@ impl Shared {
             stopping: Cell::new(false),
             clock,
             sinks,
+            receive_buffer,
         })
     }
 
@@ -124,6 +132,11 @@ impl Shared {
             match output {
                 Output::Transmit(conn) => {
                     ready.insert(LinkId::Peer(conn));
+                }
+                Output::ReadMore(conn) => {
+                    if let Some(link) = self.link(LinkId::Peer(conn)) {
+                        link.kick.notify_one();
+                    }
                 }
                 Output::Dial { conn, to } => self.dial(LinkId::Peer(conn), to),
                 Output::Close { conn, reset } => {
@@ -218,6 +231,9 @@ impl Shared {
 
     fn add_link(self: &Rc<Self>, id: LinkId, stream: TcpStream) {
         let link = Rc::new(Link::new(stream));
+        if let (LinkId::Peer(_), Some(bytes)) = (id, self.receive_buffer) {
+            link.limit_receive_buffer(bytes);
+        }
         self.links.borrow_mut().insert(id, Rc::clone(&link));
         tokio::task::spawn_local(run_link(Rc::clone(self), id, link));
     }
@@ -261,7 +277,15 @@ impl Shared {
     }
 
     /// Reads once and hands over what came.
-    fn read(&self, id: LinkId, link: &Link, room: usize) -> Reading {
+    fn read(&self, id: LinkId, link: &Link, mut room: usize) -> Reading {
+        if let LinkId::Peer(conn) = id {
+            // Asked now that there is something: within a bandwidth limit, room is for those who use it.
+            room = room.min(self.machines.borrow_mut().router.read_room(conn, self.now()));
+            if room == 0 {
+                self.wake.notify_one();
+                return Reading::Later;
+            }
+        }
         let mut buffer = self.read_buffer.borrow_mut();
         let n = match link.stream.try_read(&mut buffer[..room]) {
             Ok(n) => n,
@@ -290,6 +314,8 @@ impl Shared {
 enum Reading {
     /// More may come.
     On,
+    /// There is more, but it must wait for a kick.
+    Later,
     /// The other side has finished sending.
     Ended,
     /// The connection is over.
@@ -298,7 +324,7 @@ enum Reading {
 
 /// Serves one connection until it ends.
 async fn run_link(shared: Rc<Shared>, id: LinkId, link: Rc<Link>) {
-    let mut reading = true;
+    let (mut reading, mut waiting) = (true, false);
     loop {
         match link.ending() {
             Ending::Gone => return,
@@ -312,9 +338,9 @@ async fn run_link(shared: Rc<Shared>, id: LinkId, link: Rc<Link>) {
             Ending::Drain | Ending::Open => {}
         }
         link.finish_if_drained();
-        let room = if reading { shared.read_room(id) } else { 0 };
+        let room = if reading && !waiting { shared.read_room(id) } else { 0 };
         tokio::select! {
-            () = link.kick.notified() => {}
+            () = link.kick.notified() => waiting = false,
             ready = link.stream.writable(), if link.is_blocked() => {
                 if ready.is_err() {
                     break;
@@ -325,6 +351,7 @@ async fn run_link(shared: Rc<Shared>, id: LinkId, link: Rc<Link>) {
             ready = link.stream.readable(), if room > 0 => {
                 match if ready.is_err() { Reading::Broken } else { shared.read(id, &link, room) } {
                     Reading::On => {}
+                    Reading::Later => waiting = true,
                     Reading::Ended => reading = false,
                     Reading::Broken => break,
                 }

@@ -67,6 +67,14 @@ impl Link {
         }
     }
 
+    /// Has the kernel take no more than this before we read: otherwise it takes megabytes ahead of a
+    /// bandwidth limit.
+    pub(crate) fn limit_receive_buffer(&self, bytes: usize) {
+        if let Err(error) = socket2::SockRef::from(&self.stream).set_recv_buffer_size(bytes) {
+            tracing::debug!("SO_RCVBUF: {error}");
+        }
+    }
+
     pub(crate) fn is_blocked(&self) -> bool {
         self.blocked.get()
     }

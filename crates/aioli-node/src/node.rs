@@ -213,10 +213,11 @@ async fn serve(
         config;
     let clock = Clock::start();
     let mut rng = Rng::from_seed(entropy());
+    let receive_buffer = router.bandwidth.inbound.map(receive_buffer);
     let mut router = Router::new(router, identity, rng.bytes(), clock.now());
     load(&mut router, data_dir.as_ref(), known_routers, clock, &notices);
     let machines = Machines { router, sam: Sam::new(sam_config, rng.fork()) };
-    let shared = Shared::new(machines, clock, Sinks { store, notices });
+    let shared = Shared::new(machines, clock, Sinks { store, notices }, receive_buffer);
     let mut listening = Vec::new();
     for (listener, for_sam) in listeners.into_iter().map(|l| (l, false)).chain(sam.map(|l| (l, true))) {
         match tokio::net::TcpListener::from_std(listener) {
@@ -244,6 +245,11 @@ async fn serve(
     if driver.await.is_err() {
         tracing::error!("the router's driver panicked; please report the message above");
     }
+}
+
+/// What the kernel may hold of each peer's bytes under this limit in bytes a second.
+fn receive_buffer(limit: u64) -> usize {
+    usize::try_from(limit / 8).unwrap_or(usize::MAX).clamp(16 << 10, 4 << 20)
 }
 
 /// Gives the router what the data directory and the caller know.

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use aioli_core::Duration;
+use aioli_transport::Bandwidth;
 
 use crate::client::TunnelOptions;
 
@@ -29,8 +30,8 @@ pub struct Config {
     pub inbound: TunnelOptions,
     /// Exploratory tunnels away from us.
     pub outbound: TunnelOptions,
-    /// What we may use in kB/s, for the capability letter; none for no limit.
-    pub bandwidth_kbps: Option<u32>,
+    /// What we may send and receive, and what of it is for others.
+    pub bandwidth: Bandwidth,
     /// Until a handshake must be done.
     pub handshake_timeout: Duration,
     /// Until a silent session is closed.
@@ -49,7 +50,7 @@ impl Default for Config {
             published: Vec::new(),
             inbound: exploratory,
             outbound: exploratory,
-            bandwidth_kbps: None,
+            bandwidth: Bandwidth::default(),
             handshake_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(300),
             limits: Limits::default(),

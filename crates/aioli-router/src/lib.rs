@@ -3,6 +3,7 @@
 //!
 //! A driver tells it what happened and does what it asks; see [`Router`].
 
+mod bandwidth;
 pub mod client;
 mod config;
 mod event;
@@ -17,7 +18,7 @@ mod selection;
 mod sessions;
 mod stats;
 
-pub use aioli_transport::ConnId;
+pub use aioli_transport::{Bandwidth, ConnId};
 pub use client::{ClientEvent, SessionId, SessionOptions, StreamId, TunnelOptions};
 pub use config::{Config, Limits, PUBLIC_NETWORK};
 pub use event::Event;

@@ -7,6 +7,7 @@ use aioli_wire::{
     Bandwidth, Capabilities, Congestion, Mapping, RouterAddress, RouterInfo, RouterInfoParts, Verified,
 };
 
+use crate::bandwidth::{Governor, Shared};
 use crate::config::{Config, PUBLISHED_VERSION};
 use crate::identity::Identity;
 
@@ -14,16 +15,16 @@ use crate::identity::Identity;
 const COST_PUBLISHED: u8 = 10;
 /// The cost of an address that says only how we dial.
 const COST_DIALS_ONLY: u8 = 14;
-/// Shared bandwidth that is published when no limit is set and none was measured: class P.
-const UNLIMITED_KBPS: u64 = 2_000;
-/// The share of the limit that others may use, in percent.
-const SHARE_PERCENT: u64 = 80;
+/// Shared bandwidth that is published at least when no limit is set: class P.
+const UNLIMITED_KBYTES: u64 = 2_000;
 
 /// What a router says about its state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Known {
     /// How gladly it takes part in tunnels.
     pub(crate) congestion: Congestion,
+    /// What it shares with others.
+    pub(crate) shared: Shared,
     /// Of a floodfill: RouterInfos.
     pub(crate) routers: usize,
     /// Of a floodfill: LeaseSets.
@@ -32,7 +33,8 @@ pub(crate) struct Known {
 
 /// Signs the RouterInfo of a router with this configuration and identity.
 pub fn create_router_info(config: &Config, identity: &Identity, now: Now) -> Arc<Verified<RouterInfo>> {
-    sign(config, identity, Known::default(), now)
+    let shared = Governor::new(config.bandwidth, now.mono).shared_kbytes();
+    sign(config, identity, Known { shared, ..Known::default() }, now)
 }
 
 pub(crate) fn sign(
@@ -65,7 +67,7 @@ fn addresses(config: &Config, identity: &Identity) -> Vec<RouterAddress> {
 
 fn options(config: &Config, known: Known) -> Mapping {
     let mut pairs = vec![
-        ("caps", capabilities(config, known.congestion).to_string()),
+        ("caps", capabilities(config, &known).to_string()),
         ("netId", config.net_id.to_string()),
         ("router.version", PUBLISHED_VERSION.to_owned()),
     ];
@@ -77,15 +79,18 @@ fn options(config: &Config, known: Known) -> Mapping {
     Mapping::from_pairs(pairs).unwrap_or_default()
 }
 
-fn capabilities(config: &Config, congestion: Congestion) -> Capabilities {
-    let shared = config.bandwidth_kbps.map_or(UNLIMITED_KBPS, |kbps| u64::from(kbps) * SHARE_PERCENT / 100);
+fn capabilities(config: &Config, known: &Known) -> Capabilities {
+    let shared = match known.shared {
+        Shared::Limited(kbytes) => kbytes,
+        Shared::Measured(kbytes) => kbytes.max(UNLIMITED_KBYTES),
+    };
     let reachable = !config.published.is_empty();
     Capabilities {
         floodfill: config.floodfill,
         reachable,
         unreachable: !reachable,
         bandwidth: Some(Bandwidth::from_shared_kbytes(shared)),
-        congestion,
+        congestion: known.congestion,
         ..Capabilities::default()
     }
 }

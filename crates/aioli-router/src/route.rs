@@ -17,7 +17,7 @@ use aioli_core::map::{Table, table};
 use aioli_core::{Cx, Duration, Instant, Rng};
 use aioli_destination::router_garlic::{seal_reply, seal_to_router};
 use aioli_netdb::{NetDb, Record, ReplyPaths, Source, Via, View};
-use aioli_transport::{DialError, Transport};
+use aioli_transport::{DialError, Lane, Transport};
 use aioli_tunnel::{BuildResult, Delivery, PoolId, Tunnels};
 use aioli_wire::garlic::{Clove, CloveDelivery};
 use aioli_wire::i2np::{DeliveryStatus, TunnelGateway};
@@ -151,6 +151,7 @@ impl Router {
             match output {
                 T::Dial { conn, to } => self.outputs.push_back(Output::Dial { conn, to }),
                 T::Transmit(conn) => self.outputs.push_back(Output::Transmit(conn)),
+                T::ReadMore(conn) => self.outputs.push_back(Output::ReadMore(conn)),
                 T::Close { conn, reset } => self.outputs.push_back(Output::Close { conn, reset }),
                 T::Established { peer, router_info, .. } => {
                     self.profiles.connected(&peer, self.now.mono);
@@ -300,7 +301,9 @@ impl Router {
         while let Some(output) = self.tunnels.poll_output() {
             moved = true;
             match output {
-                T::Send { to, messages } => self.send_all(to, messages),
+                T::Send { to, messages, transit } => {
+                    self.send_all(to, if transit { Lane::Transit } else { Lane::Own }, messages);
+                }
                 T::Received { pool, message, .. } => self.on_received(pool, message),
                 T::ExpectReply { pool, tag, key, until } => {
                     if self.reply_views.expect(tag, view_of(pool), until) {
@@ -426,7 +429,7 @@ impl Router {
                 N::Silent(view) => self.tunnels.suspect(pool_of(view), &cx!(self)),
                 N::RouterFound(info) => {
                     for message in self.awaiting.take(&info.hash()) {
-                        self.transport.send(&info, message, &mut cx!(self));
+                        self.transport.send(&info, Lane::Own, message, &mut cx!(self));
                     }
                 }
                 N::RouterNotFound(hash) => {
@@ -497,19 +500,19 @@ impl Router {
     }
 
     fn send(&mut self, to: RouterHash, message: Message) {
-        self.send_all(to, vec![message]);
+        self.send_all(to, Lane::Own, vec![message]);
     }
 
     /// Sends over a session, dialling or looking the router up first if need be.
-    fn send_all(&mut self, to: RouterHash, messages: Vec<Message>) {
+    fn send_all(&mut self, to: RouterHash, lane: Lane, messages: Vec<Message>) {
         if to == self.hash {
             self.loopback.extend(messages);
             return;
         }
         for message in messages {
-            let Err(message) = self.transport.send_to(&to, message, &mut cx!(self)) else { continue };
+            let Err(message) = self.transport.send_to(&to, lane, message, &mut cx!(self)) else { continue };
             if let Some(info) = self.netdb.router(&to).map(Arc::clone) {
-                self.transport.send(&info, message, &mut cx!(self));
+                self.transport.send(&info, lane, message, &mut cx!(self));
             } else if self.awaiting.push(to, message, self.now.mono) {
                 self.with_paths(|netdb, cx, _| netdb.find_router(&to, cx));
             }

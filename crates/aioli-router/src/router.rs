@@ -16,9 +16,11 @@ use aioli_destination::router_garlic::{self, RouterGarlic};
 use aioli_netdb::{NetDb, Source};
 use aioli_transport::{ConnId, Transport};
 use aioli_tunnel::{Acceptance, Load, PoolConfig, PoolId, PoolKind, Side, Tunnels};
+use aioli_wire::tunnel::TUNNEL_DATA_SIZE;
 use aioli_wire::{Congestion, DecodeError, Message, RouterHash, RouterInfo, Verified, VerifyError};
 use thiserror::Error;
 
+use crate::bandwidth::{self, Counters, Governor};
 use crate::client::ClientEvent;
 use crate::config::Config;
 use crate::event::Event;
@@ -49,6 +51,8 @@ pub enum Output {
     },
     /// `poll_transmit` has bytes for this connection.
     Transmit(ConnId),
+    /// `read_room`, which gave nothing for this connection, may be asked again.
+    ReadMore(ConnId),
     /// Close the connection.
     Close {
         /// Which.
@@ -99,6 +103,7 @@ pub enum LoadError {
 pub(crate) enum Timer {
     Sweep,
     Profiles,
+    Bandwidth,
     /// A session waits no longer for its LeaseSet to be confirmed.
     SessionReady(PoolId),
     /// An ended session has had its last words.
@@ -138,6 +143,7 @@ pub struct Router {
     pub(crate) shutting_down: bool,
     pub(crate) dropped: u64,
     lag: Lag,
+    governor: Governor,
     /// Bytes that may wait for all peers.
     queue_limit: u64,
 }
@@ -154,7 +160,7 @@ impl Router {
     /// A router that knows nobody. Its randomness comes from `seed` alone.
     pub fn new(config: Config, identity: Identity, seed: [u8; 32], now: Now) -> Self {
         let mut rng = Rng::from_seed(seed);
-        let own = own_info::sign(&config, &identity, Known::default(), now);
+        let own = own_info::create_router_info(&config, &identity, now);
         let hash = own.hash();
         let transport_config = transport_config(&config, &identity);
         let queue_limit = transport_config.limits.queue_bytes_total as u64;
@@ -187,6 +193,7 @@ impl Router {
             shutting_down: false,
             dropped: 0,
             lag: Lag::default(),
+            governor: Governor::new(config.bandwidth, now.mono),
             queue_limit,
             config,
             identity,
@@ -233,6 +240,10 @@ impl Router {
         self.tunnels.create_pool(PoolId::EXPLORATORY, pool, &mut cx!(self));
         self.timers.set(Timer::Sweep, now.mono + SWEEP_EVERY);
         self.timers.set(Timer::Profiles, now.mono + PROFILES_EVERY);
+        self.govern();
+        if self.config.bandwidth.transit_percent == 0 {
+            self.tunnels.set_accepting(Acceptance::None);
+        }
         self.expire();
     }
 
@@ -264,6 +275,12 @@ impl Router {
     pub fn closed(&mut self, conn: ConnId, now: Now) {
         self.enter(now);
         self.transport.handle_closed(conn, &mut cx!(self));
+    }
+
+    /// How many bytes may be read from a connection now. With 0, [`Output::ReadMore`] says when to ask again.
+    pub fn read_room(&mut self, conn: ConnId, now: Now) -> usize {
+        self.enter(now);
+        self.transport.read_room(conn, &mut cx!(self))
     }
 
     /// Appends up to about `max` bytes for a connection. False: nothing to write.
@@ -347,7 +364,7 @@ impl Router {
             client_sessions: self.sessions.len() as u64,
             streams: self.sessions.streams(),
             dropped: self.dropped + self.awaiting.dropped,
-            undecryptable: garlic.not_opened,
+            undecryptable: garlic.not_opened + self.sessions.undecryptable(),
             bugs: aioli_core::bug::count(),
             reply_keys: self.reply_views.len() as u64 + garlic.reply_keys,
             awaiting: self.awaiting.len() as u64,
@@ -365,8 +382,28 @@ impl Router {
     /// How busy we are decides whether we become hop of more tunnels.
     fn report_load(&mut self) {
         let queued = self.transport.stats().queued_bytes;
-        let load = Load { queued_percent: queued * 100 / self.queue_limit.max(1), lag: self.lag.mean() };
+        let load = Load {
+            queued_percent: queued * 100 / self.queue_limit.max(1),
+            lag: self.lag.mean(),
+            transit_percent: self.governor.used_percent(),
+        };
         self.tunnels.set_load(load);
+    }
+
+    /// Looks at what came and went, and says what others' tunnels may bring.
+    fn govern(&mut self) {
+        let (transport, tunnels) = (self.transport.stats(), self.tunnels.stats());
+        let counters = Counters {
+            received: transport.bytes_received,
+            sent: transport.bytes_sent,
+            transit_received: tunnels.transit_bytes + tunnels.transit_policed * TUNNEL_DATA_SIZE as u64,
+            transit_sent: transport.transit_bytes_sent,
+        };
+        let rate = self.governor.look(counters, self.now.mono);
+        self.tunnels.set_transit_rate(rate, self.now.mono);
+        if self.governor.is_limited() {
+            self.timers.set(Timer::Bandwidth, self.now.mono + bandwidth::EVERY);
+        }
     }
 
     pub(crate) fn expire(&mut self) {
@@ -391,6 +428,9 @@ impl Router {
                     self.reply_views.expire(now.mono);
                     self.awaiting.expire(now.mono);
                     self.seen.expire(now.mono);
+                    if !self.governor.is_limited() {
+                        self.govern();
+                    }
                     self.report_load();
                     self.timers.set(Timer::Sweep, now.mono + SWEEP_EVERY);
                 }
@@ -398,6 +438,7 @@ impl Router {
                     self.profiles.maintain(now.mono);
                     self.timers.set(Timer::Profiles, now.mono + PROFILES_EVERY);
                 }
+                Timer::Bandwidth => self.govern(),
                 Timer::SessionReady(pool) => self.announce_session(pool),
                 Timer::SessionEnds(pool) => self.remove_session(pool),
             }
@@ -409,6 +450,7 @@ impl Router {
         let known = Known {
             // At the end it would only tell that we leave.
             congestion: if self.shutting_down { Congestion::None } else { self.tunnels.congestion() },
+            shared: self.governor.shared_kbytes(),
             routers: self.netdb.router_count(),
             lease_sets: self.netdb.stats().lease_sets as usize,
         };
@@ -440,6 +482,7 @@ fn transport_config(config: &Config, identity: &Identity) -> aioli_transport::Co
     t.handshake_timeout = config.handshake_timeout;
     t.idle_timeout = config.idle_timeout;
     t.private_network = config.private_network;
+    t.bandwidth = config.bandwidth;
     t.limits.connections = config.limits.connections;
     t
 }

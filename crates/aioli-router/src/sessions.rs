@@ -65,6 +65,8 @@ pub(crate) struct Sessions {
     next_id: u32,
     next_lookup: u64,
     limit: usize,
+    /// Messages to sessions that have ended which no key opened.
+    undecryptable_before: u64,
 }
 
 impl Sessions {
@@ -77,6 +79,7 @@ impl Sessions {
             next_id: 1,
             next_lookup: 0,
             limit,
+            undecryptable_before: 0,
         }
     }
 
@@ -90,6 +93,12 @@ impl Sessions {
 
     pub(crate) fn streams(&self) -> u64 {
         self.by_id.values().map(|s| s.destination.streams().len() as u64).sum()
+    }
+
+    /// Messages to destinations that no key opened.
+    pub(crate) fn undecryptable(&self) -> u64 {
+        self.by_id.values().map(|s| s.destination.stats().ratchet.not_opened).sum::<u64>()
+            + self.undecryptable_before
     }
 
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
@@ -191,7 +200,9 @@ impl Router {
 
     pub(crate) fn remove_session(&mut self, pool: PoolId) {
         let Some(id) = self.sessions.by_pool.remove(&pool) else { return };
-        self.sessions.by_id.remove(&id);
+        if let Some(session) = self.sessions.by_id.remove(&id) {
+            self.sessions.undecryptable_before += session.destination.stats().ratchet.not_opened;
+        }
         self.sessions.touched.remove(&id);
         self.sessions.askers.retain(|_, asker| !matches!(asker, Asker::Session(s, _) if *s == id));
         self.timers.stop(&Timer::SessionReady(pool));

@@ -44,6 +44,10 @@ pub(crate) struct Lane {
     pub(crate) sender_waits: bool,
     /// What a partition keeps from arriving; [`None`] in it is the end of the connection.
     pub(crate) held: VecDeque<Option<Vec<u8>>>,
+    /// What has arrived and the receiver does not read yet: it holds to its bandwidth.
+    pub(crate) unread: VecDeque<u8>,
+    /// The end of the connection comes after that.
+    pub(crate) ends: bool,
     free_at: Instant,
     last_arrival: Instant,
 }

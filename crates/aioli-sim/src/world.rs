@@ -36,6 +36,7 @@ pub(crate) enum Happening {
     Refused { from: End },
     Bytes { pipe: u64, lane: usize, bytes: Vec<u8> },
     Closed { pipe: u64, lane: usize },
+    Readable(End),
     Start { host: usize },
     Crash,
     Reset,
@@ -194,6 +195,7 @@ impl World {
             }
             Happening::Bytes { pipe, lane, bytes } => self.on_bytes(pipe, lane, bytes),
             Happening::Closed { pipe, lane } => self.on_closed(pipe, lane),
+            Happening::Readable(end) => self.read_on(end),
             Happening::Start { host } => {
                 let now = self.clock(host);
                 self.hosts[host].start(now);
@@ -281,11 +283,50 @@ impl World {
             return Ok(());
         }
         let Some(p) = self.pipes.get_mut(&pipe) else { return Ok(()) };
+        let receiver = p.ends[1 - lane];
+        if p.lanes[lane].unread.is_empty() && self.room(receiver) >= bytes.len() {
+            return self.deliver(pipe, lane, &mut bytes);
+        }
+        if let Some(p) = self.pipes.get_mut(&pipe) {
+            p.lanes[lane].unread.extend(bytes);
+        }
+        self.read_on(receiver)
+    }
+
+    /// What a connection may read now.
+    fn room(&mut self, end: End) -> usize {
+        let now = self.clock(end.host);
+        self.alive(end).map_or(usize::MAX, |up| up.router.read_room(end.conn, now))
+    }
+
+    /// A connection reads of what has arrived as much as it may.
+    fn read_on(&mut self, receiver: End) -> Result<(), Violation> {
+        let conn = self.alive(receiver).and_then(|up| up.conns.get(&receiver.conn).copied());
+        let Some((pipe, end)) = conn else { return Ok(()) };
+        let lane = 1 - end;
+        loop {
+            let room = self.room(receiver);
+            let Some(p) = self.pipes.get_mut(&pipe) else { return Ok(()) };
+            let unread = &mut p.lanes[lane].unread;
+            if unread.is_empty() {
+                let ends = p.lanes[lane].ends;
+                return if ends { self.on_closed(pipe, lane) } else { Ok(()) };
+            }
+            if room == 0 {
+                return Ok(());
+            }
+            let mut bytes: Vec<u8> = unread.drain(..room.min(unread.len())).collect();
+            self.deliver(pipe, lane, &mut bytes)?;
+        }
+    }
+
+    fn deliver(&mut self, pipe: u64, lane: usize, bytes: &mut [u8]) -> Result<(), Violation> {
+        let Some(p) = self.pipes.get_mut(&pipe) else { return Ok(()) };
         p.lanes[lane].under_way = p.lanes[lane].under_way.saturating_sub(bytes.len());
         let sender_waits = std::mem::take(&mut p.lanes[lane].sender_waits);
         let (sender, receiver) = (p.ends[lane], p.ends[1 - lane]);
         let now = self.clock(receiver.host);
-        self.note(receiver.host, &bytes);
+        self.note(receiver.host, bytes);
         // TCP may cut anywhere: sometimes we do.
         let cut = if self.rng.chance(1, 4) { self.rng.up_to(bytes.len() as u64) } else { 0 };
         let (head, tail) = bytes.split_at_mut(usize::try_from(cut).unwrap_or(0));
@@ -308,6 +349,12 @@ impl World {
     fn on_closed(&mut self, pipe: u64, lane: usize) -> Result<(), Violation> {
         if self.holds_back(pipe) {
             self.hold(pipe, lane, None);
+            return Ok(());
+        }
+        if let Some(p) = self.pipes.get_mut(&pipe)
+            && !p.lanes[lane].unread.is_empty()
+        {
+            p.lanes[lane].ends = true;
             return Ok(());
         }
         let Some(end) = self.pipes.remove(&pipe).map(|p| p.ends[1 - lane]) else { return Ok(()) };
@@ -418,6 +465,9 @@ impl World {
             match output {
                 Output::Transmit(conn) => {
                     ready.insert(conn);
+                }
+                Output::ReadMore(conn) => {
+                    self.schedule(Duration::ZERO, Happening::Readable(End { host, life, conn }));
                 }
                 Output::Dial { conn, to } => {
                     let from = End { host, life, conn };

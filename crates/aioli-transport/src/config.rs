@@ -21,6 +21,32 @@ pub struct Config {
     pub idle_timeout: Duration,
     /// Whether peers may have addresses that are not of the public Internet.
     pub private_network: bool,
+    /// How much may be sent and received.
+    pub bandwidth: Bandwidth,
+}
+
+/// How much may be sent and received: payload of TCP, in bytes a second.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bandwidth {
+    /// Received at most; none for no limit.
+    pub inbound: Option<u64>,
+    /// Sent at most; none for no limit.
+    pub outbound: Option<u64>,
+    /// Of either, others' tunnels get at most this share, in percent.
+    pub transit_percent: u8,
+}
+
+impl Bandwidth {
+    /// What others' tunnels may use of a limit.
+    pub const fn transit(&self, limit: u64) -> u64 {
+        limit / 100 * self.transit_percent as u64 + limit % 100 * self.transit_percent as u64 / 100
+    }
+}
+
+impl Default for Bandwidth {
+    fn default() -> Self {
+        Self { inbound: None, outbound: None, transit_percent: 80 }
+    }
 }
 
 impl Config {
@@ -34,6 +60,7 @@ impl Config {
             handshake_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(120),
             private_network: false,
+            bandwidth: Bandwidth::default(),
         }
     }
 }
@@ -46,6 +73,7 @@ impl fmt::Debug for Config {
             .field("handshake_timeout", &self.handshake_timeout)
             .field("idle_timeout", &self.idle_timeout)
             .field("private_network", &self.private_network)
+            .field("bandwidth", &self.bandwidth)
             .finish_non_exhaustive()
     }
 }

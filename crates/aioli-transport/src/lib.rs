@@ -25,10 +25,12 @@ mod ntcp2;
 mod output;
 mod queue;
 mod replay;
+mod shaper;
 mod stats;
 
-pub use config::{Config, Limits};
+pub use config::{Bandwidth, Config, Limits};
 pub use manager::Transport;
 pub use ntcp2::PeerMisbehaved;
 pub use output::{ConnId, DialError, DisconnectReason, Output, Why};
+pub use queue::Lane;
 pub use stats::Stats;

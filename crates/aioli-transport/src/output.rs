@@ -27,6 +27,8 @@ pub enum Output {
     },
     /// `poll_transmit` has bytes. Said once until it returned false.
     Transmit(ConnId),
+    /// A connection for which [`crate::Transport::read_room`] gave nothing may ask again.
+    ReadMore(ConnId),
     /// Forget the connection: write what was pulled, then close; with `reset`, abort at once (RST).
     Close {
         /// Which.
@@ -154,4 +156,8 @@ pub enum Why {
     Flush,
     /// Old entries go from the tables.
     Sweep,
+    /// There is room to send within the bandwidth limit.
+    Send,
+    /// There is room to receive within the bandwidth limit.
+    Receive,
 }

@@ -77,6 +77,10 @@ pub struct Stats {
     pub dropped_expired: u64,
     /// Messages dropped: `limits.queue_bytes_per_peer`, `_dialling` or `_total`.
     pub dropped_full: u64,
+    /// Bytes of relayed messages sent, part of `bytes_sent`.
+    pub transit_bytes_sent: u64,
+    /// Relayed messages dropped early, before their room within the bandwidth limit was full.
+    pub dropped_early: u64,
     /// Messages dropped because they fit in no frame.
     pub dropped_too_large: u64,
     /// Messages dropped because the session ended.

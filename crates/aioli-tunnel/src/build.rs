@@ -238,7 +238,7 @@ impl Tunnels {
                 let pool = pair.map_or(build.pool, |p| p.pool);
                 self.outputs.push_back(Output::ExpectReply { pool, tag: SessionTag(tag), key, until });
             }
-            self.outputs.push_back(Output::Send { to: first.hash, messages: vec![message] });
+            self.outputs.push_back(Output::Send { to: first.hash, messages: vec![message], transit: false });
             return;
         }
         if let Some(garlic) = wrap_for_gateway(first, &message, cx) {
@@ -250,7 +250,7 @@ impl Tunnels {
                 bug!("a tunnel of {pool:?} was there a moment ago");
             }
         } else {
-            self.outputs.push_back(Output::Send { to: first.hash, messages: vec![message] });
+            self.outputs.push_back(Output::Send { to: first.hash, messages: vec![message], transit: false });
         }
     }
 

@@ -118,6 +118,7 @@ impl Tunnels {
     }
 
     fn relay(&mut self, mut group: Group, cx: &mut Cx<'_>) {
+        self.police(&mut group.messages, cx.now.mono);
         let Some(Entry::Transit(transit)) = self.entries.get_mut(&group.tunnel) else { return };
         transit.used = true;
         self.stats.transit_messages += group.messages.len() as u64;
@@ -133,7 +134,7 @@ impl Tunnels {
                     message.id = MessageId(cx.rng.u32());
                     message.expires = expires;
                 }
-                self.outputs.push_back(Output::Send { to, messages: group.messages });
+                self.outputs.push_back(Output::Send { to, messages: group.messages, transit: true });
             }
             TransitKind::Endpoint { .. } => {
                 for message in &group.messages {
@@ -142,6 +143,20 @@ impl Tunnels {
             }
             TransitKind::Gateway { .. } => {}
         }
+    }
+
+    /// Drops what comes faster than others' tunnels may use.
+    fn police(&mut self, messages: &mut Vec<Message>, now: Instant) {
+        let Some(bucket) = &mut self.transit_rate else { return };
+        let before = messages.len();
+        messages.retain(|_| {
+            let passes = bucket.available(now) > 0;
+            if passes {
+                bucket.take(TUNNEL_DATA_SIZE as u64, now);
+            }
+            passes
+        });
+        self.stats.transit_policed += (before - messages.len()) as u64;
     }
 
     /// At an OBEP: sends on what the fragments complete.
@@ -153,9 +168,11 @@ impl Tunnels {
             };
             match delivery {
                 TunnelDelivery::Router(to) => {
-                    self.outputs.push_back(Output::Send { to, messages: vec![message] });
+                    self.outputs.push_back(Output::Send { to, messages: vec![message], transit: true });
                 }
-                TunnelDelivery::Tunnel(gateway, tunnel) => self.send_to_gateway(gateway, tunnel, &bytes, cx),
+                TunnelDelivery::Tunnel(gateway, tunnel) => {
+                    self.send_to_gateway((gateway, tunnel), &bytes, true, cx);
+                }
                 // Nobody but a tunnel's owner receives at its end.
                 TunnelDelivery::Local => self.stats.malformed += 1,
             }
@@ -236,15 +253,15 @@ impl Tunnels {
         encrypt_all(layer, &mut messages);
         self.stats.transit_messages += messages.len() as u64;
         self.stats.transit_bytes += (messages.len() * TUNNEL_DATA_SIZE) as u64;
-        self.outputs.push_back(Output::Send { to: *next, messages });
+        self.outputs.push_back(Output::Send { to: *next, messages, transit: true });
     }
 
     /// Sends a standard-header message into a tunnel that starts at another router, or here.
     pub(crate) fn send_to_gateway(
         &mut self,
-        gateway: RouterHash,
-        tunnel: TunnelId,
+        (gateway, tunnel): (RouterHash, TunnelId),
         message: &[u8],
+        transit: bool,
         cx: &mut Cx<'_>,
     ) {
         if gateway == self.config.our_hash {
@@ -257,7 +274,7 @@ impl Tunnels {
             expires: cx.now.wall + MESSAGE_LIFETIME,
             body: TunnelGateway { tunnel, message }.to_bytes(),
         };
-        self.outputs.push_back(Output::Send { to: gateway, messages: vec![message] });
+        self.outputs.push_back(Output::Send { to: gateway, messages: vec![message], transit });
     }
 
     /// Installs an entry until `until`. False: the id is taken.

@@ -32,7 +32,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use aioli_core::map::{Table, table};
-use aioli_core::{Cx, Instant, Rng, Timers};
+use aioli_core::{Bucket, Cx, Instant, Rng, Timers};
 use aioli_wire::{Congestion, Lease, Message, MessageType, RouterHash, TunnelId};
 
 use build::Build;
@@ -68,6 +68,11 @@ enum Timer {
     Sweep,
 }
 
+/// Others' tunnels may be ahead of their rate by what comes in this part of a second.
+const TRANSIT_BURST_PART: u64 = 4;
+/// They may be ahead by so many bytes whatever the rate.
+const MIN_TRANSIT_BURST: u64 = 16 * 1024;
+
 /// All tunnels of a router: its own and those it is a hop of.
 #[derive(Debug)]
 pub struct Tunnels {
@@ -81,6 +86,8 @@ pub struct Tunnels {
     throttle_next: Throttle,
     acceptance: Acceptance,
     load: Load,
+    /// What others' tunnels may receive here, if there is a limit.
+    transit_rate: Option<Bucket>,
     pools: BTreeMap<PoolId, Pool>,
     inbound: BTreeMap<TunnelId, Inbound>,
     outbound: BTreeMap<TunnelId, Outbound>,
@@ -117,6 +124,7 @@ impl Tunnels {
             seen_builds: DuplicateFilter::new(config.limits.seen_builds, transit::REQUEST_WINDOW, &mut rng),
             acceptance: Acceptance::All,
             load: Load::default(),
+            transit_rate: None,
             pools: BTreeMap::new(),
             inbound: BTreeMap::new(),
             outbound: BTreeMap::new(),
@@ -145,10 +153,21 @@ impl Tunnels {
         self.load = load;
     }
 
+    /// How many bytes a second others' tunnels may bring here from now on; none for no limit.
+    /// What comes faster is dropped, so that their streams slow down.
+    pub fn set_transit_rate(&mut self, rate: Option<u64>, now: Instant) {
+        let burst = |rate: u64| (rate / TRANSIT_BURST_PART).max(MIN_TRANSIT_BURST);
+        match (&mut self.transit_rate, rate) {
+            (Some(bucket), Some(rate)) => bucket.set_rate(rate, burst(rate), now),
+            (bucket, rate) => *bucket = rate.map(|rate| Bucket::new(rate, burst(rate), now)),
+        }
+    }
+
     /// What the router should say about itself (proposal 162).
     pub fn congestion(&self) -> Congestion {
         let limit = self.config.limits.transit_tunnels.max(1);
-        self.load.congestion().max(load::by_share((self.transit * 100 / limit) as u64))
+        let by_tunnels = load::by_share((self.transit * 100 / limit) as u64);
+        self.load.congestion().max(self.load.bandwidth_letter()).max(by_tunnels)
     }
 
     /// Takes all tunnel messages of one batch from one peer: TunnelData,

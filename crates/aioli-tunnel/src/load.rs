@@ -1,14 +1,17 @@
 //! Whether there is room for others' tunnels, by how busy the router is
 //! (proposal 162 has the letters and their shares).
 //!
-//! | letter | queues | behind by | tunnels | requests accepted |
-//! |---|---|---|---|---|
-//! | none | to 70 % | less | to 70 % | all |
-//! | D | to 90 % | | to 90 % | half of them, if it is for the queues |
-//! | E | more | 350 ms | more | half of them, if it is not for the tunnels |
-//! | G | full | 500 ms | | none |
+//! | letter | queues | behind by | tunnels | bandwidth | requests accepted |
+//! |---|---|---|---|---|---|
+//! | none | to 70 % | less | to 70 % | to 70 % | all |
+//! | D | to 90 % | | to 90 % | to 90 % | half of them, if it is for the queues |
+//! | E | more | 350 ms | more | more | half of them, if it is for queues or lag |
+//! | G | full | 500 ms | | | none |
 //!
-//! Tunnels that fill up are only told of: their limit refuses by itself.
+//! Tunnels that fill up are only told of: their limit refuses by itself. Of the
+//! bandwidth that others may use: the more is used, the fewer requests are
+//! accepted, from all of them at 70 % to one in twenty at the limit. A step
+//! there would swing: what a tunnel carries shows only minutes later.
 
 use aioli_core::Duration;
 use aioli_wire::Congestion;
@@ -17,6 +20,8 @@ use crate::types::Acceptance;
 
 const MEDIUM_PERCENT: u64 = 70;
 const HIGH_PERCENT: u64 = 90;
+/// Of the requests so many are accepted even when others use all they may.
+const LEAST_PERCENT: u8 = 5;
 const HIGH_LAG: Duration = Duration::from_millis(350);
 const TOO_MUCH_LAG: Duration = Duration::from_millis(500);
 
@@ -27,6 +32,8 @@ pub struct Load {
     pub queued_percent: u64,
     /// How late the router gets to do what is due.
     pub lag: Duration,
+    /// Of the bandwidth that others may use, how much they use, in percent.
+    pub transit_percent: u64,
 }
 
 impl Load {
@@ -41,13 +48,27 @@ impl Load {
         by_lag.max(by_queue)
     }
 
+    /// The letter for the bandwidth that others use.
+    pub(crate) const fn bandwidth_letter(&self) -> Congestion {
+        by_share(self.transit_percent)
+    }
+
     /// What is accepted under this load.
     pub(crate) fn acceptance(&self) -> Acceptance {
-        match self.congestion() {
-            Congestion::None => Acceptance::All,
-            Congestion::Medium | Congestion::High => Acceptance::Percent(50),
-            Congestion::RejectingAll => Acceptance::None,
+        let others = match self.congestion() {
+            Congestion::None => 100,
+            Congestion::Medium | Congestion::High => 50,
+            Congestion::RejectingAll => return Acceptance::None,
+        };
+        match self.by_bandwidth().min(others) {
+            100 => Acceptance::All,
+            percent => Acceptance::Percent(percent),
         }
+    }
+
+    fn by_bandwidth(&self) -> u8 {
+        let over = self.transit_percent.clamp(MEDIUM_PERCENT, 100) - MEDIUM_PERCENT;
+        100 - (over * u64::from(100 - LEAST_PERCENT) / (100 - MEDIUM_PERCENT)) as u8
     }
 }
 

@@ -125,9 +125,11 @@ impl Tunnels {
 
     fn send_from_here(&mut self, delivery: Delivery, message: Message, cx: &mut Cx<'_>) {
         match delivery {
-            Delivery::Router(to) => self.outputs.push_back(Output::Send { to, messages: vec![message] }),
+            Delivery::Router(to) => {
+                self.outputs.push_back(Output::Send { to, messages: vec![message], transit: false })
+            }
             Delivery::Tunnel(gateway, tunnel) => {
-                self.send_to_gateway(gateway, tunnel, &message.encode_standard(), cx);
+                self.send_to_gateway((gateway, tunnel), &message.encode_standard(), false, cx);
             }
         }
     }
@@ -145,7 +147,7 @@ impl Tunnels {
         for layer in tunnel.layers.iter().rev() {
             layer.decrypt_batch(&mut bodies);
         }
-        self.outputs.push_back(Output::Send { to: first_hop, messages });
+        self.outputs.push_back(Output::Send { to: first_hop, messages, transit: false });
     }
 
     /// TunnelData at the end of our inbound tunnel.

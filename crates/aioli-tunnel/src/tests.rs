@@ -110,7 +110,7 @@ impl Network {
             node.tunnels.flush(&mut Cx { now, rng: &mut node.rng });
             let Some(output) = node.tunnels.poll_output() else { return };
             match output {
-                Output::Send { to, mut messages } => {
+                Output::Send { to, mut messages, .. } => {
                     if self.tamper {
                         for message in &mut messages {
                             let middle = message.body.len() / 2;

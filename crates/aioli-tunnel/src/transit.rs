@@ -168,7 +168,11 @@ impl Tunnels {
     ) {
         let mut message = build_message(MessageType::ShortTunnelBuild, request, records, cx);
         let Some((key, tag)) = &keys.garlic else {
-            self.outputs.push_back(Output::Send { to: request.next_router, messages: vec![message] });
+            self.outputs.push_back(Output::Send {
+                to: request.next_router,
+                messages: vec![message],
+                transit: true,
+            });
             return;
         };
         message.kind = MessageType::OutboundTunnelBuildReply;
@@ -186,7 +190,12 @@ impl Tunnels {
             message.kind = MessageType::Garlic;
             message.body = Garlic { bytes: &sealed }.to_bytes();
         }
-        self.send_to_gateway(request.next_router, request.next_tunnel, &message.encode_standard(), cx);
+        self.send_to_gateway(
+            (request.next_router, request.next_tunnel),
+            &message.encode_standard(),
+            true,
+            cx,
+        );
     }
 
     fn pass_on_long(
@@ -198,10 +207,19 @@ impl Tunnels {
     ) {
         if request.role == Role::OutboundEndpoint {
             let reply = build_message(MessageType::VariableTunnelBuildReply, request, records, cx);
-            self.send_to_gateway(request.next_router, request.next_tunnel, &reply.encode_standard(), cx);
+            self.send_to_gateway(
+                (request.next_router, request.next_tunnel),
+                &reply.encode_standard(),
+                true,
+                cx,
+            );
         } else {
             let message = build_message(MessageType::VariableTunnelBuild, request, records, cx);
-            self.outputs.push_back(Output::Send { to: request.next_router, messages: vec![message] });
+            self.outputs.push_back(Output::Send {
+                to: request.next_router,
+                messages: vec![message],
+                transit: true,
+            });
         }
     }
 }

@@ -221,6 +221,8 @@ pub enum Output {
         to: RouterHash,
         /// What.
         messages: Vec<Message>,
+        /// Whether it is relayed for others.
+        transit: bool,
     },
     /// A message came out of one of our inbound tunnels.
     Received {
@@ -343,6 +345,8 @@ pub struct Stats {
     pub transit_refused: u64,
     /// Others' tunnels that were dropped, unused, to make room.
     pub transit_idle: u64,
+    /// Messages of others' tunnels dropped: they came faster than those may.
+    pub transit_policed: u64,
     /// Build requests over a neighbour's share.
     pub throttled: u64,
     /// Build records seen before.

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use aioli_core::Duration;
+use aioli_router::Bandwidth;
 use clap::{Arg, ArgAction, Command};
 use thiserror::Error;
 
@@ -22,6 +23,10 @@ struct Setting {
     value: &'static str,
     help: &'static str,
 }
+
+/// The least bandwidth limit: with less, a tunnel message waits longer than its sender does.
+const LEAST_KBPS: u64 = 16;
+const MOST_KBPS: u64 = 100_000_000;
 
 /// The value name of a setting that is on or off.
 const SWITCH: &str = "";
@@ -86,7 +91,28 @@ const SETTINGS: &[Setting] = &[
         "I2P_BANDWIDTH_LIMIT_KBPS",
         "0",
         "KBPS",
-        "What the router may use, published as its capability; 0 for no limit",
+        "Limit in KB/s (1,024 bytes) for what is sent and for what is received; 0 for none",
+    ),
+    setting(
+        "bandwidth-in",
+        "I2P_BANDWIDTH_IN_KBPS",
+        "",
+        "KBPS",
+        "Limit for what is received, instead of --bandwidth",
+    ),
+    setting(
+        "bandwidth-out",
+        "I2P_BANDWIDTH_OUT_KBPS",
+        "",
+        "KBPS",
+        "Limit for what is sent, instead of --bandwidth",
+    ),
+    setting(
+        "transit-share",
+        "I2P_TRANSIT_SHARE",
+        "80",
+        "PERCENT",
+        "Of the limits, what others' tunnels may use at most, 0 to 100",
     ),
     setting(
         "handshake-timeout",
@@ -198,8 +224,8 @@ pub struct Settings {
     pub inbound_tunnels: u8,
     /// Outbound tunnels.
     pub outbound_tunnels: u8,
-    /// Limit in kB/s; none for no limit.
-    pub bandwidth_kbps: Option<u32>,
+    /// Limits on what is sent and received.
+    pub bandwidth: Bandwidth,
     /// Handshake timeout.
     pub handshake_timeout: Duration,
     /// Idle timeout.
@@ -264,7 +290,6 @@ impl Values {
         } else {
             Some(self.parse("sam", "an address and a port, as 127.0.0.1:7656")?)
         };
-        let bandwidth = self.number::<u32>("bandwidth", 0, 100_000_000, "kB/s, 0 for no limit")?;
         let stats_file = self.text("stats-file");
         Ok(Settings {
             host: self.parse("host", "an IP address, as 0.0.0.0 or ::")?,
@@ -282,12 +307,29 @@ impl Values {
             tunnel_length: self.number("tunnel-length", 0, 8, "hops")?,
             inbound_tunnels: self.number("inbound-tunnels", 1, 16, "tunnels")?,
             outbound_tunnels: self.number("outbound-tunnels", 1, 16, "tunnels")?,
-            bandwidth_kbps: (bandwidth > 0).then_some(bandwidth),
+            bandwidth: self.bandwidth()?,
             handshake_timeout: timeout("handshake-timeout")?,
             idle_timeout: timeout("idle-timeout")?,
             stats_file: (!stats_file.is_empty()).then(|| expand_home(&stats_file, env)),
             print_config,
             table: self.0,
+        })
+    }
+
+    fn bandwidth(&self) -> Result<Bandwidth, SettingsError> {
+        let limit = |key: &str| match self.number::<u64>(key, 0, MOST_KBPS, "KB/s, 0 for no limit")? {
+            0 => Ok(None),
+            kbps if kbps < LEAST_KBPS => {
+                Err(self.wrong(key, format!("give at least {LEAST_KBPS} KB/s: tunnels fail with less")))
+            }
+            kbps => Ok(Some(kbps * 1024)),
+        };
+        let both = limit("bandwidth")?;
+        let one = |key: &str| if self.text(key).is_empty() { Ok(both) } else { limit(key) };
+        Ok(Bandwidth {
+            inbound: one("bandwidth-in")?,
+            outbound: one("bandwidth-out")?,
+            transit_percent: self.number("transit-share", 0, 100, "percent")?,
         })
     }
 
@@ -464,6 +506,7 @@ mod tests {
                 "IP" => ["10.0.0.1", "10.0.0.2", "10.0.0.3"],
                 "HOST:PORT" => ["[::1]:1", "[::1]:2", "[::1]:3"],
                 "LEVEL" => ["error", "warn", "debug"],
+                "KBPS" => ["100", "200", "300"],
                 _ => ["4", "5", "6"],
             };
             std::fs::write(&file, format!("{} = \"{c}\"\n", s.key)).unwrap();
@@ -485,6 +528,18 @@ mod tests {
     }
 
     #[test]
+    fn each_direction_has_the_common_limit_or_its_own() {
+        let of = |args: &[&str]| {
+            let Bandwidth { inbound, outbound, .. } = resolve(args, &[]).unwrap().bandwidth;
+            (inbound, outbound)
+        };
+        assert_eq!(of(&[]), (None, None));
+        assert_eq!(of(&["--bandwidth", "256"]), (Some(262_144), Some(262_144)));
+        assert_eq!(of(&["--bandwidth", "256", "--bandwidth-in", "0"]), (None, Some(262_144)));
+        assert_eq!(of(&["--bandwidth-out", "64"]), (None, Some(65_536)));
+    }
+
+    #[test]
     fn nonsense_is_one_line_that_says_what_to_give() {
         for (args, env, expected) in [
             (
@@ -498,6 +553,13 @@ mod tests {
                 "tunnel-length = \"9\" (from the environment) is not possible: give 0 to 8 hops",
             ),
             (&["--tunnel-lifetime", "300"], &[], "give 600 seconds: every router"),
+            (&["--bandwidth", "15"], &[], "give at least 16 KB/s"),
+            (
+                &["--bandwidth-out=-1"],
+                &[],
+                "bandwidth-out = \"-1\" (from the command line) is not possible: give 0 to",
+            ),
+            (&[], &[("I2P_TRANSIT_SHARE", "101")], "give 0 to 100 percent"),
             (&["--host", "example.com"], &[], "give an IP address"),
             (&[], &[("I2P_FLOODFILL", "maybe")], "give true or false"),
             (&["--config", "/does/not/exist"], &[], "cannot read the configuration file"),

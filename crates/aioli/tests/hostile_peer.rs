@@ -14,7 +14,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use aioli_core::crypto::ed25519::SigningKey;
 use aioli_core::crypto::x25519::PrivateKey;
 use aioli_core::{Cx, Date, Now, Rng};
-use aioli_transport::{Config, ConnId, Output, Transport};
+use aioli_transport::{Config, ConnId, Lane, Output, Transport};
 use aioli_wire::router_info::{RouterInfo, RouterInfoParts};
 use aioli_wire::{Mapping, Message, MessageId, MessageType, RouterAddress, RouterIdentity, Verified};
 use tempfile::TempDir;
@@ -167,7 +167,7 @@ impl Peer {
     fn send(&mut self, message: Message) {
         let to = self.target.hash();
         // A message that our own transport refuses is not sent.
-        let _ = self.with(|t, cx| t.send_to(&to, message, cx));
+        let _ = self.with(|t, cx| t.send_to(&to, Lane::Own, message, cx));
         self.flush();
     }
 

@@ -27,6 +27,9 @@ use aioli_core::map::Table;
 use aioli_core::{Instant, Rng};
 use aioli_wire::SessionTag;
 
+/// Added to the window of a set that is in use. A receiver of bulk data sends an acknowledgement for each
+/// packet; if as many in a row are lost as the window is wide, nothing of that session opens any more.
+const IN_USE: u32 = 256;
 /// Numbers below the newest for which late messages still open, at least.
 const MIN_BEHIND: u32 = 128;
 
@@ -82,8 +85,9 @@ pub(super) struct Window {
 }
 
 impl Window {
+    /// `n`: one more than the newest number received.
     const fn ahead_of(self, n: u32) -> u32 {
-        let wide = self.min + n / 2;
+        let wide = if n == 0 { self.min } else { self.min + IN_USE + n / 2 };
         if wide < self.max { wide } else { self.max }
     }
 }

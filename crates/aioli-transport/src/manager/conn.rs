@@ -13,7 +13,7 @@ use crate::ntcp2::initiator::{self, AwaitCreatedPadding, AwaitSessionCreated};
 use crate::ntcp2::responder::{AwaitRequestPadding, AwaitSessionConfirmed, AwaitSessionRequest};
 use crate::ntcp2::{MESSAGE_LEN, PeerMisbehaved};
 use crate::replay::ReplayCache;
-use crate::{ConnId, Limits, Stats};
+use crate::{ConnId, Lane, Limits, Stats};
 
 /// One TCP connection.
 #[derive(Debug)]
@@ -32,6 +32,12 @@ pub(super) struct Conn {
     pub(super) tx: Vec<u8>,
     /// Whether `Output::Transmit` has been said.
     pub(super) transmit: bool,
+    /// Waits within the bandwidth limit to send, in this line.
+    pub(super) parked: Option<Lane>,
+    /// Waits within the bandwidth limit to read.
+    pub(super) reader_parked: bool,
+    /// Bytes that it may read, counted as read already.
+    pub(super) granted: usize,
 }
 
 /// What a connection waits for.
@@ -82,7 +88,19 @@ impl Conn {
         peer: Option<RouterHash>,
         group: Option<IpGroup>,
     ) -> Self {
-        Self { state, inbound, peer, group, pending: true, rx: Vec::new(), tx: Vec::new(), transmit: false }
+        Self {
+            state,
+            inbound,
+            peer,
+            group,
+            pending: true,
+            rx: Vec::new(),
+            tx: Vec::new(),
+            transmit: false,
+            parked: None,
+            reader_parked: false,
+            granted: 0,
+        }
     }
 
     /// Takes the handshake one state further if its bytes are there.

@@ -13,7 +13,7 @@ use super::conn::{Conn, State};
 use super::{Output, Transport};
 use crate::ntcp2::PeerMisbehaved;
 use crate::ntcp2::initiator::{self, Remote};
-use crate::{ConnId, DialError, Why};
+use crate::{ConnId, DialError, Lane, Why};
 
 /// Addresses of one router that are tried at most.
 const MAX_ADDRESSES: usize = 4;
@@ -134,9 +134,9 @@ impl Transport {
         if peer.active.is_some() {
             return;
         }
-        let bytes = peer.queue.bytes();
+        self.queued -= peer.queue.bytes();
+        self.queued_transit -= peer.queue.bytes_of(Lane::Transit);
         let dropped = peer.queue.take();
-        self.queued -= bytes;
         self.stats.dropped_disconnected += dropped.len() as u64;
         if let DialError::Handshake(why) = reason {
             self.stats.dials_failed += 1;

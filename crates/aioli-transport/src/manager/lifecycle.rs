@@ -11,7 +11,7 @@ use super::session::{self, Received, Session};
 use super::{PROBE_BYTES, Transport};
 use crate::ntcp2::PeerMisbehaved;
 use crate::ntcp2::data_phase::DataPhase;
-use crate::{ConnId, DialError, DisconnectReason, Output, Why};
+use crate::{ConnId, DialError, DisconnectReason, Lane, Output, Why};
 
 /// Two sessions begun from both ends within this time are one intention.
 const SIMULTANEOUS: Duration = Duration::from_secs(10);
@@ -44,6 +44,7 @@ impl Transport {
     pub(super) fn drop_conn(&mut self, conn: ConnId, close: Option<bool>) {
         let Some(c) = self.conns.remove(&conn) else { return };
         self.conn_ids.remove(&conn);
+        self.shaper.settle(c.granted, 0, Instant::ZERO);
         self.inbound -= usize::from(c.inbound);
         if c.pending {
             *self.pending(c.inbound) -= 1;
@@ -69,6 +70,7 @@ impl Transport {
     /// Tells the driver that the connection has bytes, once.
     pub(super) fn wake(&mut self, conn: ConnId) {
         if let Some(c) = self.conns.get_mut(&conn)
+            && c.parked.is_none()
             && !std::mem::replace(&mut c.transmit, true)
         {
             self.outputs.push_back(Output::Transmit(conn));
@@ -321,6 +323,7 @@ impl Transport {
         self.sessions -= 1;
         if peer.dial.is_none() {
             self.queued -= peer.queue.bytes();
+            self.queued_transit -= peer.queue.bytes_of(Lane::Transit);
             self.stats.dropped_disconnected += peer.queue.len() as u64;
             peer.queue.take();
         }

@@ -12,6 +12,7 @@ mod conn;
 mod dial;
 mod lifecycle;
 mod session;
+mod shaping;
 #[cfg(test)]
 mod tests;
 mod timeouts;
@@ -23,7 +24,7 @@ use std::sync::Arc;
 use aioli_core::map::{Table, table};
 use aioli_core::{Cx, Instant, Rng, Timers};
 use aioli_wire::RouterHash;
-use aioli_wire::i2np::Message;
+use aioli_wire::i2np::{Message, MessageType};
 use aioli_wire::ip::is_public;
 use aioli_wire::ntcp2::TerminationReason;
 use aioli_wire::router_info::RouterInfo;
@@ -31,11 +32,13 @@ use aioli_wire::verified::Verified;
 
 use self::conn::{Conn, IpGroup, State};
 use self::dial::Dial;
+use self::session::Room;
 use crate::back_off::BackOff;
 use crate::ntcp2::Local;
 use crate::queue::SendQueue;
 use crate::replay::ReplayCache;
-use crate::{Config, ConnId, DialError, Output, Stats, Why};
+use crate::shaper::{Allowance, Shaper};
+use crate::{Config, ConnId, DialError, Lane, Output, Stats, Why};
 
 /// Of the bytes that a prober may still send, at most so many are read.
 const PROBE_BYTES: u64 = 1024;
@@ -58,6 +61,9 @@ pub struct Transport {
     pending_outbound: usize,
     sessions: usize,
     queued: usize,
+    /// Relayed messages among them.
+    queued_transit: usize,
+    shaper: Shaper,
     back_off: BackOff,
     banned: BTreeMap<RouterHash, Instant>,
     replay: ReplayCache,
@@ -98,6 +104,8 @@ impl Transport {
             pending_outbound: 0,
             sessions: 0,
             queued: 0,
+            queued_transit: 0,
+            shaper: Shaper::new(&config.bandwidth, Instant::ZERO),
             back_off: BackOff::new(limits.back_off_entries),
             banned: BTreeMap::new(),
             replay: ReplayCache::new(limits.replay_entries),
@@ -127,12 +135,12 @@ impl Transport {
     }
 
     /// Queues the message for the router; dials it if there is no session.
-    pub fn send(&mut self, to: &Arc<Verified<RouterInfo>>, message: Message, cx: &mut Cx<'_>) {
+    pub fn send(&mut self, to: &Arc<Verified<RouterInfo>>, lane: Lane, message: Message, cx: &mut Cx<'_>) {
         let peer = to.hash();
-        let Err(message) = self.send_to(&peer, message, cx) else { return };
+        let Err(message) = self.send_to(&peer, lane, message, cx) else { return };
         match self.dial(to, cx) {
             Ok(()) => {
-                let _ = self.send_to(&peer, message, cx);
+                let _ = self.send_to(&peer, lane, message, cx);
             }
             Err(reason) => {
                 self.outputs.push_back(Output::DialFailed { peer, reason, dropped: vec![message] });
@@ -145,18 +153,39 @@ impl Transport {
     ///
     /// # Errors
     /// Gives the message back if there is neither.
-    pub fn send_to(&mut self, to: &RouterHash, message: Message, cx: &mut Cx<'_>) -> Result<(), Message> {
+    pub fn send_to(
+        &mut self,
+        to: &RouterHash,
+        lane: Lane,
+        message: Message,
+        cx: &mut Cx<'_>,
+    ) -> Result<(), Message> {
         let Some(peer) = self.peers.get_mut(to) else { return Err(message) };
         let limits = &self.config.limits;
-        let own =
+        let data = matches!(message.kind, MessageType::TunnelData | MessageType::TunnelGateway);
+        if data && lane == Lane::Transit && self.shaper.drops_early(self.queued_transit, cx.rng) {
+            self.stats.dropped_early += 1;
+            return Ok(());
+        }
+        let mut own =
             if peer.active.is_some() { limits.queue_bytes_per_peer } else { limits.queue_bytes_dialling };
-        let before = peer.queue.bytes();
-        let limit = own.min(before + limits.queue_bytes_total.saturating_sub(self.queued));
-        let pushed = peer.queue.push(message, limit, cx.now.wall);
+        if data && lane == Lane::Own {
+            // What builds tunnels and looks up must not be lost for what fills them.
+            own = own.min(self.shaper.room(lane));
+        }
+        let (before, of_lane) = (peer.queue.bytes(), peer.queue.bytes_of(lane));
+        let limit = own.min(of_lane + limits.queue_bytes_total.saturating_sub(self.queued));
+        let pushed = peer.queue.push(lane, message, limit, cx.now.wall);
         self.queued = self.queued + peer.queue.bytes() - before;
+        if lane == Lane::Transit {
+            self.queued_transit = self.queued_transit + peer.queue.bytes_of(lane) - of_lane;
+        }
         self.stats.dropped_expired += pushed.expired;
         self.stats.dropped_full += u64::from(!pushed.accepted);
         if let Some(conn) = peer.active {
+            if lane == Lane::Own {
+                self.prefer(conn);
+            }
             self.wake(conn);
         }
         Ok(())
@@ -284,6 +313,7 @@ impl Transport {
     pub fn handle_bytes(&mut self, conn: ConnId, bytes: &mut [u8], cx: &mut Cx<'_>) {
         self.stats.bytes_received += bytes.len() as u64;
         let Some(c) = self.conns.get_mut(&conn) else { return };
+        self.shaper.settle(std::mem::take(&mut c.granted), bytes.len(), cx.now.mono);
         match &mut c.state {
             State::Established(_) => self.receive(conn, bytes, cx),
             State::Probed { left } => {
@@ -308,6 +338,7 @@ impl Transport {
     /// False if there is nothing more for now.
     pub fn poll_transmit(&mut self, conn: ConnId, out: &mut Vec<u8>, max: usize, cx: &mut Cx<'_>) -> bool {
         let start = out.len();
+        let transit_before = self.stats.transit_bytes_sent;
         let Some(c) = self.conns.get_mut(&conn) else { return false };
         if c.tx.len() <= max {
             out.append(&mut c.tx);
@@ -317,19 +348,26 @@ impl Transport {
         let mut drained = c.tx.is_empty();
         if drained && let State::Established(session) = &mut c.state {
             let mut peer = self.peers.get_mut(&session.peer).filter(|p| p.active == Some(conn));
-            let before = peer.as_ref().map_or(0, |p| p.queue.bytes());
+            let before = peer.as_ref().map_or((0, 0), |p| waiting(&p.queue));
             let own = self.local.as_ref().map(|l| &*l.router_info);
-            out.reserve(before.min(max) + before.min(max) / 64);
+            out.reserve(before.0.min(max) + before.0.min(max) / 64);
             drained = false;
             let full = self.config.limits.frame_payload;
+            let mut allowance =
+                if c.parked.is_some() { Allowance::NONE } else { self.shaper.allowance(cx.now.mono) };
             // Room for less than half a frame is left for the next call.
             while !drained && (out.len() == start || out.len() - start + full / 2 < max) {
-                let limit = full.min(max.saturating_sub(out.len() - start));
+                let room = Room { payload: full.min(max.saturating_sub(out.len() - start)), allowance };
                 let queue = peer.as_mut().map(|p| &mut p.queue);
-                drained = !session.write_frame(queue, own, out, limit, &mut self.stats, cx);
+                drained = !session.write_frame(queue, own, out, room, &mut self.stats, cx);
+                if self.shaper.limits_sending() {
+                    // One quantum, then it is somebody else's turn.
+                    allowance = Allowance::NONE;
+                }
             }
-            let left = peer.map_or(0, |p| p.queue.bytes());
-            self.queued = self.queued + left - before;
+            let left = peer.map_or((0, 0), |p| waiting(&p.queue));
+            self.queued = self.queued + left.0 - before.0;
+            self.queued_transit = self.queued_transit + left.1 - before.1;
         }
         if drained {
             c.transmit = false;
@@ -339,6 +377,10 @@ impl Transport {
         }
         let wrote = out.len() - start;
         self.stats.bytes_sent += wrote as u64;
+        if self.shaper.limits_sending() {
+            let transit = self.stats.transit_bytes_sent - transit_before;
+            self.sent(conn, wrote, transit as usize, cx.now.mono);
+        }
         wrote > 0
     }
 
@@ -363,4 +405,9 @@ impl Transport {
             ..self.stats
         }
     }
+}
+
+/// Bytes that wait, and those of relayed messages among them.
+const fn waiting(queue: &SendQueue) -> (usize, usize) {
+    (queue.bytes(), queue.bytes_of(Lane::Transit))
 }

@@ -10,7 +10,8 @@ use aioli_wire::{RouterHash, Writer};
 use crate::ntcp2::PeerMisbehaved;
 use crate::ntcp2::data_phase::{DataPhase, LENGTH};
 use crate::queue::SendQueue;
-use crate::{Limits, Stats};
+use crate::shaper::Allowance;
+use crate::{Lane, Limits, Stats};
 
 /// A message that expired longer ago is dropped: clocks differ.
 const LATE: Duration = Duration::from_secs(60);
@@ -31,6 +32,15 @@ pub(super) struct Session {
     /// Our RouterInfo and clock are due.
     pub(super) refresh: bool,
     data_phase: DataPhase,
+}
+
+/// What a frame may hold.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Room {
+    /// Bytes of payload.
+    pub(super) payload: usize,
+    /// Of each lane.
+    pub(super) allowance: Allowance,
 }
 
 /// What one `handle_bytes` gave.
@@ -92,14 +102,14 @@ impl Session {
         (received, result)
     }
 
-    /// Appends one frame of what waits, at most `limit` bytes of payload unless
+    /// Appends one frame of what waits, with the payload that there is room for unless
     /// one message alone is larger. False if nothing waits.
     pub(super) fn write_frame(
         &mut self,
         queue: Option<&mut SendQueue>,
         own: Option<&Verified<RouterInfo>>,
         out: &mut Vec<u8>,
-        limit: usize,
+        room: Room,
         stats: &mut Stats,
         cx: &mut Cx<'_>,
     ) -> bool {
@@ -115,7 +125,9 @@ impl Session {
             );
         }
         if let Some(queue) = queue {
-            fill(out, payload, queue, limit, stats, cx.now.wall);
+            for lane in queue.next_order() {
+                fill(out, payload, (queue, lane), room, stats, cx.now.wall);
+            }
         }
         if out.len() == payload {
             out.truncate(start);
@@ -159,16 +171,21 @@ pub(super) fn termination(
     data_phase.sealer.seal(out, start);
 }
 
-/// Moves messages from the queue into the frame whose payload starts at `payload`.
+/// Moves messages of a lane into the frame whose payload starts at `payload`.
+/// The last of them may take more than the allowance.
 fn fill(
     out: &mut Vec<u8>,
     payload: usize,
-    queue: &mut SendQueue,
-    limit: usize,
+    (queue, lane): (&mut SendQueue, Lane),
+    room: Room,
     stats: &mut Stats,
     now: Date,
 ) {
-    while let Some(message) = queue.front() {
+    let start = out.len();
+    while let Some(message) = queue.front(lane) {
+        if out.len() - start >= room.allowance.of(lane) {
+            break;
+        }
         // What we pass on for others was dated by their clocks.
         if message.expires + LATE < now {
             stats.dropped_expired += 1;
@@ -177,14 +194,17 @@ fn fill(
         } else {
             let used = out.len() - payload;
             let size = message.short_len();
-            if used > 0 && used + BLOCK_HEADER + size > limit {
-                return;
+            if used > 0 && used + BLOCK_HEADER + size > room.payload {
+                break;
             }
             i2np_header(out, size as u16);
             message.encode_short(out);
             stats.messages_sent += 1;
         }
-        queue.pop();
+        queue.pop(lane);
+    }
+    if lane == Lane::Transit {
+        stats.transit_bytes_sent += (out.len() - start) as u64;
     }
 }
 

@@ -26,6 +26,8 @@ impl Transport {
                 }
                 Why::Superseded => self.terminate(conn, TerminationReason::Normal, cx),
                 Why::Sweep => self.sweep(cx.now.mono),
+                Why::Send => self.next_senders(cx.now.mono),
+                Why::Receive => self.next_readers(cx.now.mono),
             }
         }
     }

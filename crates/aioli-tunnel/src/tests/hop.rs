@@ -120,7 +120,9 @@ impl Asked {
         self.hop.flush(&mut cx);
         std::iter::from_fn(|| self.hop.poll_output())
             .map(|output| {
-                let Output::Send { to, messages } = output else { panic!("a hop does not say {output:?}") };
+                let Output::Send { to, messages, .. } = output else {
+                    panic!("a hop does not say {output:?}")
+                };
                 (to, messages)
             })
             .collect()
@@ -283,23 +285,26 @@ fn under_some_congestion_some_are_accepted() {
 fn a_busy_router_accepts_less_and_says_so() {
     let ms = Duration::from_millis;
     let cases = [
-        (70, ms(349), 60..=60, Congestion::None),
-        (71, ms(0), 15..=45, Congestion::Medium),
-        (91, ms(0), 15..=45, Congestion::High),
-        (0, ms(350), 15..=45, Congestion::High),
-        (100, ms(0), 0..=0, Congestion::RejectingAll),
-        (0, ms(500), 0..=0, Congestion::RejectingAll),
+        (70, ms(349), 70, 60..=60, Congestion::None),
+        (71, ms(0), 0, 15..=45, Congestion::Medium),
+        (91, ms(0), 0, 15..=45, Congestion::High),
+        (0, ms(350), 0, 15..=45, Congestion::High),
+        (100, ms(0), 0, 0..=0, Congestion::RejectingAll),
+        (0, ms(500), 0, 0..=0, Congestion::RejectingAll),
+        (0, ms(0), 80, 30..=52, Congestion::Medium),
+        (0, ms(0), 90, 11..=34, Congestion::Medium),
+        (0, ms(0), 150, 0..=10, Congestion::High),
     ];
-    for (queued_percent, lag, expected, congestion) in cases {
+    for (queued_percent, lag, transit_percent, expected, congestion) in cases {
         let mut asked = asked();
-        asked.hop.set_load(Load { queued_percent, lag });
+        asked.hop.set_load(Load { queued_percent, lag, transit_percent });
         assert_eq!(asked.hop.congestion(), congestion);
         let mut accepted = 0;
         for n in 0..60 {
             let request = asked.request(Role::OutboundEndpoint);
             accepted += usize::from(asked.ask(RouterHash::new([n; 32]), &request).unwrap().0);
         }
-        assert!(expected.contains(&accepted), "{queued_percent} %, {lag:?}: {accepted}");
+        assert!(expected.contains(&accepted), "{queued_percent} %, {lag:?}, {transit_percent} %: {accepted}");
         // When it is over, it is over.
         asked.hop.set_load(Load::default());
         assert_eq!(asked.hop.congestion(), Congestion::None);

@@ -72,7 +72,7 @@ fn run(settings: &Settings) -> Result<()> {
         published: published.into_iter().collect(),
         inbound,
         outbound,
-        bandwidth_kbps: settings.bandwidth_kbps,
+        bandwidth: settings.bandwidth,
         handshake_timeout: settings.handshake_timeout,
         idle_timeout: settings.idle_timeout,
         ..Config::default()

@@ -7,7 +7,7 @@ use aioli_wire::ntcp2::TerminationReason;
 use proptest::prelude::*;
 
 use super::{Cut, Net};
-use crate::{Config, DisconnectReason, Output, Transport, Why};
+use crate::{Config, DisconnectReason, Lane, Output, Transport, Why};
 
 #[test]
 fn messages_cross_a_new_session_in_order() {
@@ -162,7 +162,7 @@ fn a_peer_that_comes_again_replaces_its_session() {
     let mut net = restarted(6);
     let to = net.nodes[0].hash();
     let message = net.message(3, 50);
-    net.with(1, |t, cx| t.send_to(&to, message, cx)).unwrap();
+    net.with(1, |t, cx| t.send_to(&to, Lane::Own, message, cx)).unwrap();
     net.run();
     assert_eq!((net.received(0).len(), net.received(2)), (0, vec![3]));
     net.advance(Duration::from_secs(10));
@@ -177,7 +177,7 @@ fn the_replaced_session_serves_again_if_the_newer_is_lost() {
     net.with(1, |t, cx| t.handle_closed(newer, cx));
     let to = net.nodes[0].hash();
     let message = net.message(3, 50);
-    net.with(1, |t, cx| t.send_to(&to, message, cx)).unwrap();
+    net.with(1, |t, cx| t.send_to(&to, Lane::Own, message, cx)).unwrap();
     net.advance(Duration::from_secs(10));
     assert_eq!(net.received(0), [3]);
     assert!(net.connected(0, 1) && net.connected(1, 0));
@@ -195,7 +195,7 @@ fn expired_messages_are_not_sent() {
     for (id, late) in [(2, 50), (3, 61)] {
         let mut old = net.message(id, 100);
         old.expires = net.clock(0).wall - Duration::from_secs(late);
-        net.with(0, |t, cx| t.send_to(&to, old, cx)).unwrap();
+        net.with(0, |t, cx| t.send_to(&to, Lane::Own, old, cx)).unwrap();
     }
     let conn = loop {
         match net.nodes[0].t.poll_output() {

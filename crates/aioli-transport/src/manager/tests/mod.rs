@@ -3,6 +3,7 @@
 mod happy;
 mod hostile;
 mod limits;
+mod shaping;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -16,7 +17,7 @@ use aioli_wire::router_info::{RouterInfo, RouterInfoParts};
 use aioli_wire::verified::Verified;
 use aioli_wire::{Mapping, MessageId, RouterAddress, RouterHash, RouterIdentity};
 
-use crate::{Config, ConnId, Output, Transport};
+use crate::{Config, ConnId, Lane, Output, Transport};
 
 pub(super) const START: Date = Date::from_secs(1_780_000_000);
 
@@ -148,7 +149,7 @@ impl Net {
         let ri = Arc::clone(&self.nodes[to].ri);
         let now = self.clock(from);
         let node = &mut self.nodes[from];
-        node.t.send(&ri, message, &mut Cx { now, rng: &mut node.rng });
+        node.t.send(&ri, Lane::Own, message, &mut Cx { now, rng: &mut node.rng });
     }
 
     pub(super) fn with<T>(&mut self, n: usize, f: impl FnOnce(&mut Transport, &mut Cx<'_>) -> T) -> T {
@@ -224,6 +225,7 @@ impl Net {
                 self.links.remove(&end);
                 self.with(end.0, |t, cx| t.handle_closed(end.1, cx));
             }
+            Output::ReadMore(conn) => drop(self.deliver_to((n, conn))),
             other @ (Output::Established { .. }
             | Output::Disconnected { .. }
             | Output::DialFailed { .. }
@@ -245,6 +247,7 @@ impl Net {
     fn deliver_to(&mut self, end: End) -> bool {
         let Some(mut bytes) = self.flight.remove(&end) else { return false };
         let mut rest = bytes.as_mut_slice();
+        let mut moved = false;
         while !rest.is_empty() {
             let n = match self.cut {
                 Cut::Whole => rest.len(),
@@ -253,9 +256,20 @@ impl Net {
             };
             let (now, later) = rest.split_at_mut(n);
             rest = later;
-            let clock = self.clock(end.0);
-            let node = &mut self.nodes[end.0];
-            node.t.handle_bytes(end.1, now, &mut Cx { now: clock, rng: &mut node.rng });
+            let (now, held) = match self.with(end.0, |t, cx| t.read_room(end.1, cx)) {
+                room if room < now.len() => now.split_at_mut(room),
+                _ => (now, &mut [][..]),
+            };
+            if !now.is_empty() {
+                moved = true;
+                self.with(end.0, |t, cx| t.handle_bytes(end.1, now, cx));
+            }
+            if !held.is_empty() {
+                // The rest stays with the kernel.
+                let rest = [&*held, &*rest].concat();
+                self.flight.insert(end, rest);
+                return moved;
+            }
         }
         true
     }
