@@ -15,6 +15,7 @@
 
 pub mod client;
 pub mod compare;
+pub mod limit;
 pub mod net;
 pub mod network;
 pub mod report;

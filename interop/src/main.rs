@@ -16,6 +16,7 @@ use interop::client::load::{self, Bounds};
 use interop::client::programs::{Client, Programs};
 use interop::client::yosemite;
 use interop::compare;
+use interop::limit;
 use interop::net::{delay, guard, namespace};
 use interop::network::{Layout, Network};
 use interop::router::{Binaries, Kind};
@@ -38,6 +39,8 @@ enum Task {
     Compare(CompareArguments),
     /// One stream between ours and i2pd that stays up across tunnel generations.
     Soak(SoakArguments),
+    /// A bandwidth limit under load: a table of seconds.
+    Limit(LimitArguments),
     /// A network that runs until a line or an end is read: for trying things by hand.
     Up(UpArguments),
     /// Removes the namespaces that killed runs left behind.
@@ -121,6 +124,18 @@ struct SoakArguments {
     /// Between which routers: a, b, c, d as in `run`.
     #[arg(long, default_value = "a")]
     scenario: Scenario,
+}
+
+#[derive(clap::Args, Debug)]
+struct LimitArguments {
+    #[command(flatten)]
+    places: Places,
+    /// The limit, in KB/s.
+    #[arg(long, default_value_t = 256)]
+    kbytes: u32,
+    /// Seconds of load in each direction.
+    #[arg(long, default_value_t = 30)]
+    seconds: u64,
 }
 
 #[derive(clap::Args, Debug)]
@@ -216,6 +231,15 @@ fn run(task: Task) -> Result<ExitCode> {
         Task::Run(arguments) => return run_scenarios(arguments),
         Task::Compare(arguments) => run_compare(arguments)?,
         Task::Soak(arguments) => run_soak(arguments)?,
+        Task::Limit(arguments) => {
+            let plan = limit::Plan {
+                kbytes: arguments.kbytes,
+                time: Duration::from_secs(arguments.seconds),
+                binaries: arguments.places.binaries()?,
+                directory: arguments.places.directory()?,
+            };
+            println!("{}", limit::run(&plan)?);
+        }
         Task::Up(arguments) => up(&arguments)?,
         Task::Sweep => namespace::sweep_dead()?,
         Task::Guard { prefix } => guard::guard(&prefix)?,

@@ -33,6 +33,8 @@ pub struct Layout {
     pub routers: Vec<(Kind, bool)>,
     /// One-way delay of every link; none puts them all on one bridge.
     pub delay: Option<Duration>,
+    /// The router of ours that has a bandwidth limit, and how many KB/s.
+    pub limit: Option<(usize, u32)>,
 }
 
 impl Layout {
@@ -50,7 +52,13 @@ impl Layout {
                 from_end <= 2 || at + 1 == aioli
             };
         }
-        Self { routers, delay: None }
+        Self { routers, delay: None, limit: None }
+    }
+
+    /// The same with a bandwidth limit in KB/s for one router of ours.
+    pub fn with_limit(mut self, router: usize, kbytes: u32) -> Self {
+        self.limit = Some((router, kbytes));
+        self
     }
 
     /// The same with a delay on every link.
@@ -83,7 +91,9 @@ impl Network {
         let mut routers = Vec::new();
         for (index, (kind, floodfill)) in (1..).zip(&layout.routers) {
             let namespace = namespaces.add(&format!("r{index}"))?;
-            routers.push(Router::new(index, *kind, *floodfill, namespace, directory)?);
+            let limit =
+                layout.limit.filter(|(router, _)| *router == usize::from(index)).map(|(_, kbytes)| kbytes);
+            routers.push(Router::new(index, *kind, *floodfill, namespace, directory)?.with_limit(limit));
         }
         let forwarder = match layout.delay {
             None => bridge(&mut namespaces, &routers).map(|()| None)?,

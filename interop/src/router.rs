@@ -53,6 +53,8 @@ pub struct Router {
     floodfill: bool,
     namespace: Namespace,
     data_dir: PathBuf,
+    /// In KB/s; ours only.
+    limit: Option<u32>,
     running: Option<(Process, Instant)>,
 }
 
@@ -80,11 +82,16 @@ impl Router {
     pub fn new(index: u8, kind: Kind, floodfill: bool, namespace: Namespace, base: &Path) -> Result<Self> {
         let data_dir = base.join(format!("r{index}"));
         fs::create_dir_all(&data_dir)?;
-        let router = Self { index, kind, floodfill, namespace, data_dir, running: None };
+        let router = Self { index, kind, floodfill, namespace, data_dir, limit: None, running: None };
         if kind == Kind::I2pd {
             fs::write(router.data_dir.join("i2pd.conf"), router.i2pd_config())?;
         }
         Ok(router)
+    }
+
+    /// The same with a bandwidth limit in KB/s.
+    pub fn with_limit(self, limit: Option<u32>) -> Self {
+        Self { limit, ..self }
     }
 
     /// Its number in the network, from 1.
@@ -196,6 +203,9 @@ impl Router {
         command.args(["--net-id", NET_ID, "--private-network", "--sam", "127.0.0.1:7656"]);
         if self.floodfill {
             command.arg("--floodfill");
+        }
+        if let Some(limit) = self.limit {
+            command.arg("--bandwidth").arg(limit.to_string());
         }
         command.env("I2P_STATS_FILE", self.stats_file());
         command

@@ -6,7 +6,9 @@
 //! second this looks at what came and went, and says
 //!
 //! * what others may bring from now on: their share, less what we use above
-//!   the rest of it, but always an eighth;
+//!   the rest of it, and less while the limit is all but reached: beyond it
+//!   peers' queues to us fill up, and what is ours waits there with the rest.
+//!   Always an eighth;
 //! * how much of what is theirs they use, smoothed over some ten seconds:
 //!   whether more tunnels are accepted depends on it.
 
@@ -17,6 +19,10 @@ use aioli_transport::Bandwidth;
 pub(crate) const EVERY: Duration = Duration::from_millis(500);
 /// Of the limit, others keep this part of their share whatever we need ourselves.
 const FLOOR_PART: u64 = 8;
+/// Of the limit, when so many percent are received, others may bring less, else more, by these steps.
+const ALL_BUT_PERCENT: u64 = 92;
+const STEP_DOWN_PART: u64 = 16;
+const STEP_UP_PART: u64 = 64;
 /// What we use ourselves has this much room to grow, in percent of it.
 const HEADROOM_PERCENT: u64 = 125;
 /// Weight of the past against one look, for the use: about ten seconds.
@@ -46,12 +52,14 @@ pub(crate) struct Governor {
     /// Smoothed, in bytes a second.
     rate: u64,
     peak: u64,
+    /// What others may bring, in bytes a second, for the limit not to be reached.
+    bring: u64,
 }
 
 impl Governor {
     pub(crate) const fn new(limits: Bandwidth, now: Instant) -> Self {
         let none = Counters { received: 0, sent: 0, transit_received: 0, transit_sent: 0 };
-        Self { limits, at: now, counters: none, used: 0, rate: 0, peak: 0 }
+        Self { limits, at: now, counters: none, used: 0, rate: 0, peak: 0, bring: u64::MAX }
     }
 
     /// Takes the counters; says how many bytes a second others may bring, if there is a limit.
@@ -71,12 +79,27 @@ impl Governor {
         self.rate = u64::try_from(weigh(self.rate, over - weight) + weigh(sent, weight)).unwrap_or(u64::MAX);
         self.peak = self.peak.max(self.rate);
 
-        let may_receive = self.limits.inbound.map(|l| self.may(l, received.saturating_sub(transit_received)));
+        let may_receive = self.limits.inbound.map(|limit| {
+            self.bring = self.next_bring(limit, received);
+            self.may(limit, received.saturating_sub(transit_received)).min(self.bring)
+        });
         let may_send = self.limits.outbound.map(|l| self.may(l, sent.saturating_sub(transit_sent)));
         let percent = |used: u64, may: Option<u64>| may.map_or(0, |may| used * 100 / may.max(1)).min(200);
         let used = percent(transit_received, may_receive).max(percent(transit_sent, may_send));
         self.used = self.used - self.used / SMOOTH + used;
         may_receive
+    }
+
+    const fn next_bring(&self, limit: u64, received: u64) -> u64 {
+        let share = self.limits.transit(limit);
+        let (floor, now) = (share / FLOOR_PART, if self.bring < share { self.bring } else { share });
+        if received < limit / 100 * ALL_BUT_PERCENT {
+            if now + share / STEP_UP_PART < share { now + share / STEP_UP_PART } else { share }
+        } else if now - now / STEP_DOWN_PART > floor {
+            now - now / STEP_DOWN_PART
+        } else {
+            floor
+        }
     }
 
     /// What others may use of a limit while we use so much.
@@ -161,8 +184,22 @@ mod tests {
         let mut governor = governor();
         assert_eq!(run(&mut governor, 2, 0, 0), 800_000);
         assert_eq!(run(&mut governor, 2, 100_000, 800_000), 800_000);
+        assert_eq!(run(&mut governor, 2, 200_000, 300_000), 750_000);
         assert_eq!(run(&mut governor, 2, 400_000, 500_000), 500_000);
         assert_eq!(run(&mut governor, 2, 950_000, 50_000), 100_000);
+    }
+
+    #[test]
+    fn others_bring_less_until_the_limit_is_not_quite_reached() {
+        let mut governor = governor();
+        let first = run(&mut governor, 1, 150_000, 820_000);
+        assert_eq!(first, 750_000);
+        let later = run(&mut governor, 10, 150_000, 820_000);
+        assert!((380_000..450_000).contains(&later), "{later}");
+        assert_eq!(run(&mut governor, 60, 150_000, 820_000), 100_000, "an eighth of the share stays");
+        let relieved = run(&mut governor, 20, 150_000, 500_000);
+        assert!((320_000..=360_000).contains(&relieved), "{relieved}");
+        assert_eq!(run(&mut governor, 100, 0, 500_000), 800_000);
     }
 
     #[test]
