@@ -103,8 +103,8 @@ fn sample(network: &Network, rows: u64, table: &mut String) -> Result<()> {
         let means: Vec<_> = sums.windows(10).map(|ten| mean(of, ten)).collect();
         (means.iter().min().copied().unwrap_or(0), means.iter().max().copied().unwrap_or(0))
     };
-    let (received, sent): (fn(&(u64, u64)) -> u64, fn(&(u64, u64)) -> u64) = (|row| row.0, |row| row.1);
-    for (name, of) in [("received", received), ("sent", sent)] {
+    let columns: [(_, fn(&(u64, u64)) -> u64); 2] = [("received", |row| row.0), ("sent", |row| row.1)];
+    for (name, of) in columns {
         let (low, high) = tens(of);
         writeln!(table, "\n{name}: over any 10 s {low} to {high} KB/s, highest second {} KB/s", most(of))?;
     }
