@@ -78,6 +78,9 @@ pub fn run(plan: &Plan) -> Result<String> {
     Ok(table)
 }
 
+/// What of a row of the table, which is received and sent.
+type Column = fn(&(u64, u64)) -> u64;
+
 fn sample(network: &Network, rows: u64, table: &mut String) -> Result<()> {
     let router = network.router(LIMITED)?;
     let begun = Instant::now();
@@ -95,15 +98,15 @@ fn sample(network: &Network, rows: u64, table: &mut String) -> Result<()> {
         println!("{row}");
         writeln!(table, "{row}")?;
     }
-    let mean = |of: fn(&(u64, u64)) -> u64, part: &[(u64, u64)]| {
+    let mean = |of: Column, part: &[(u64, u64)]| {
         part.iter().map(of).sum::<u64>() / 1024 / (part.len() as u64).max(1)
     };
-    let most = |of: fn(&(u64, u64)) -> u64| sums.iter().map(of).max().unwrap_or(0) / 1024;
-    let tens = |of: fn(&(u64, u64)) -> u64| {
+    let most = |of: Column| sums.iter().map(of).max().unwrap_or(0) / 1024;
+    let tens = |of: Column| {
         let means: Vec<_> = sums.windows(10).map(|ten| mean(of, ten)).collect();
         (means.iter().min().copied().unwrap_or(0), means.iter().max().copied().unwrap_or(0))
     };
-    let columns: [(_, fn(&(u64, u64)) -> u64); 2] = [("received", |row| row.0), ("sent", |row| row.1)];
+    let columns: [(_, Column); 2] = [("received", |row| row.0), ("sent", |row| row.1)];
     for (name, of) in columns {
         let (low, high) = tens(of);
         writeln!(table, "\n{name}: over any 10 s {low} to {high} KB/s, highest second {} KB/s", most(of))?;
