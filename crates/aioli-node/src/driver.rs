@@ -96,6 +96,12 @@ impl Shared {
         result
     }
 
+    /// Tells the node's owner.
+    pub(crate) fn notify(&self, notice: Notice) {
+        // An error means that nobody listens any more.
+        let _ = self.sinks.notices.send(notice);
+    }
+
     /// Returns when no link is left.
     pub(crate) async fn all_ended(&self) {
         while !self.links.borrow().is_empty() {

@@ -16,6 +16,7 @@ mod disk;
 mod driver;
 mod link;
 mod node;
+pub mod reseed;
 
 pub use clock::{Clock, entropy};
 pub use disk::{DataDir, DiskError};

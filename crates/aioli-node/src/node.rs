@@ -17,6 +17,7 @@ use crate::clock::{Clock, entropy};
 use crate::complaints::Complaints;
 use crate::disk::DataDir;
 use crate::driver::{self, Machines, Shared, Sinks};
+use crate::reseed::{self, ReseedConfig, ReseedProgress, ReseedSource};
 
 /// Snapshots are taken this often.
 const SNAPSHOT_EVERY: Duration = Duration::from_millis(500);
@@ -24,6 +25,14 @@ const SNAPSHOT_EVERY: Duration = Duration::from_millis(500);
 const LAST_WORDS: Duration = Duration::from_secs(3);
 /// Connections waiting in the kernel to be accepted.
 const BACKLOG: i32 = 1024;
+
+/// With fewer known routers, or fewer floodfills among them, servers are asked for more.
+const FEW_ROUTERS: u64 = 90;
+const FEW_FLOODFILLS: u64 = 5;
+/// How often that is looked at.
+const SEEDED_CHECK: Duration = Duration::from_secs(60);
+/// Servers are asked again after the first time, if nothing came of it after up to the second.
+const RESEED_AGAIN: (Duration, Duration) = (Duration::from_secs(5 * 60), Duration::from_secs(3600));
 
 /// How a node is set up.
 #[derive(Debug)]
@@ -44,6 +53,8 @@ pub struct NodeConfig {
     pub known_routers: Vec<Vec<u8>>,
     /// Where to write the counters every five seconds, for tests and supervisors.
     pub stats_file: Option<PathBuf>,
+    /// How to find first peers; none leaves it to the caller.
+    pub reseed: Option<ReseedConfig>,
 }
 
 /// Why a node cannot start.
@@ -80,6 +91,8 @@ pub enum Notice {
         /// Damaged or outdated ones, skipped.
         skipped: usize,
     },
+    /// First peers are looked for.
+    Reseed(ReseedProgress),
 }
 
 /// The router's counters at a moment.
@@ -196,6 +209,8 @@ fn run_thread(config: NodeConfig, sinks: OwnerSinks, stopped: oneshot::Receiver<
     tasks.block_on(&runtime, serve(config, sinks, store, stopped));
     // The tasks hold the writer's channel: without them it finishes what is queued and ends.
     drop(tasks);
+    // A reseed under way is not waited for.
+    runtime.shutdown_background();
     if writer.join().is_err() {
         tracing::error!(
             "the thread that writes the data directory panicked; please report the message above"
@@ -209,8 +224,18 @@ async fn serve(
     store: std::sync::mpsc::Sender<StoreWrite>,
     stopped: oneshot::Receiver<()>,
 ) {
-    let NodeConfig { router, identity, listeners, sam, sam_config, data_dir, known_routers, stats_file } =
-        config;
+    let NodeConfig {
+        router,
+        identity,
+        listeners,
+        sam,
+        sam_config,
+        data_dir,
+        known_routers,
+        stats_file,
+        reseed,
+    } = config;
+    let net_id = router.net_id;
     let clock = Clock::start();
     let mut rng = Rng::from_seed(entropy());
     let receive_buffer = router.bandwidth.inbound.map(receive_buffer);
@@ -229,6 +254,9 @@ async fn serve(
         }
     }
     shared.with_machines(|m, now| m.router.start(now));
+    if let Some(reseed) = reseed {
+        tokio::task::spawn_local(keep_seeded(Rc::clone(&shared), reseed, net_id));
+    }
     tokio::task::spawn_local(watch(Rc::clone(&shared), snapshot, stats_file));
     let driver = tokio::task::spawn_local(driver::run(Rc::clone(&shared)));
     // An error means that the handle was dropped: stop as well.
@@ -273,6 +301,65 @@ fn load(
         }
     }
     let _ = notices.send(Notice::Loaded { routers, skipped });
+}
+
+/// Reseeds at the start if that is asked for, and whenever too few routers are known.
+async fn keep_seeded(shared: Rc<Shared>, config: ReseedConfig, net_id: u8) {
+    let config = Arc::new(config);
+    let (mut at_start, mut pause) = (config.at_start.clone(), RESEED_AGAIN.0);
+    loop {
+        let stats = shared.with_machines(|m, _| m.router.stats());
+        let few = stats.known_routers < FEW_ROUTERS || stats.floodfills < FEW_FLOODFILLS;
+        let needed = (few && config.when_needed).then_some(ReseedSource::Servers);
+        let Some(source) = at_start.take().or(needed) else {
+            tokio::time::sleep(SEEDED_CHECK).await;
+            continue;
+        };
+        shared.notify(Notice::Reseed(ReseedProgress::Begun {
+            known: stats.known_routers,
+            source: source.clone(),
+        }));
+        let taken = reseed_once(&shared, &config, source, net_id).await;
+        pause = if taken > 0 { RESEED_AGAIN.0 } else { RESEED_AGAIN.1.min(pause * 2) };
+        tokio::time::sleep(pause).await;
+    }
+}
+
+/// Gets RouterInfos on a thread of its own: TLS and signatures must not hold up the router. Gives how many are new.
+async fn reseed_once(
+    shared: &Rc<Shared>,
+    config: &Arc<ReseedConfig>,
+    source: ReseedSource,
+    net_id: u8,
+) -> usize {
+    let (sender, mut progress) = mpsc::unbounded_channel();
+    let (config, now) = (Arc::clone(config), shared.now().wall);
+    let thread = tokio::task::spawn_blocking(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let mut rng = Rng::from_seed(entropy());
+        // An error means that the node has ended.
+        let tell = |event| drop(sender.send(event));
+        std::io::Result::Ok(runtime.block_on(reseed::run(&config, &source, net_id, now, &mut rng, tell)))
+    });
+    while let Some(event) = progress.recv().await {
+        shared.notify(Notice::Reseed(event));
+    }
+    let found = match thread.await {
+        Ok(Ok(found)) => found,
+        Ok(Err(error)) => {
+            tracing::error!("cannot reseed: {error}");
+            reseed::Found::default()
+        }
+        Err(error) => {
+            tracing::error!("the thread that reseeds panicked; please report the message above ({error})");
+            reseed::Found::default()
+        }
+    };
+    let routers = shared.with_machines(|m, now| {
+        found.routers.values().filter(|bytes| m.router.learn_router_info(bytes, now).is_ok()).count()
+    });
+    shared.notify(Notice::Reseed(ReseedProgress::Done { routers, sources: found.sources }));
+    routers
 }
 
 /// Writes what the router wants kept, off its thread.

@@ -224,6 +224,18 @@ impl Router {
         Ok(hash)
     }
 
+    /// Takes a RouterInfo that is new to `netDb/` as well: from a reseed.
+    pub fn learn_router_info(&mut self, bytes: &[u8], now: Now) -> Result<RouterHash, LoadError> {
+        let known = self.netdb.router_count();
+        let hash = self.load_router_info(bytes, now)?;
+        self.dirty = true;
+        if self.netdb.router_count() == known {
+            return Err(LoadError::Unwanted);
+        }
+        self.outputs.push_back(Output::Store(StoreWrite::RouterInfo { hash, bytes: bytes.into() }));
+        Ok(hash)
+    }
+
     /// Publishes ourselves and builds tunnels.
     pub fn start(&mut self, now: Now) {
         self.enter(now);

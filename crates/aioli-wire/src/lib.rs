@@ -27,6 +27,7 @@ pub mod offline;
 pub mod router_address;
 pub mod router_info;
 pub mod streaming;
+pub mod su3;
 pub mod tunnel;
 pub mod verified;
 

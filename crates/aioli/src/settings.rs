@@ -61,6 +61,27 @@ const SETTINGS: &[Setting] = &[
         SWITCH,
         "Allow private and loopback addresses; no reseeding, no rule of one hop per /16",
     ),
+    setting(
+        "reseed",
+        "I2P_RESEED",
+        "auto",
+        "WHEN",
+        "How to find first peers: auto, now, never, or a file i2pseeds.su3, a zip archive or a netDb directory",
+    ),
+    setting(
+        "reseed-proxy",
+        "I2P_RESEED_PROXY",
+        "",
+        "URL",
+        "Proxy for reseeding: http://HOST:PORT or socks5://HOST:PORT",
+    ),
+    setting(
+        "reseed-config",
+        "I2P_RESEED_CONFIG",
+        "",
+        "FILE",
+        "Reseed servers and signers to use instead of the public ones",
+    ),
     setting("floodfill", "I2P_FLOODFILL", "false", SWITCH, "Serve the network database to others"),
     setting("sam", "I2P_SAM", "127.0.0.1:7656", "HOST:PORT", "Where SAM listens for applications"),
     setting("no-sam", "I2P_NO_SAM", "false", SWITCH, "Do not offer SAM"),
@@ -197,6 +218,19 @@ pub enum SettingsError {
     },
 }
 
+/// How to find first peers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reseed {
+    /// From servers, whenever too few routers are known; not in a private network without servers of its own.
+    Auto,
+    /// From servers at the start, and then as `Auto`.
+    Now,
+    /// Not at all.
+    Never,
+    /// From a file or a directory at the start, and then as `Auto`.
+    From(PathBuf),
+}
+
 /// All settings, checked.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -214,6 +248,12 @@ pub struct Settings {
     pub external_host: Option<IpAddr>,
     /// Private addresses allowed.
     pub private_network: bool,
+    /// How to find first peers.
+    pub reseed: Reseed,
+    /// Proxy for that.
+    pub reseed_proxy: Option<String>,
+    /// Servers and signers for that, if not the public ones.
+    pub reseed_config: Option<PathBuf>,
     /// Floodfill.
     pub floodfill: bool,
     /// SAM, unless switched off.
@@ -302,6 +342,9 @@ impl Values {
                 _ => Some(self.parse("external-host", "an IP address")?),
             },
             private_network: self.switch("private-network")?,
+            reseed: self.reseed(env),
+            reseed_proxy: self.proxy()?,
+            reseed_config: self.path("reseed-config", env),
             floodfill: self.switch("floodfill")?,
             sam,
             tunnel_length: self.number("tunnel-length", 0, 8, "hops")?,
@@ -314,6 +357,30 @@ impl Values {
             print_config,
             table: self.0,
         })
+    }
+
+    fn reseed(&self, env: &impl Fn(&str) -> Option<String>) -> Reseed {
+        match self.text("reseed").as_str() {
+            "auto" => Reseed::Auto,
+            "now" => Reseed::Now,
+            "never" => Reseed::Never,
+            path => Reseed::From(expand_home(path, env)),
+        }
+    }
+
+    fn proxy(&self) -> Result<Option<String>, SettingsError> {
+        let url = self.text("reseed-proxy");
+        let host = url.strip_prefix("http://").or_else(|| url.strip_prefix("socks5://"));
+        match host.and_then(|h| h.trim_end_matches('/').rsplit_once(':')) {
+            _ if url.is_empty() => Ok(None),
+            Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => Ok(Some(url)),
+            _ => Err(self.wrong("reseed-proxy", "give http://HOST:PORT or socks5://HOST:PORT".to_owned())),
+        }
+    }
+
+    fn path(&self, key: &str, env: &impl Fn(&str) -> Option<String>) -> Option<PathBuf> {
+        let text = self.text(key);
+        (!text.is_empty()).then(|| expand_home(&text, env))
     }
 
     fn bandwidth(&self) -> Result<Bandwidth, SettingsError> {
@@ -406,6 +473,9 @@ pub fn command() -> Command {
         } else {
             arg.value_name(s.value).action(ArgAction::Set)
         });
+        if s.key == "reseed" {
+            command = command.mut_arg(s.key, |arg| arg.num_args(0..=1).default_missing_value("now"));
+        }
     }
     command
 }
@@ -506,6 +576,8 @@ mod tests {
                 "IP" => ["10.0.0.1", "10.0.0.2", "10.0.0.3"],
                 "HOST:PORT" => ["[::1]:1", "[::1]:2", "[::1]:3"],
                 "LEVEL" => ["error", "warn", "debug"],
+                "WHEN" => ["now", "never", "auto"],
+                "URL" => ["http://a:1", "socks5://b:2", "http://c:3"],
                 "KBPS" => ["100", "200", "300"],
                 _ => ["4", "5", "6"],
             };
@@ -524,6 +596,19 @@ mod tests {
             assert_eq!(of(&args[..2], &[(s.env, b)]), (b.to_owned(), Source::Environment), "{}", s.key);
             assert_eq!(of(&args[..2], &[(s.env, "")]), (c.to_owned(), Source::File), "{}", s.key);
             assert_eq!(of(&[], &[]), (s.default.to_owned(), Source::Default), "{}", s.key);
+        }
+    }
+
+    #[test]
+    fn reseeding_is_automatic_asked_for_or_switched_off() {
+        let of = |args: &[&str]| resolve(args, &[]).unwrap().reseed;
+        assert_eq!(of(&[]), Reseed::Auto);
+        assert_eq!(of(&["--reseed"]), Reseed::Now);
+        assert_eq!(of(&["--reseed", "--port", "1"]), Reseed::Now);
+        assert_eq!(of(&["--reseed", "never"]), Reseed::Never);
+        assert_eq!(of(&["--reseed", "a/i2pseeds.su3"]), Reseed::From("a/i2pseeds.su3".into()));
+        for url in ["https://a:1", "socks5://b", "http://:1", "http://a:99999", "a:1"] {
+            assert!(resolve(&["--reseed-proxy", url], &[]).is_err(), "{url}");
         }
     }
 

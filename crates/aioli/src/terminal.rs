@@ -2,6 +2,9 @@
 
 use std::io::{IsTerminal, Write};
 
+use aioli_node::reseed::ReseedProgress;
+use indicatif::{ProgressBar, ProgressStyle};
+
 /// Exit status of a second SIGINT: that which a shell gives to a program that it killed.
 pub const INTERRUPTED: i32 = 130;
 /// Exit status of a second SIGTERM.
@@ -38,6 +41,51 @@ pub fn redraw(lines: usize, text: &str) {
     }
     let _ = write!(out, "{text}");
     let _ = out.flush();
+}
+
+/// Routers with which the bar of a reseed is full.
+const ENOUGH_ROUTERS: u64 = 100;
+
+/// Reseeding on a terminal: a bar, with each line above it; plain lines elsewhere.
+#[derive(Debug, Default)]
+pub struct ReseedBar(Option<ProgressBar>);
+
+impl ReseedBar {
+    /// Shows what happens.
+    pub fn show(&mut self, progress: &ReseedProgress) {
+        self.say(progress.to_string());
+        match progress {
+            ReseedProgress::Begun { .. } if is_interactive() => {
+                let bar = ProgressBar::new(ENOUGH_ROUTERS);
+                if let Ok(style) =
+                    ProgressStyle::with_template("reseed {bar:40} {pos} of {len} routers {elapsed}")
+                {
+                    bar.set_style(style);
+                }
+                bar.tick();
+                self.0 = Some(bar);
+            }
+            ReseedProgress::Got { routers, .. } => {
+                if let Some(bar) = &self.0 {
+                    bar.inc(*routers as u64);
+                }
+            }
+            ReseedProgress::Done { .. } => {
+                if let Some(bar) = self.0.take() {
+                    bar.finish_and_clear();
+                }
+            }
+            ReseedProgress::Begun { .. } | ReseedProgress::Failed { .. } => {}
+        }
+    }
+
+    /// Says a line above the bar, if there is one.
+    pub fn say(&self, line: impl AsRef<str>) {
+        match &self.0 {
+            Some(bar) => bar.suspend(|| say(line)),
+            None => say(line),
+        }
+    }
 }
 
 /// Sends logs of this level and above to stderr.

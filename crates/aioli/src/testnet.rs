@@ -170,6 +170,7 @@ fn start(routers: usize, sam: Vec<(usize, Option<TcpListener>)>) -> Result<Vec<N
                 data_dir: None,
                 known_routers: known.clone(),
                 stats_file: None,
+                reseed: None,
             })?)
         })
         .collect()

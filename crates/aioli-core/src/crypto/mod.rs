@@ -28,6 +28,7 @@ pub mod noise;
 pub mod noise_n;
 pub mod one_time;
 pub mod ratchet;
+pub mod rsa;
 pub mod secret;
 pub mod sign;
 pub mod siphash;

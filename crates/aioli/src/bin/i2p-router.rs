@@ -6,13 +6,14 @@
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::process::ExitCode;
 
-use aioli::settings::{Settings, SettingsError};
-use aioli::terminal::{INTERRUPTED, TERMINATED, complain, log_to_stderr, say, say_stopping};
+use aioli::settings::{Reseed, Settings, SettingsError};
+use aioli::terminal::{INTERRUPTED, ReseedBar, TERMINATED, complain, log_to_stderr, say, say_stopping};
 use aioli_client::{SamConfig, SessionDefaults};
 use aioli_core::Rng;
+use aioli_node::reseed::{Patience, ReseedConfig, ReseedSource, Trust};
 use aioli_node::{DataDir, Node, NodeConfig, Notice, bind, entropy};
 use aioli_router::{Config, Identity, TunnelOptions};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Exit status for settings that are not possible.
@@ -86,9 +87,35 @@ fn run(settings: &Settings) -> Result<()> {
         data_dir: Some(data_dir),
         known_routers: Vec::new(),
         stats_file: settings.stats_file.clone(),
+        reseed: reseed(settings)?,
     })?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(until_stopped(node))
+}
+
+/// How first peers are found.
+fn reseed(settings: &Settings) -> Result<Option<ReseedConfig>> {
+    let trust = match &settings.reseed_config {
+        Some(path) => Trust::read(path)?,
+        None => Trust::public(),
+    };
+    // The public servers know nobody of a private network.
+    let own_servers = settings.reseed_config.is_some();
+    let when_needed = settings.reseed != Reseed::Never && (own_servers || !settings.private_network);
+    let at_start = match &settings.reseed {
+        Reseed::Now => {
+            ensure!(
+                own_servers || !settings.private_network,
+                "--reseed needs --reseed-config in a private network: the public servers know nobody of it"
+            );
+            Some(ReseedSource::Servers)
+        }
+        Reseed::From(path) => Some(ReseedSource::Path(path.clone())),
+        Reseed::Auto | Reseed::Never => None,
+    };
+    let (proxy, patience) = (settings.reseed_proxy.clone(), Patience::default());
+    let config = ReseedConfig { trust, proxy, patience, at_start, when_needed };
+    Ok((config.when_needed || config.at_start.is_some()).then_some(config))
 }
 
 fn identity(data_dir: &DataDir) -> Result<Identity> {
@@ -131,6 +158,7 @@ fn published(settings: &Settings) -> Option<IpAddr> {
 async fn until_stopped(mut node: Node) -> Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
+    let mut bar = ReseedBar::default();
     loop {
         tokio::select! {
             notice = node.notice() => match notice {
@@ -138,7 +166,8 @@ async fn until_stopped(mut node: Node) -> Result<()> {
                 Some(Notice::Loaded { routers, skipped }) => say(format!(
                     "{routers} other routers known; {skipped} damaged or outdated entries skipped"
                 )),
-                Some(Notice::Router(event)) => say(event.to_string()),
+                Some(Notice::Router(event)) => bar.say(event.to_string()),
+                Some(Notice::Reseed(progress)) => bar.show(&progress),
                 None => anyhow::bail!("the router has ended by itself; the log says why"),
             },
             _ = interrupt.recv() => break,
