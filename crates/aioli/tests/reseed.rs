@@ -1,0 +1,222 @@
+//! Reseeding by the real `i2p-router`, from servers of the test's own on
+//! loopback: a good one, and each way in which one can be wrong.
+
+#![expect(clippy::unwrap_used, reason = "a test that meets the unexpected should fail there")]
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use aioli_core::{Date, Instant, Now, Rng};
+use aioli_router::{Config, Identity, create_router_info};
+use tempfile::TempDir;
+use testkit::proxy::{Kind, Proxy};
+use testkit::reseed::{Answer, Authority, SIGNER, Server, archive, bundle, configuration};
+
+const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+const NET_ID: u8 = 99;
+const FOREVER: &str = "2099-01-01";
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
+}
+
+/// So many routers of the test's network. Nothing listens at their addresses.
+fn routers(first: u8, count: u8) -> Vec<Vec<u8>> {
+    let wall = Date::from_secs(now());
+    (first..first + count)
+        .map(|n| {
+            let identity = Identity::generate(&mut Rng::from_seed([n; 32]));
+            let config = Config {
+                net_id: NET_ID,
+                private_network: true,
+                published: vec![SocketAddr::from(([127, 1, 1, n], 1))],
+                ..Config::default()
+            };
+            create_router_info(&config, &identity, Now { mono: Instant::ZERO, wall }).bytes().to_vec()
+        })
+        .collect()
+}
+
+fn good(first: u8) -> Answer {
+    Answer::File(bundle(&routers(first, 20), now(), SIGNER).unwrap())
+}
+
+fn server(authority: &Authority, answer: Answer) -> Server {
+    Server::start(authority, SocketAddr::new(LOOPBACK, 0), LOOPBACK, false, answer).unwrap()
+}
+
+/// A running router; killed when dropped.
+struct Router {
+    child: Child,
+    lines: BufReader<std::process::ChildStdout>,
+}
+
+impl Router {
+    fn start(dir: &Path, args: &[&str]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_i2p-router"));
+        command.env_clear().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        command.args([
+            "--private-network",
+            "--net-id",
+            "99",
+            "--host",
+            "127.0.0.1",
+            "--port",
+            "0",
+            "--no-sam",
+        ]);
+        let mut child = command.arg("--data-dir").arg(dir).args(args).spawn().unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap());
+        Self { child, lines }
+    }
+
+    /// What it says of reseeding up to the end of that.
+    fn reseeded(&mut self) -> String {
+        let mut seen = String::new();
+        loop {
+            let mut line = String::new();
+            assert_ne!(self.lines.read_line(&mut line).unwrap(), 0, "it ended: {seen}");
+            seen.push_str(&line);
+            if line.contains("new routers from") || line.contains("nothing worked") {
+                return seen;
+            }
+        }
+    }
+}
+
+impl Drop for Router {
+    fn drop(&mut self) {
+        // An error means that it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Reseeds with this configuration and these arguments; gives what was said and how many are on the disk then.
+fn reseed(configuration: &str, args: &[&str]) -> String {
+    let dir = TempDir::new().unwrap();
+    let file = dir.path().join("reseed.toml");
+    fs::write(&file, configuration).unwrap();
+    let file = file.to_str().unwrap().to_owned();
+    let args = [args, &["--reseed-config", &file]].concat();
+    Router::start(dir.path(), &args).reseeded()
+}
+
+#[test]
+fn two_good_servers_are_enough_and_what_they_gave_outlives_a_restart() {
+    let authority = Authority::new().unwrap();
+    let servers = [server(&authority, good(1)), server(&authority, good(21))];
+    let urls: Vec<_> = servers.iter().map(Server::url).collect();
+    let dir = TempDir::new().unwrap();
+    let file = dir.path().join("reseed.toml");
+    fs::write(&file, configuration(&urls, &authority, FOREVER).unwrap()).unwrap();
+    let mut router = Router::start(dir.path(), &["--reseed-config", file.to_str().unwrap()]);
+    let said = router.reseeded();
+    assert!(said.contains("40 new routers from 2 sources"), "{said}");
+    assert!(servers.iter().all(|s| s.asked() == 1 && said.contains(&s.address.to_string())), "{said}");
+    router.child.kill().unwrap();
+    router.child.wait().unwrap();
+    let mut again = Router::start(dir.path(), &["--reseed", "never"]);
+    let mut line = String::new();
+    while !line.contains("other routers known") {
+        line.clear();
+        assert_ne!(again.lines.read_line(&mut line).unwrap(), 0);
+    }
+    let known: u32 = line.split(' ').next().unwrap().parse().unwrap();
+    assert!((39..=40).contains(&known), "the last file may have been under way: {line}");
+}
+
+#[test]
+fn each_way_in_which_a_server_is_wrong_is_one_line() {
+    let authority = Authority::new().unwrap();
+    let stranger = Authority::new().unwrap();
+    let whole = bundle(&routers(1, 5), now(), SIGNER).unwrap();
+    let mut altered = whole.clone();
+    altered[300] ^= 1;
+    let foreign = server(&authority, good(1));
+    let expired =
+        Server::start(&authority, SocketAddr::new(LOOPBACK, 0), LOOPBACK, true, Answer::File(whole.clone()));
+    let month = 31 * 24 * 3_600;
+    let cases = [
+        (server(&authority, Answer::File(altered)), "its signature is not that of"),
+        (
+            server(&authority, Answer::File(bundle(&routers(1, 5), now(), "other@example.i2p").unwrap())),
+            "its signer \"other@example.i2p\" is not known",
+        ),
+        (
+            server(&authority, Answer::File(bundle(&routers(1, 5), now() - month, SIGNER).unwrap())),
+            "it is dated",
+        ),
+        (server(&authority, Answer::File(b"<html>".to_vec())), "it is no SU3 file"),
+        (server(&authority, Answer::Cut(whole.clone(), 1_000)), "the connection broke"),
+        (server(&authority, Answer::Endless), "it sends more than 1048576 bytes"),
+        (
+            server(&authority, Answer::Status("503 Service Unavailable")),
+            "it answers \"503 Service Unavailable\"",
+        ),
+        (server(&authority, Answer::Redirect(format!("{}x", foreign.url()))), "it leads elsewhere"),
+        (expired.unwrap(), "cannot connect: invalid peer certificate: certificate expired"),
+        (server(&stranger, Answer::File(whole)), "cannot connect: invalid peer certificate: BadSignature"),
+    ];
+    let mut urls: Vec<_> = cases.iter().map(|(server, _)| server.url()).collect();
+    // Nothing listens there.
+    urls.push("https://127.0.0.1:1/".to_owned());
+    let said = reseed(&configuration(&urls, &authority, FOREVER).unwrap(), &[]);
+    for (server, expected) in &cases {
+        let line = said.lines().find(|l| l.contains(&server.address.to_string())).unwrap();
+        assert!(line.contains(expected), "{line}, expected {expected}");
+    }
+    assert!(said.contains("127.0.0.1:1: cannot connect"), "{said}");
+    assert!(said.contains("nothing worked. Check the network and the clock"), "{said}");
+    assert_eq!(foreign.asked(), 0, "a redirect to another host is not followed");
+}
+
+#[test]
+fn a_signer_whose_time_is_over_counts_no_more() {
+    let authority = Authority::new().unwrap();
+    let server = server(&authority, good(1));
+    let said = reseed(&configuration(&[server.url()], &authority, "2020-02-02").unwrap(), &[]);
+    assert!(said.contains("the key of its signer \"test@example.i2p\" is not valid today"), "{said}");
+}
+
+#[test]
+fn proxies_are_used_for_everything() {
+    let authority = Authority::new().unwrap();
+    for kind in [Kind::Http, Kind::Socks5] {
+        let (server, proxy) = (server(&authority, good(1)), Proxy::start(kind).unwrap());
+        let configuration = configuration(&[server.url()], &authority, FOREVER).unwrap();
+        let said = reseed(&configuration, &["--reseed-proxy", &proxy.url]);
+        assert!(said.contains("20 new routers from 1 source"), "{kind:?}: {said}");
+        assert_eq!(proxy.passed(), 1, "{kind:?}");
+    }
+}
+
+#[test]
+fn files_and_directories_of_the_users_are_read() {
+    let dir = TempDir::new().unwrap();
+    let infos = routers(1, 5);
+    let authority = Authority::new().unwrap();
+    let configuration = configuration(&[], &authority, FOREVER).unwrap();
+    let config = dir.path().join("reseed.toml");
+    fs::write(&config, configuration).unwrap();
+    let signed = dir.path().join("i2pseeds.su3");
+    fs::write(&signed, bundle(&infos, 1_600_000_000, SIGNER).unwrap()).unwrap();
+    let zip = dir.path().join("routers.zip");
+    fs::write(&zip, archive(&infos).unwrap()).unwrap();
+    let nothing = dir.path().join("nothing.zip");
+    for (path, expected) in [
+        (&signed, "5 new routers from 1 source"),
+        (&zip, "5 new routers from 1 source"),
+        (&nothing, "nothing.zip: it cannot be read"),
+        (&config, "reseed.toml: its archive cannot be read"),
+    ] {
+        let data = TempDir::new().unwrap();
+        let args = ["--reseed-config", config.to_str().unwrap(), "--reseed", path.to_str().unwrap()];
+        let said = Router::start(data.path(), &args).reseeded();
+        assert!(said.contains(expected), "{said}");
+    }
+}

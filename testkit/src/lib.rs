@@ -1,0 +1,4 @@
+//! What tests share. Nothing here is part of a router.
+
+pub mod proxy;
+pub mod reseed;
