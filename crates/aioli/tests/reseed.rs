@@ -8,9 +8,9 @@ use std::io::{BufRead, BufReader};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use aioli_core::{Date, Instant, Now, Rng};
+use aioli_core::{Date, Now, Rng};
 use aioli_router::{Config, Identity, create_router_info};
 use tempfile::TempDir;
 use testkit::proxy::{Kind, Proxy};
@@ -19,6 +19,8 @@ use testkit::reseed::{Answer, Authority, SIGNER, Server, archive, bundle, config
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const NET_ID: u8 = 99;
 const FOREVER: &str = "2099-01-01";
+/// No condition may take longer to come about.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
@@ -36,7 +38,7 @@ fn routers(first: u8, count: u8) -> Vec<Vec<u8>> {
                 published: vec![SocketAddr::from(([127, 1, 1, n], 1))],
                 ..Config::default()
             };
-            create_router_info(&config, &identity, Now { mono: Instant::ZERO, wall }).bytes().to_vec()
+            create_router_info(&config, &identity, Now { mono: aioli_core::Instant::ZERO, wall }).bytes().to_vec()
         })
         .collect()
 }
@@ -74,14 +76,24 @@ impl Router {
         Self { child, lines }
     }
 
+    /// Reads its output up to a line that contains `what`, which is returned.
+    fn says(&mut self, what: &str) -> String {
+        self.until(|line| line.contains(what)).lines().last().unwrap().to_owned()
+    }
+
     /// What it says of reseeding up to the end of that.
     fn reseeded(&mut self) -> String {
+        self.until(|line| line.contains("new routers from") || line.contains("nothing worked"))
+    }
+
+    /// Reads its output up to a line that is as wanted.
+    fn until(&mut self, wanted: impl Fn(&str) -> bool) -> String {
         let mut seen = String::new();
         loop {
             let mut line = String::new();
             assert_ne!(self.lines.read_line(&mut line).unwrap(), 0, "it ended: {seen}");
             seen.push_str(&line);
-            if line.contains("new routers from") || line.contains("nothing worked") {
+            if wanted(&line) {
                 return seen;
             }
         }
@@ -118,16 +130,29 @@ fn two_good_servers_are_enough_and_what_they_gave_outlives_a_restart() {
     let said = router.reseeded();
     assert!(said.contains("40 new routers from 2 sources"), "{said}");
     assert!(servers.iter().all(|s| s.asked() == 1 && said.contains(&s.address.to_string())), "{said}");
+    // Files are written beside the router's work: they may be behind what it says, and must all come.
+    eventually("40 files", || files_of_routers(dir.path()) == 40);
     router.child.kill().unwrap();
     router.child.wait().unwrap();
     let mut again = Router::start(dir.path(), &["--reseed", "never"]);
-    let mut line = String::new();
-    while !line.contains("other routers known") {
-        line.clear();
-        assert_ne!(again.lines.read_line(&mut line).unwrap(), 0);
+    let line = again.says("other routers known");
+    assert!(line.starts_with("40 other routers known"), "{line}");
+}
+
+/// RouterInfos in a data directory.
+fn files_of_routers(data: &Path) -> usize {
+    let shards = fs::read_dir(data.join("netDb")).into_iter().flatten().flatten();
+    let files = shards.filter_map(|shard| fs::read_dir(shard.path()).ok()).flatten().flatten();
+    files.filter(|file| file.path().extension().is_some_and(|e| e == "dat")).count()
+}
+
+/// Waits until it holds.
+fn eventually(what: &str, holds: impl Fn() -> bool) {
+    let until = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < until, "never: {what}");
+        std::thread::sleep(Duration::from_millis(20));
     }
-    let known: u32 = line.split(' ').next().unwrap().parse().unwrap();
-    assert!((39..=40).contains(&known), "the last file may have been under way: {line}");
 }
 
 #[test]
