@@ -2,6 +2,8 @@
 //!
 //! ```text
 //!   main ── scenario ──┐            net::     namespaces, processes, the delaying forwarder
+//!        │  ├─ join ───┤
+//!        │  └─ limit ──┤
 //!        └─ compare ───┼─ network ─ router ─ net::{namespace, process}
 //!                      └─ client::  SAM programs, each run inside the namespace of its router
 //! ```
@@ -15,10 +17,12 @@
 
 pub mod client;
 pub mod compare;
+pub mod join;
 pub mod limit;
 pub mod net;
 pub mod network;
 pub mod report;
+pub mod reseed_server;
 pub mod router;
 pub mod router_info;
 pub mod scenario;

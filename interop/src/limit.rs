@@ -2,15 +2,15 @@
 //! own stream and the streams that it relays want far more than it may carry.
 //! What it sends and receives is read second by second off its interface.
 
-use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::net::process::{Lines, Process};
 use crate::network::{Layout, Network};
+use crate::report::Report;
 use crate::router::Binaries;
 
 /// The router that has the limit.
@@ -21,6 +21,17 @@ const STREAMS: [(usize, usize); 3] = [(LIMITED, 2), (3, 4), (5, 6)];
 const BYTES: u64 = 10_000_000_000;
 /// Until tunnels run through the limited router, so that a table without transit tells nothing.
 const WARM_UP: Duration = Duration::from_secs(15);
+
+/// After its seconds, a transfer has the rest of what was handed over to bring.
+const PATIENCE: Duration = Duration::from_secs(200);
+/// Headers of Ethernet, IPv4 and TCP with timestamps.
+const HEADERS: u64 = 14 + 20 + 32;
+/// Of the limit, what any ten seconds must use in percent, as more is wanted all the time.
+const STEADY: u64 = 75;
+/// Of the limit, what the router's own stream must have each way, payload of the stream.
+const OWN_SHARE: f64 = 0.15;
+/// Of the limit, what others' tunnels must have for this to be a test.
+const TRANSIT_SHARE: f64 = 0.1;
 
 /// What to run.
 #[derive(Clone, Debug)]
@@ -35,8 +46,46 @@ pub struct Plan {
     pub directory: PathBuf,
 }
 
-/// Loads the limited router in both directions. Returns the table of seconds.
-pub fn run(plan: &Plan) -> Result<String> {
+/// Loads the limited router in both directions, prints the table of seconds, and checks what it shows.
+pub fn run(plan: &Plan, report: &mut Report) {
+    println!("network of 6 aioli, one with a limit of {} KB/s", plan.kbytes);
+    let begun = Instant::now();
+    match load(plan) {
+        Ok(outcome) => {
+            println!("{}", outcome.table(plan));
+            outcome.check(plan, report);
+        }
+        Err(error) => {
+            report.check::<String>("(limit) the load", Err(error));
+        }
+    }
+    println!("limit took {} s", begun.elapsed().as_secs());
+}
+
+/// What was seen.
+#[derive(Debug, Default)]
+struct Outcome {
+    seconds: Vec<Second>,
+    /// What each stream had towards its far end and back, in bytes per second.
+    streams: Vec<(Result<f64>, Result<f64>)>,
+    /// What the limited router relayed during the seconds.
+    relayed: u64,
+}
+
+/// Payload of TCP in one second, in bytes.
+#[derive(Clone, Copy, Debug, Default)]
+struct Second {
+    received: u64,
+    sent: u64,
+    /// What the router says it has relayed up to then.
+    relayed: u64,
+}
+
+/// What of a second: received or sent.
+type Direction = fn(&Second) -> u64;
+const DIRECTIONS: [(&str, Direction); 2] = [("received", |s| s.received), ("sent", |s| s.sent)];
+
+fn load(plan: &Plan) -> Result<Outcome> {
     let layout = Layout::mixed(6, 0).with_limit(LIMITED, plan.kbytes);
     let network = Network::start(&layout, &plan.binaries, &plan.directory.join("limit"))?;
     let mut servers = Vec::new();
@@ -58,71 +107,114 @@ pub fn run(plan: &Plan) -> Result<String> {
         lines.expect("ECHO", Duration::from_secs(180))?;
     }
     thread::sleep(WARM_UP);
-    let mut table = format!(
-        "limit {} KB/s each way; per second on the wire, headers of TCP and IP included\n\n\
-         | second | received KB/s | sent KB/s | relayed by it so far, MB |\n|---:|---:|---:|---:|\n",
-        plan.kbytes
-    );
-    let rows = plan.time.as_secs() * 2;
-    sample(&network, rows, &mut table)?;
-    for ((from, to), (_, lines)) in STREAMS.iter().zip(&clients) {
-        let limit = plan.time + Duration::from_secs(300);
-        let result = |word: &str| match lines.expect(word, limit).and_then(|line| rate(&line)) {
-            Ok(rate) => rate,
-            // What others get of a limited router is up to it.
-            Err(error) => format!("not finished ({})", error.root_cause()),
-        };
-        let (towards, back) = (result("UPLOAD"), result("DOWNLOAD"));
-        writeln!(table, "\nstream {from} to {to}: {towards} towards {to}, {back} back")?;
+    let mut outcome = Outcome::default();
+    sample(&network, plan.time.as_secs() * 2, &mut outcome)?;
+    for (_, lines) in &clients {
+        let limit = plan.time + PATIENCE;
+        let result = |word: &str| lines.expect(word, limit).and_then(|line| rate(&line));
+        outcome.streams.push((result("UPLOAD"), result("DOWNLOAD")));
     }
-    Ok(table)
+    Ok(outcome)
 }
 
-/// What of a row of the table, which is received and sent.
-type Column = fn(&(u64, u64)) -> u64;
-
-fn sample(network: &Network, rows: u64, table: &mut String) -> Result<()> {
-    let router = network.router(LIMITED)?;
+fn sample(network: &Network, rows: u64, outcome: &mut Outcome) -> Result<()> {
+    let relayed = || network.router(LIMITED)?.counters().map(|c| c.transit_bytes);
     let begun = Instant::now();
+    let at_first = relayed()?;
     let mut before = traffic(network)?;
-    let mut sums = Vec::new();
     for second in 1..=rows {
         let due = begun + Duration::from_secs(second);
         thread::sleep(due.saturating_duration_since(Instant::now()));
         let now = traffic(network)?;
-        let (received, sent) = (now.0 - before.0, now.1 - before.1);
+        let (received, sent) = (now.0.saturating_sub(before.0), now.1.saturating_sub(before.1));
         before = now;
-        sums.push((received, sent));
-        let relayed = router.counters().map_or(0, |c| c.transit_bytes) / 1_000_000;
-        let row = format!("| {second} | {} | {} | {relayed} |", received / 1024, sent / 1024);
-        println!("{row}");
-        writeln!(table, "{row}")?;
+        outcome.seconds.push(Second { received, sent, relayed: relayed()? - at_first });
     }
-    let mean = |of: Column, part: &[(u64, u64)]| {
-        part.iter().map(of).sum::<u64>() / 1024 / (part.len() as u64).max(1)
-    };
-    let most = |of: Column| sums.iter().map(of).max().unwrap_or(0) / 1024;
-    let tens = |of: Column| {
-        let means: Vec<_> = sums.windows(10).map(|ten| mean(of, ten)).collect();
-        (means.iter().min().copied().unwrap_or(0), means.iter().max().copied().unwrap_or(0))
-    };
-    let columns: [(_, Column); 2] = [("received", |row| row.0), ("sent", |row| row.1)];
-    for (name, of) in columns {
-        let (low, high) = tens(of);
-        writeln!(table, "\n{name}: over any 10 s {low} to {high} KB/s, highest second {} KB/s", most(of))?;
-    }
+    outcome.relayed = relayed()? - at_first;
     Ok(())
 }
 
-/// Bytes received and sent by the limited router's interface.
+/// Payload of TCP received and sent by the limited router's interface: all bytes but the headers. A packet
+/// of the counters may be many segments that the kernel carries in one, under one header.
 fn traffic(network: &Network) -> Result<(u64, u64)> {
     let mut command = network.router(LIMITED)?.namespace().command(Path::new("cat"));
-    command.args(["rx_bytes", "tx_bytes"].map(|name| format!("/sys/class/net/eth0/statistics/{name}")));
+    let names = ["rx_bytes", "rx_packets", "tx_bytes", "tx_packets"];
+    command.args(names.map(|name| format!("/sys/class/net/eth0/statistics/{name}")));
     let output = command.output().context("reading the interface's counters")?;
     let text = String::from_utf8(output.stdout)?;
     let mut numbers = text.split_whitespace().map(str::parse::<u64>);
     let mut next = || numbers.next().context("the interface has no counters")?.context("a counter");
-    Ok((next()?, next()?))
+    let mut payload = || anyhow::Ok(next()?.saturating_sub(next()? * HEADERS));
+    Ok((payload()?, payload()?))
+}
+
+impl Outcome {
+    fn table(&self, plan: &Plan) -> String {
+        let mut text = format!(
+            "limit {} KB/s each way; payload of TCP per second\n\n\
+             | second | received KB/s | sent KB/s | relayed by it so far, MB |\n|---:|---:|---:|---:|\n",
+            plan.kbytes
+        );
+        for (at, second) in (1..).zip(&self.seconds) {
+            let Second { received, sent, relayed } = second;
+            let relayed = *relayed as f64 / 1e6;
+            text += &format!("| {at} | {} | {} | {relayed:.1} |\n", received / 1024, sent / 1024);
+        }
+        for ((from, to), (towards, back)) in STREAMS.iter().zip(&self.streams) {
+            let (towards, back) = (rate_text(towards), rate_text(back));
+            text += &format!("\nstream {from} to {to}: {towards} towards {to}, {back} back\n");
+        }
+        text
+    }
+
+    /// Lowest and highest mean of ten seconds, in KB/s.
+    fn tens(&self, of: Direction) -> (u64, u64) {
+        let mean = |ten: &[Second]| ten.iter().map(of).sum::<u64>() / 1024 / 10;
+        let means: Vec<_> = self.seconds.windows(10).map(mean).collect();
+        (means.iter().min().copied().unwrap_or(0), means.iter().max().copied().unwrap_or(0))
+    }
+
+    fn check(&self, plan: &Plan, report: &mut Report) {
+        let limit = u64::from(plan.kbytes);
+        for (name, of) in DIRECTIONS {
+            let (low, high) = self.tens(of);
+            let most = self.seconds.iter().map(of).max().unwrap_or(0) / 1024;
+            let result = || {
+                ensure!(high * 100 <= limit * 105, "{high} KB/s over 10 s: more than 5 % above the limit");
+                ensure!(most <= limit * 2, "{most} KB/s in one second: more than twice the limit");
+                ensure!(low * 100 >= limit * STEADY, "{low} KB/s over 10 s while more was wanted: it swings");
+                Ok(format!("over any 10 s {low} to {high} KB/s, highest second {most} KB/s"))
+            };
+            report.check(&format!("(limit) {name} within {limit} KB/s"), result());
+        }
+        let least = limit as f64 * 1024.0 * OWN_SHARE;
+        let own = || {
+            let Some((Ok(towards), Ok(back))) = self.streams.first() else {
+                let reasons = self.streams.iter().take(1);
+                let reasons: Vec<_> = reasons.map(|(a, b)| (rate_text(a), rate_text(b))).collect();
+                bail!("the router's own stream did not finish: {reasons:?}");
+            };
+            let text = format!("{:.0} KB/s towards the far end, {:.0} back", towards / 1024.0, back / 1024.0);
+            ensure!(*towards >= least && *back >= least, "{text}: it starves");
+            Ok(text)
+        };
+        report.check("(limit) its own stream", own());
+        let relayed = self.relayed as f64 / 1e6;
+        let least = limit as f64 * 1024.0 * self.seconds.len() as f64 * TRANSIT_SHARE / 1e6;
+        let transit = || {
+            ensure!(relayed >= least, "{relayed:.1} MB relayed, less than {least:.1}: no load");
+            Ok(format!("{relayed:.1} MB relayed in {} s", self.seconds.len()))
+        };
+        report.check("(limit) others' streams beside it", transit());
+    }
+}
+
+fn rate_text(rate: &Result<f64>) -> String {
+    match rate {
+        Ok(rate) => format!("{:.0} KB/s", rate / 1024.0),
+        // What others get of a limited router is up to it.
+        Err(error) => format!("not finished ({})", error.root_cause()),
+    }
 }
 
 fn talk(network: &Network, router: usize, arguments: &[&str], log: &str) -> Result<(Process, Lines)> {
@@ -131,9 +223,8 @@ fn talk(network: &Network, router: usize, arguments: &[&str], log: &str) -> Resu
     Process::start_talking(command, log, &network.directory().join(format!("{log}.log")))
 }
 
-/// `BYTES SECONDS` as a rate.
-fn rate(line: &str) -> Result<String> {
+/// `BYTES SECONDS` as bytes per second.
+fn rate(line: &str) -> Result<f64> {
     let (bytes, seconds) = line.trim().split_once(' ').context("a client's line")?;
-    let rate = bytes.parse::<f64>()? / seconds.parse::<f64>()? / 1024.0;
-    Ok(format!("{rate:.0} KB/s"))
+    Ok(bytes.parse::<f64>()? / seconds.parse::<f64>()?)
 }

@@ -4,6 +4,7 @@
 
 #![allow(clippy::print_stdout, reason = "a program for a terminal: its output is its purpose")]
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -19,6 +20,8 @@ use interop::compare;
 use interop::limit;
 use interop::net::{delay, guard, namespace};
 use interop::network::{Layout, Network};
+use interop::report::Report;
+use interop::reseed_server;
 use interop::router::{Binaries, Kind};
 use interop::scenario::{self, Plan, Scenario};
 use interop::soak;
@@ -48,6 +51,8 @@ enum Task {
     #[command(hide = true)]
     Guard { prefix: String },
     #[command(hide = true)]
+    ReseedServer { listen: SocketAddr, configuration: PathBuf, router_infos: Vec<PathBuf> },
+    #[command(hide = true)]
     Forward { millis: u64, indices: Vec<u8> },
     #[command(hide = true, subcommand)]
     Load(Load),
@@ -73,7 +78,7 @@ struct Places {
 struct RunArguments {
     #[command(flatten)]
     places: Places,
-    /// Which; all four by default.
+    /// Which; those of continuous integration by default.
     #[arg(long, value_delimiter = ',')]
     scenario: Vec<Scenario>,
     /// Which client programs; all three by default.
@@ -91,6 +96,12 @@ struct RunArguments {
     /// Tunnel length.
     #[arg(long, default_value_t = 3)]
     hops: usize,
+    /// How often `join` kills the router.
+    #[arg(long, default_value_t = 20)]
+    kills: u32,
+    /// Decides when `join` kills the router; drawn and printed by default.
+    #[arg(long)]
+    seed: Option<u64>,
 }
 
 #[derive(clap::Args, Debug)]
@@ -238,11 +249,17 @@ fn run(task: Task) -> Result<ExitCode> {
                 binaries: arguments.places.binaries()?,
                 directory: arguments.places.directory()?,
             };
-            println!("{}", limit::run(&plan)?);
+            let mut report = Report::default();
+            limit::run(&plan, &mut report);
+            println!("{report}");
+            return Ok(if report.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
         Task::Up(arguments) => up(&arguments)?,
         Task::Sweep => namespace::sweep_dead()?,
         Task::Guard { prefix } => guard::guard(&prefix)?,
+        Task::ReseedServer { listen, configuration, router_infos } => {
+            reseed_server::serve(listen, &configuration, &router_infos)?;
+        }
         Task::Forward { millis, indices } => delay::forward(Duration::from_millis(millis), &indices)?,
         Task::Load(Load::Serve { hops }) => load::serve(&options(hops), Duration::from_secs(120))?,
         Task::Load(Load::Measure { destination, hops, bytes, seconds, pings }) => {
@@ -279,6 +296,8 @@ fn run_scenarios(arguments: RunArguments) -> Result<ExitCode> {
         clients,
         bytes,
         hops: arguments.hops,
+        kills: arguments.kills,
+        seed: arguments.seed.map_or_else(drawn_seed, Ok)?,
         binaries: arguments.places.binaries()?,
         directory: arguments.places.directory()?,
     };
@@ -291,6 +310,12 @@ fn run_scenarios(arguments: RunArguments) -> Result<ExitCode> {
     println!("interop took {} s", report.elapsed().as_secs());
     println!("{report}");
     Ok(if report.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn drawn_seed() -> Result<u64> {
+    let mut bytes = [0; 4];
+    load::random_bytes(&mut bytes)?;
+    Ok(u64::from(u32::from_le_bytes(bytes)))
 }
 
 fn run_compare(arguments: CompareArguments) -> Result<()> {

@@ -3,7 +3,8 @@
 //! ```text
 //!   hub: br0 ─┬─ eth0 in r1: 198.18.1.2/15      or, with delay, a forwarder
 //!             ├─ eth0 in r2: 198.18.2.2/15      in the place of the bridge
-//!             └─ …
+//!             ├─ …
+//!             └─ eth0 in h200: 198.18.200.2/15  a host that is no router, where one was added
 //! ```
 
 use std::fs;
@@ -15,7 +16,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::net::delay;
 use crate::net::guard::Guard;
-use crate::net::namespace::Namespaces;
+use crate::net::namespace::{Namespace, Namespaces};
 use crate::net::process::Process;
 use crate::router::{Binaries, Kind, Router};
 
@@ -35,6 +36,8 @@ pub struct Layout {
     pub delay: Option<Duration>,
     /// The router of ours that has a bandwidth limit, and how many KB/s.
     pub limit: Option<(usize, u32)>,
+    /// The router of ours that knows nobody, is known to nobody, and is not started with the others.
+    pub fresh: Option<usize>,
 }
 
 impl Layout {
@@ -52,7 +55,13 @@ impl Layout {
                 from_end <= 2 || at + 1 == aioli
             };
         }
-        Self { routers, delay: None, limit: None }
+        Self { routers, delay: None, limit: None, fresh: None }
+    }
+
+    /// The same with one router of ours left out of the seeding and the start.
+    pub fn with_fresh(mut self, router: usize) -> Self {
+        self.fresh = Some(router);
+        self
     }
 
     /// The same with a bandwidth limit in KB/s for one router of ours.
@@ -73,7 +82,8 @@ impl Layout {
 pub struct Network {
     routers: Vec<Router>,
     _forwarder: Option<Process>,
-    _namespaces: Namespaces,
+    hub: Option<Namespace>,
+    namespaces: Namespaces,
     _guard: Guard,
     directory: PathBuf,
     binaries: Binaries,
@@ -93,25 +103,28 @@ impl Network {
             let namespace = namespaces.add(&format!("r{index}"))?;
             let limit =
                 layout.limit.filter(|(router, _)| *router == usize::from(index)).map(|(_, kbytes)| kbytes);
-            routers.push(Router::new(index, *kind, *floodfill, namespace, directory)?.with_limit(limit));
+            let fresh = layout.fresh == Some(usize::from(index));
+            let router = Router::new(index, *kind, *floodfill, namespace, directory)?;
+            routers.push(router.with_limit(limit).with_fresh(fresh));
         }
-        let forwarder = match layout.delay {
-            None => bridge(&mut namespaces, &routers).map(|()| None)?,
+        let (hub, forwarder) = match layout.delay {
+            None => (Some(bridge(&mut namespaces, &routers)?), None),
             Some(delay) => {
                 let targets = routers.iter().map(|r| (r.index(), r.namespace().clone())).collect::<Vec<_>>();
-                Some(delay::connect(&mut namespaces, &targets, delay, directory)?)
+                (None, Some(delay::connect(&mut namespaces, &targets, delay, directory)?))
             }
         };
         let mut network = Self {
             routers,
             _forwarder: forwarder,
-            _namespaces: namespaces,
+            hub,
+            namespaces,
             _guard: guard,
             directory: directory.to_owned(),
             binaries: binaries.clone(),
         };
         network.seed()?;
-        for router in &mut network.routers {
+        for router in network.routers.iter_mut().filter(|r| !r.is_fresh()) {
             router.start(&network.binaries, "run")?;
             thread::sleep(STAGGER);
         }
@@ -128,14 +141,27 @@ impl Network {
         self.routers.get(index.wrapping_sub(1)).with_context(|| format!("no router {index}"))
     }
 
+    /// One router, to be started and stopped.
+    pub fn router_mut(&mut self, index: usize) -> Result<&mut Router> {
+        self.routers.get_mut(index.wrapping_sub(1)).with_context(|| format!("no router {index}"))
+    }
+
+    /// A host at 198.18.`index`.2 that is no router: for a server that routers ask.
+    pub fn add_host(&mut self, index: u8) -> Result<Namespace> {
+        let hub = self.hub.clone().context("a network with delay takes no further hosts")?;
+        let namespace = self.namespaces.add(&format!("h{index}"))?;
+        plug(&hub, index, &namespace)?;
+        Ok(namespace)
+    }
+
     /// Where data directories and logs are.
     pub fn directory(&self) -> &Path {
         &self.directory
     }
 
-    /// Fails if a router has ended: none may, whatever the others do.
+    /// Fails if a router has ended: none may, whatever the others do. A fresh one need not have begun.
     pub fn ensure_running(&mut self) -> Result<()> {
-        self.routers.iter_mut().try_for_each(Router::ensure_running)
+        self.routers.iter_mut().filter(|r| !r.is_fresh()).try_for_each(Router::ensure_running)
     }
 
     /// Starts routers of `kind` again that have ended by themselves; says which and why.
@@ -168,11 +194,11 @@ impl Network {
 
     /// Starts each router until it has written its RouterInfo, and gives that to all others.
     fn seed(&mut self) -> Result<()> {
-        for router in &mut self.routers {
+        for router in self.routers.iter_mut().filter(|r| !r.is_fresh()) {
             router.start(&self.binaries, "first")?;
         }
         let deadline = Instant::now() + FIRST_START;
-        while !self.routers.iter().all(|r| r.router_info().is_some()) {
+        while !self.routers.iter().all(|r| r.is_fresh() || r.router_info().is_some()) {
             self.ensure_running()?;
             if Instant::now() >= deadline {
                 bail!("a router wrote no router.info within {FIRST_START:?}");
@@ -182,9 +208,10 @@ impl Network {
         // i2pd writes it before it has added its addresses, and again after.
         thread::sleep(Duration::from_secs(2));
         self.stop();
-        for (at, router) in self.routers.iter().enumerate() {
+        let seeded = || self.routers.iter().filter(|r| !r.is_fresh());
+        for router in seeded() {
             let info = router.router_info().context("a router removed its router.info")?;
-            for (_, other) in self.routers.iter().enumerate().filter(|(other, _)| *other != at) {
+            for other in seeded().filter(|other| other.index() != router.index()) {
                 other.seed(&info)?;
             }
         }
@@ -193,17 +220,20 @@ impl Network {
 }
 
 /// A bridge in a namespace of its own, and a cable from it to each router.
-fn bridge(namespaces: &mut Namespaces, routers: &[Router]) -> Result<()> {
+fn bridge(namespaces: &mut Namespaces, routers: &[Router]) -> Result<Namespace> {
     let hub = namespaces.add("hub")?;
     hub.ip(&["link", "add", "br0", "type", "bridge"])?;
     hub.ip(&["link", "set", "br0", "up"])?;
-    for router in routers {
-        let port = format!("port{}", router.index());
-        let namespace = router.namespace();
-        hub.ip(&["link", "add", &port, "type", "veth", "peer", "name", "eth0", "netns", namespace.name()])?;
-        hub.ip(&["link", "set", &port, "master", "br0", "up"])?;
-        namespace.ip(&["addr", "add", &format!("198.18.{}.2/15", router.index()), "dev", "eth0"])?;
-        namespace.ip(&["link", "set", "eth0", "up"])?;
-    }
+    routers.iter().try_for_each(|router| plug(&hub, router.index(), router.namespace()))?;
+    Ok(hub)
+}
+
+/// A cable from the bridge into a namespace, which gets the address 198.18.`index`.2.
+fn plug(hub: &Namespace, index: u8, namespace: &Namespace) -> Result<()> {
+    let port = format!("port{index}");
+    hub.ip(&["link", "add", &port, "type", "veth", "peer", "name", "eth0", "netns", namespace.name()])?;
+    hub.ip(&["link", "set", &port, "master", "br0", "up"])?;
+    namespace.ip(&["addr", "add", &format!("198.18.{index}.2/15"), "dev", "eth0"])?;
+    namespace.ip(&["link", "set", "eth0", "up"])?;
     Ok(())
 }

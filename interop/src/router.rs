@@ -52,9 +52,16 @@ pub struct Router {
     kind: Kind,
     floodfill: bool,
     namespace: Namespace,
+    /// Where it keeps its data, and i2pd its configuration.
     data_dir: PathBuf,
+    /// Where its logs and its statistics are.
+    logs: PathBuf,
     /// In KB/s; ours only.
     limit: Option<u32>,
+    /// Neither seeded nor started with the others; ours only.
+    fresh: bool,
+    /// Where it reseeds; ours only.
+    reseed_config: Option<PathBuf>,
     running: Option<(Process, Instant)>,
 }
 
@@ -80,9 +87,22 @@ pub struct Counters {
 impl Router {
     /// Prepares a router: its data directory with its configuration.
     pub fn new(index: u8, kind: Kind, floodfill: bool, namespace: Namespace, base: &Path) -> Result<Self> {
-        let data_dir = base.join(format!("r{index}"));
-        fs::create_dir_all(&data_dir)?;
-        let router = Self { index, kind, floodfill, namespace, data_dir, limit: None, running: None };
+        let logs = base.join(format!("r{index}"));
+        fs::create_dir_all(&logs)?;
+        // Ours makes its directory itself, and has it for itself.
+        let data_dir = if kind == Kind::Aioli { logs.join("data") } else { logs.clone() };
+        let router = Self {
+            index,
+            kind,
+            floodfill,
+            namespace,
+            data_dir,
+            logs,
+            limit: None,
+            fresh: false,
+            reseed_config: None,
+            running: None,
+        };
         if kind == Kind::I2pd {
             fs::write(router.data_dir.join("i2pd.conf"), router.i2pd_config())?;
         }
@@ -92,6 +112,21 @@ impl Router {
     /// The same with a bandwidth limit in KB/s.
     pub fn with_limit(self, limit: Option<u32>) -> Self {
         Self { limit, ..self }
+    }
+
+    /// The same, neither seeded nor started with the others.
+    pub fn with_fresh(self, fresh: bool) -> Self {
+        Self { fresh, ..self }
+    }
+
+    /// Reseeds as this file says from the next start on.
+    pub fn reseed_from(&mut self, configuration: &Path) {
+        self.reseed_config = Some(configuration.to_owned());
+    }
+
+    /// Whether it is neither seeded nor started with the others.
+    pub const fn is_fresh(&self) -> bool {
+        self.fresh
     }
 
     /// Its number in the network, from 1.
@@ -121,7 +156,7 @@ impl Router {
             Kind::Aioli => self.aioli_command(&binaries.aioli),
             Kind::I2pd => self.i2pd_command(&binaries.i2pd),
         };
-        let log = self.data_dir.join(format!("{run}.log"));
+        let log = self.logs.join(format!("{run}.log"));
         let name = format!("router {} ({})", self.index, self.kind.name());
         self.running = Some((Process::start(command, &name, &log)?, Instant::now()));
         Ok(())
@@ -130,6 +165,13 @@ impl Router {
     /// Stops the program; whether it ended when asked.
     pub fn stop(&mut self) -> bool {
         self.running.take().is_none_or(|(mut process, _)| process.stop(Duration::from_secs(5)))
+    }
+
+    /// Kills the program as a power cut would.
+    pub fn kill(&mut self) {
+        if let Some((process, _)) = self.running.take() {
+            process.kill();
+        }
     }
 
     /// Fails if the program has ended.
@@ -147,6 +189,11 @@ impl Router {
         process.usage()
     }
 
+    /// Where it keeps its data.
+    pub fn data_dir(&self) -> &Path {
+        &self.data_dir
+    }
+
     /// The file with its signed RouterInfo.
     pub fn router_info_file(&self) -> PathBuf {
         self.data_dir.join("router.info")
@@ -154,7 +201,7 @@ impl Router {
 
     /// What it has written to its log since the start named `run`.
     pub fn log(&self, run: &str) -> String {
-        fs::read_to_string(self.data_dir.join(format!("{run}.log"))).unwrap_or_default()
+        fs::read_to_string(self.logs.join(format!("{run}.log"))).unwrap_or_default()
     }
 
     /// Its signed RouterInfo, once it has written one.
@@ -193,7 +240,7 @@ impl Router {
     }
 
     fn stats_file(&self) -> PathBuf {
-        self.data_dir.join("stats.json")
+        self.logs.join("stats.json")
     }
 
     fn aioli_command(&self, program: &Path) -> Command {
@@ -206,6 +253,9 @@ impl Router {
         }
         if let Some(limit) = self.limit {
             command.arg("--bandwidth").arg(limit.to_string());
+        }
+        if let Some(configuration) = &self.reseed_config {
+            command.arg("--reseed-config").arg(configuration);
         }
         command.env("I2P_STATS_FILE", self.stats_file());
         command

@@ -8,13 +8,15 @@
 //! | c | i2pd | i2pd | the same; our transit counters must grow |
 //! | d | ours | ours | 2 of ours, 8 i2pd |
 //! | i2pd | i2pd | i2pd | 10 i2pd: proves the harness, not us |
+//! | join | ours, that knew nobody | i2pd | 9 i2pd: see [`crate::join`] |
+//! | limit | ours | ours | 6 of ours, one with a bandwidth limit: see [`crate::limit`] |
 //! | aioli | ours | ours | 10 of ours |
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use clap::ValueEnum;
@@ -25,6 +27,10 @@ use crate::net::process::Process;
 use crate::network::{Layout, Network};
 use crate::report::Report;
 use crate::router::{Binaries, Kind};
+use crate::{join, limit};
+
+/// How long each direction is loaded in `limit`.
+const LIMIT_TIME: Duration = Duration::from_secs(15);
 
 /// Which scenario.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -37,6 +43,10 @@ pub enum Scenario {
     C,
     /// Both applications on ours, i2pd as hops.
     D,
+    /// A router that knows nobody reseeds, and is killed again and again.
+    Join,
+    /// A bandwidth limit under load.
+    Limit,
     /// Ten i2pd and none of ours: whether the harness itself works.
     I2pd,
     /// Ten of ours.
@@ -45,13 +55,15 @@ pub enum Scenario {
 
 impl Scenario {
     /// What continuous integration runs.
-    pub const CI: [Self; 4] = [Self::A, Self::B, Self::C, Self::D];
+    pub const CI: [Self; 6] = [Self::A, Self::B, Self::C, Self::D, Self::Join, Self::Limit];
 
     /// How many routers of ours and of i2pd's it wants.
     const fn routers(self) -> (usize, usize) {
         match self {
             Self::A | Self::B | Self::C => (4, 6),
             Self::D => (2, 8),
+            Self::Join => (1, 9),
+            Self::Limit => (6, 0),
             Self::I2pd => (0, 10),
             Self::Aioli => (10, 0),
         }
@@ -60,10 +72,10 @@ impl Scenario {
     /// The routers of the connecting and of the accepting application.
     const fn ends(self) -> (usize, usize) {
         match self {
-            Self::A => (1, 5),
+            Self::A | Self::Join => (1, 5),
             Self::B => (6, 2),
             Self::C => (5, 6),
-            Self::D | Self::I2pd | Self::Aioli => (1, 2),
+            Self::D | Self::I2pd | Self::Aioli | Self::Limit => (1, 2),
         }
     }
 
@@ -73,6 +85,8 @@ impl Scenario {
             Self::B => "(b) i2pd to ours",
             Self::C => "(c) i2pd to i2pd, ours between",
             Self::D => "(d) ours to ours, i2pd between",
+            Self::Join => "(join) ours, that knew nobody, to i2pd",
+            Self::Limit => "(limit) a bandwidth limit under load",
             Self::I2pd => "(i2pd) among i2pd alone",
             Self::Aioli => "(aioli) among ours alone",
         }
@@ -90,6 +104,10 @@ pub struct Plan {
     pub bytes: usize,
     /// Tunnel length.
     pub hops: usize,
+    /// How often the router of `join` is killed.
+    pub kills: u32,
+    /// Decides when.
+    pub seed: u64,
     /// The routers' programs.
     pub binaries: Binaries,
     /// Data directories and logs go below here.
@@ -104,7 +122,19 @@ pub fn run(plan: &Plan, programs: &Programs) -> Result<Report> {
     while let Some(first) = rest.first().copied() {
         let (together, others): (Vec<_>, Vec<_>) = rest.iter().partition(|s| s.routers() == first.routers());
         rest = others;
-        run_network(plan, programs, &together, &mut report);
+        let (binaries, directory) = (plan.binaries.clone(), plan.directory.clone());
+        match first {
+            Scenario::Join => {
+                let plan = join::Plan { kills: plan.kills, seed: plan.seed, binaries, directory };
+                join::run(&plan, &mut report);
+            }
+            Scenario::Limit => {
+                limit::run(&limit::Plan { kbytes: 256, time: LIMIT_TIME, binaries, directory }, &mut report);
+            }
+            Scenario::A | Scenario::B | Scenario::C | Scenario::D | Scenario::I2pd | Scenario::Aioli => {
+                run_network(plan, programs, &together, &mut report)
+            }
+        }
     }
     Ok(report)
 }
@@ -113,6 +143,7 @@ pub fn run(plan: &Plan, programs: &Programs) -> Result<Report> {
 fn run_network(plan: &Plan, programs: &Programs, scenarios: &[Scenario], report: &mut Report) {
     let Some((aioli, i2pd)) = scenarios.first().map(|s| s.routers()) else { return };
     println!("network of {aioli} aioli and {i2pd} i2pd");
+    let begun = Instant::now();
     let layout = Layout::mixed(aioli, i2pd);
     let directory = plan.directory.join(format!("aioli{aioli}-i2pd{i2pd}"));
     let started = Network::start(&layout, &plan.binaries, &directory).context("starting the network");
@@ -144,6 +175,7 @@ fn run_network(plan: &Plan, programs: &Programs, scenarios: &[Scenario], report:
         let ours = killed.iter().filter(|i| usize::from(**i) <= aioli).count();
         report.check(&name, if ours == 0 { Ok("yes") } else { Err(anyhow!("{ours} did not")) });
     }
+    println!("that network took {} s", begun.elapsed().as_secs());
 }
 
 /// The transfers, and once more those that failed: i2pd 2.45.1 crashes now and

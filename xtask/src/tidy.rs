@@ -30,7 +30,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("aioli-sim", &["aioli-core", "aioli-wire", "aioli-router", "aioli-client"]),
     ("aioli", &["aioli-core", "aioli-wire", "aioli-router", "aioli-client", "aioli-node"]),
     ("aioli-bench", &["aioli-core", "aioli-wire", "aioli-transport", "aioli-tunnel", "aioli-destination"]),
-    ("interop", &["aioli-core", "aioli-wire", "aioli-transport"]),
+    ("interop", &["aioli-core", "aioli-wire", "aioli-transport", "testkit"]),
+    ("testkit", &["aioli-wire"]),
     ("xtask", &[]),
 ];
 

@@ -38,7 +38,9 @@ fn routers(first: u8, count: u8) -> Vec<Vec<u8>> {
                 published: vec![SocketAddr::from(([127, 1, 1, n], 1))],
                 ..Config::default()
             };
-            create_router_info(&config, &identity, Now { mono: aioli_core::Instant::ZERO, wall }).bytes().to_vec()
+            create_router_info(&config, &identity, Now { mono: aioli_core::Instant::ZERO, wall })
+                .bytes()
+                .to_vec()
         })
         .collect()
 }

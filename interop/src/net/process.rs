@@ -92,6 +92,12 @@ impl Process {
         false
     }
 
+    /// Kills the program without a word.
+    pub fn kill(mut self) {
+        self.signal(Signal::SIGKILL);
+        let _ = self.child.wait();
+    }
+
     fn signal(&self, signal: Signal) {
         if let Ok(pid) = i32::try_from(self.child.id()) {
             let _ = killpg(Pid::from_raw(pid), signal);
@@ -169,7 +175,7 @@ impl Lines {
 }
 
 /// The last lines of a log, for a message about a failure.
-fn tail(log: &Path) -> String {
+pub fn tail(log: &Path) -> String {
     let text = fs::read(log).unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
     let lines = text.lines().collect::<Vec<_>>();
