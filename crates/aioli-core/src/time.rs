@@ -102,6 +102,11 @@ impl Date {
         Duration::from_millis(self.0.abs_diff(other.0))
     }
 
+    /// The date that is so many milliseconds later, or earlier if they are negative.
+    pub const fn shifted(self, ms: i64) -> Self {
+        Self(self.0.saturating_add_signed(ms))
+    }
+
     /// The UTC day as eight ASCII digits `yyyymmdd`: what routing keys and
     /// blinding factors are made from.
     pub fn utc_day(self) -> [u8; 8] {

@@ -24,6 +24,8 @@ pub const X25519: u16 = 4;
 const SETTLE: Duration = Duration::from_secs(2);
 /// The least time between two versions, unless no lease would be live.
 const MIN_INTERVAL: Duration = Duration::from_secs(10);
+/// A LeaseSet is dated ahead of our clock by this much at most: others refuse two minutes.
+const MAX_AHEAD: Duration = Duration::from_secs(60);
 /// A lease that ends sooner is as good as none.
 const NEARLY_OVER: Duration = Duration::from_secs(20);
 
@@ -76,13 +78,15 @@ impl OwnLeaseSet {
         leases.sort_unstable_by_key(|l| (std::cmp::Reverse(l.end), l.gateway, l.tunnel));
         leases.dedup_by_key(|l| (l.gateway, l.tunnel));
         leases.truncate(MAX_LEASES);
-        let names = |leases: &[Lease]| {
-            let mut names: Vec<_> = leases.iter().map(|l| (l.gateway, l.tunnel)).collect();
-            names.sort_unstable();
-            names
+        // The ends of the same tunnels change when the clock is corrected.
+        let told = |leases: &[Lease]| {
+            let mut told: Vec<_> =
+                leases.iter().map(|l| (l.gateway, l.tunnel, l.end.as_wire_secs())).collect();
+            told.sort_unstable();
+            told
         };
         let signed = self.current.as_ref().map_or(&[][..], |ls| ls.leases());
-        let changed = names(signed) != names(&leases);
+        let changed = told(signed) != told(&leases);
         self.leases = leases;
         if !changed || self.leases.is_empty() {
             // With no tunnel left, the last LeaseSet is still the best guess.
@@ -110,6 +114,8 @@ impl OwnLeaseSet {
         leases.retain(|l| l.end > cx.now.wall);
         let expires = leases.iter().map(|l| l.end).max()?;
         let newer = self.current.as_ref().map_or(Date::NULL, |ls| ls.version() + Duration::from_secs(1));
+        // After a clock that was far ahead, the next version cannot be a newer one: nobody took the last.
+        let newer = if newer > cx.now.wall + MAX_AHEAD { Date::NULL } else { newer };
         let flags = if self.publish { LeaseSetFlags::default() } else { LeaseSetFlags::UNPUBLISHED };
         let parts = LeaseSet2Parts {
             destination: self.identity.destination.clone(),
@@ -205,5 +211,28 @@ mod tests {
         assert!(third.version() >= second.version() + Duration::from_secs(1), "even in the same second");
         own.set_leases(vec![], &clock.cx(1));
         assert!(own.poll(&clock.cx(60)).is_none());
+    }
+
+    #[test]
+    fn a_corrected_clock_makes_a_new_version() {
+        let (mut own, mut clock) = setup(true);
+        let minutes = |n: u64| Duration::from_secs(60 * n);
+        let right = clock.0.wall;
+        let end = |wall: Date| wall + minutes(10);
+        for (wrong, corrected, newer) in [
+            (right - minutes(60), right, true),
+            (right + minutes(60), right, false),
+            // Somebody may have taken it: the next must be newer.
+            (right + Duration::from_secs(20), right, true),
+        ] {
+            clock.0.wall = wrong;
+            own.set_leases(vec![lease(1, end(wrong))], &clock.cx(0));
+            let before = own.poll(&clock.cx(12)).unwrap();
+            clock.0.wall = corrected;
+            own.set_leases(vec![lease(1, end(corrected))], &clock.cx(0));
+            let after = own.poll(&clock.cx(12)).expect("its lease ends at another date");
+            assert_eq!(after.version() > before.version(), newer);
+            assert!(after.version() <= clock.0.wall + MAX_AHEAD);
+        }
     }
 }

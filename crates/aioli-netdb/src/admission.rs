@@ -58,12 +58,13 @@ pub enum Rejected {
     NotNewer,
 }
 
-/// Whether a RouterInfo may be stored at all.
+/// Whether a RouterInfo may be stored at all. While the clock is not known to be right, none is too young.
 pub(crate) fn router_info(
     info: &RouterInfo,
     config: &Config,
     now: Date,
     max_age: Duration,
+    clock_known: bool,
 ) -> Result<(), Rejected> {
     if info.hash() == config.our_hash {
         return Err(Rejected::Ours);
@@ -78,7 +79,8 @@ pub(crate) fn router_info(
     if !config.private_network && version < config::MIN_VERSION {
         return Err(Rejected::OldVersion);
     }
-    if info.published > now + config::MAX_FUTURE {
+    // Of a machine that starts in 1970 everything is in the future.
+    if clock_known && info.published > now + config::MAX_FUTURE {
         return Err(Rejected::Future);
     }
     if now.since(info.published) > max_age {

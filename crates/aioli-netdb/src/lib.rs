@@ -37,7 +37,7 @@ mod tests;
 mod throttle;
 mod upkeep;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use aioli_core::crypto::Secret;
@@ -260,6 +260,10 @@ pub struct NetDb {
     started: Option<Instant>,
     day: [u8; 8],
     routers: RouterStore,
+    /// Whether our clock has been confirmed: only then is anything too young, and only then do RouterInfos expire.
+    clock_known: bool,
+    /// Files that are too old if our clock is right.
+    doubtful: BTreeSet<RouterHash>,
     lease_sets: BTreeMap<View, LeaseSetStore>,
     searches: BTreeMap<SearchKey, Search>,
     next_lookup: u64,
@@ -288,6 +292,8 @@ impl NetDb {
             started: None,
             day: [b'0'; 8],
             routers: RouterStore::new(limits.routers.max(1), config.min_floodfill_version()),
+            clock_known: true,
+            doubtful: BTreeSet::new(),
             lease_sets: BTreeMap::from([(View::Router, LeaseSetStore::new(limits.lease_sets.max(1)))]),
             searches: BTreeMap::new(),
             // Not from zero: numbers of one run must not be taken for those of another.

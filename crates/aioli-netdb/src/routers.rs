@@ -235,6 +235,16 @@ impl RouterStore {
         old.len()
     }
 
+    /// Removes those that are dated later; says how many.
+    pub(crate) fn remove_after(&mut self, latest: Date) -> usize {
+        let young: Vec<RouterHash> =
+            self.entries.iter().filter(|(_, e)| e.info.published > latest).map(|(hash, _)| *hash).collect();
+        for hash in &young {
+            self.remove(hash);
+        }
+        young.len()
+    }
+
     /// What disk must learn: RouterInfos to write and names to remove.
     pub(crate) fn take_records(&mut self) -> (Vec<Info>, Vec<RouterHash>) {
         let write = std::mem::take(&mut self.to_write);

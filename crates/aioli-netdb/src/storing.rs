@@ -49,6 +49,12 @@ impl NetDb {
         let origin = Origin { met: false, served: true, record };
         match self.admit_router(info, origin, max_age, cx.now) {
             Ok(_) => Ok(hash),
+            Err(Rejected::Stale) if !self.clock_known => {
+                if self.doubtful.len() < self.config.limits.routers {
+                    self.doubtful.insert(hash);
+                }
+                Err(Rejected::Stale)
+            }
             Err(why) => {
                 self.routers.discard_record(hash);
                 Err(why)
@@ -99,7 +105,7 @@ impl NetDb {
         max_age: Duration,
         now: Now,
     ) -> Result<Stored, Rejected> {
-        admission::router_info(info.claims(), &self.config, now.wall, max_age)?;
+        admission::router_info(info.claims(), &self.config, now.wall, max_age, self.clock_known)?;
         let hash = info.claims().hash();
         // An old copy needs no signature check: it only proves that we know it.
         let known = self.routers.get(&hash).filter(|old| old.published >= info.claims().published);

@@ -21,10 +21,28 @@ impl NetDb {
         }
     }
 
+    /// Whether our clock is known to be right from now on; at first it is taken for that. While it is not, RouterInfos
+    /// are neither too young nor do they expire, and files that seem outdated stay.
+    pub fn set_clock_known(&mut self, known: bool, now: Now) {
+        if known && !self.clock_known {
+            self.begin(now);
+            self.stats.routers_expired += self.routers.remove_after(now.wall + config::MAX_FUTURE) as u64;
+            for hash in std::mem::take(&mut self.doubtful) {
+                self.routers.discard_record(hash);
+            }
+        }
+        self.clock_known = known;
+    }
+
+    /// Our clock was wrong: what seemed outdated may not be.
+    pub fn handle_clock_step(&mut self) {
+        self.doubtful.clear();
+    }
+
     fn expire_routers(&mut self, now: Now) {
         let uptime = self.started.map_or(Duration::ZERO, |start| now.mono.since(start));
         let known = self.routers.len();
-        if uptime < config::NO_EXPIRY_AFTER_START || known <= config::NO_EXPIRY_ROUTERS {
+        if !self.clock_known || uptime < config::NO_EXPIRY_AFTER_START || known <= config::NO_EXPIRY_ROUTERS {
             return;
         }
         let max = self.max_router_age();

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::clock::ClockSource;
+
 /// A change of state worth a line on the terminal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -17,13 +19,51 @@ pub enum Event {
     },
     /// No exploratory tunnel is left.
     TunnelsLost,
-    /// Peers' clocks differ from ours by this many seconds.
+    /// The machine's clock is wrong and corrected for; with less than [`Event::CLOCK_IS_RIGHT_MS`], right again.
+    ClockCorrected {
+        /// True time minus the machine's, in milliseconds.
+        offset_ms: i64,
+        /// Who says so.
+        source: ClockSource,
+    },
+    /// Peers refuse us because their clocks differ from ours, and too few agree on by how much.
     ClockSkew {
-        /// Ours minus theirs.
-        seconds: i64,
+        /// Theirs minus the machine's, in milliseconds.
+        offset_ms: i64,
+    },
+    /// Time servers and other routers say different things.
+    ClocksDisagree {
+        /// By how much the machine is behind according to servers, in milliseconds.
+        servers_ms: i64,
+        /// And according to routers.
+        routers_ms: i64,
     },
     /// Nobody is known to connect to.
     NoRouters,
+}
+
+impl Event {
+    /// A clock that is wrong by less is right, for people.
+    pub const CLOCK_IS_RIGHT_MS: i64 = 2_000;
+}
+
+/// A clock that is behind by so many milliseconds, as people say it.
+struct Wrong(i64);
+
+impl fmt::Display for Wrong {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = (self.0.unsigned_abs() + 500) / 1_000;
+        let direction = if self.0 < 0 { "ahead" } else { "behind" };
+        let (minute, hour, day, year) = (60, 3_600, 86_400, 31_556_952);
+        match seconds {
+            0..2 => f.write_str("right"),
+            s if s < 3 * minute => write!(f, "{s} s {direction}"),
+            s if s < 3 * hour => write!(f, "{s} s ({} min) {direction}", s / minute),
+            s if s < 3 * day => write!(f, "{s} s ({} h) {direction}", s / hour),
+            s if s < 3 * year => write!(f, "{s} s ({} days) {direction}", s / day),
+            s => write!(f, "{s} s ({} years) {direction}", s / year),
+        }
+    }
 }
 
 impl fmt::Display for Event {
@@ -34,16 +74,55 @@ impl fmt::Display for Event {
                 write!(f, "ready: {inbound} inbound and {outbound} outbound tunnels")
             }
             Self::TunnelsLost => write!(f, "all tunnels are lost; building new ones"),
-            Self::ClockSkew { seconds } => write!(
+            Self::ClockCorrected { offset_ms, .. } if offset_ms.abs() < Self::CLOCK_IS_RIGHT_MS => {
+                write!(f, "this machine's clock is right now")
+            }
+            Self::ClockCorrected { offset_ms, source } => write!(
                 f,
-                "other routers' clocks differ from this computer's by {} s: set its clock right, for they refuse \
-                 more than 60 s",
-                seconds.abs()
+                "this machine's clock is {} ({source}); the router corrects for it; set the clock",
+                Wrong(*offset_ms)
+            ),
+            Self::ClockSkew { offset_ms } => write!(
+                f,
+                "other routers refuse this one: this machine's clock seems to be {}; the router asks more of them \
+                 before it corrects for it; set the clock",
+                Wrong(*offset_ms)
+            ),
+            Self::ClocksDisagree { servers_ms, routers_ms } => write!(
+                f,
+                "time servers say that this machine's clock is {}, other routers that it is {}; the router goes by \
+                 {}; check the clock, and the time servers (--ntp)",
+                Wrong(*servers_ms),
+                Wrong(*routers_ms),
+                "what several time servers agree on, else by the routers"
             ),
             Self::NoRouters => write!(
                 f,
                 "no other router is known: put RouterInfos into netDb/ of the data directory, or reseed"
             ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrong_clock_is_told_with_amount_and_direction() {
+        for (offset_ms, source, expected) in [
+            (
+                73_200,
+                ClockSource::TimeServers(3),
+                "is 73 s behind (3 time servers agree); the router corrects",
+            ),
+            (-600_499, ClockSource::Routers(5), "is 600 s (10 min) ahead (5 other routers agree)"),
+            (18_000_000, ClockSource::TimeServers(1), "is 18000 s (5 h) behind (one time server says so)"),
+            (1_782_514_800_000, ClockSource::Routers(3), "is 1782514800 s (56 years) behind"),
+            (300, ClockSource::TimeServers(4), "this machine's clock is right now"),
+        ] {
+            let line = Event::ClockCorrected { offset_ms, source }.to_string();
+            assert!(line.contains(expected), "{line}");
         }
     }
 }

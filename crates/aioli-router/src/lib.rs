@@ -5,6 +5,7 @@
 
 mod bandwidth;
 pub mod client;
+mod clock;
 mod config;
 mod event;
 mod garlic;
@@ -20,6 +21,7 @@ mod stats;
 
 pub use aioli_transport::{Bandwidth, ConnId};
 pub use client::{ClientEvent, SessionId, SessionOptions, StreamId, TunnelOptions};
+pub use clock::ClockSource;
 pub use config::{Config, Limits, PUBLIC_NETWORK};
 pub use event::Event;
 pub use identity::Identity;

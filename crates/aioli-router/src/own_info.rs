@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use aioli_core::Now;
+use aioli_core::{Date, Duration, Now};
 use aioli_wire::{
     Bandwidth, Capabilities, Congestion, Mapping, RouterAddress, RouterInfo, RouterInfoParts, Verified,
 };
@@ -17,6 +17,9 @@ const COST_PUBLISHED: u8 = 10;
 const COST_DIALS_ONLY: u8 = 14;
 /// Shared bandwidth that is published at least when no limit is set: class P.
 const UNLIMITED_KBYTES: u64 = 2_000;
+
+/// Others take no RouterInfo that is dated two minutes ahead: ours is at most so much.
+const MAX_AHEAD: Duration = Duration::from_secs(60);
 
 /// What a router says about its state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,6 +38,13 @@ pub(crate) struct Known {
 pub fn create_router_info(config: &Config, identity: &Identity, now: Now) -> Arc<Verified<RouterInfo>> {
     let shared = Governor::new(config.bandwidth, now.mono).shared_kbytes();
     sign(config, identity, Known { shared, ..Known::default() }, now)
+}
+
+/// The date of a RouterInfo that follows one of `before`. It is `now`, unless our clock went back a little: then
+/// others would take the new one for the older.
+pub(crate) fn publication_date(before: Date, now: Date) -> Date {
+    let next = before + Duration::from_millis(1);
+    if now < next && next.since(now) <= MAX_AHEAD { next } else { now }
 }
 
 pub(crate) fn sign(

@@ -167,9 +167,12 @@ impl Router {
                 T::DialFailed { peer, reason, dropped } => self.on_dial_failed(&peer, reason, dropped.len()),
                 T::Messages { from, messages } => self.on_messages(from, messages),
                 T::RouterInfo { from, ri, .. } => self.store_router(ri, from),
-                T::ClockSkew { seconds } => {
-                    self.outputs.push_back(Output::Event(Event::ClockSkew { seconds: -seconds }));
+                T::PeerClock { peer, at, ahead_ms } => {
+                    let heard = self.clock.on_peer(peer, at, ahead_ms);
+                    self.on_clock(heard);
                 }
+                // Who is right is seen from all clocks together, and those that came to us were chosen by nobody.
+                T::ClockSkew { .. } => {}
             }
         }
         moved

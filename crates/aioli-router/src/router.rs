@@ -22,6 +22,7 @@ use thiserror::Error;
 
 use crate::bandwidth::{self, Counters, Governor};
 use crate::client::ClientEvent;
+use crate::clock::{Clock, Heard, Tell};
 use crate::config::Config;
 use crate::event::Event;
 use crate::garlic::{Awaiting, ReplyViews};
@@ -118,8 +119,11 @@ pub struct Router {
     pub(crate) hash: RouterHash,
     pub(crate) own: Arc<Verified<RouterInfo>>,
     pub(crate) rng: Rng,
-    /// The clocks of the latest call: outputs are translated with them.
+    /// The clocks of the latest call, the wall clock corrected: outputs are translated with them.
     pub(crate) now: Now,
+    pub(crate) clock: Clock,
+    /// It publishes itself and builds tunnels.
+    started: bool,
     pub(crate) transport: Transport,
     pub(crate) netdb: NetDb,
     pub(crate) tunnels: Tunnels,
@@ -165,11 +169,13 @@ impl Router {
         let transport_config = transport_config(&config, &identity);
         let queue_limit = transport_config.limits.queue_bytes_total as u64;
         let transport = Transport::new(transport_config, rng.fork());
-        let netdb = NetDb::new(netdb_config(&config, hash), rng.fork());
+        let mut netdb = NetDb::new(netdb_config(&config, hash), rng.fork());
+        netdb.set_clock_known(false, now);
         let tunnels = Tunnels::new(tunnel_config(&config, &identity, hash), rng.fork());
         let garlic =
             RouterGarlic::new(identity.encryption.clone(), &router_garlic::Limits::default(), &mut rng);
         let limits = &config.limits;
+        let clock = Clock::new(now, !config.private_network);
         Self {
             hash,
             own,
@@ -199,6 +205,8 @@ impl Router {
             identity,
             rng,
             now,
+            clock,
+            started: false,
         }
     }
 
@@ -214,7 +222,7 @@ impl Router {
 
     /// Takes a RouterInfo from `netDb/`.
     pub fn load_router_info(&mut self, bytes: &[u8], now: Now) -> Result<RouterHash, LoadError> {
-        self.now = now;
+        self.now = self.clock.read(now);
         let info = RouterInfo::decode_unverified(bytes)?;
         let hash = info.claims().hash();
         if hash == self.hash {
@@ -236,9 +244,28 @@ impl Router {
         Ok(hash)
     }
 
+    /// Time servers say that true time is ahead of the driver's wall clock by so many milliseconds. From now on the
+    /// router works with that, whatever the driver's clock shows.
+    pub fn set_clock_offset(&mut self, agreeing: usize, offset_ms: i64, now: Now) {
+        self.enter(now);
+        let heard = self.clock.on_servers(offset_ms, agreeing);
+        self.on_clock(heard);
+    }
+
+    /// True time minus the driver's wall clock in milliseconds, as far as is known.
+    pub const fn clock_offset_ms(&self) -> i64 {
+        self.clock.offset_ms()
+    }
+
+    /// How often the driver's wall clock has jumped: after each time, time servers should be asked again.
+    pub const fn clock_jumps(&self) -> u64 {
+        self.clock.jumps()
+    }
+
     /// Publishes ourselves and builds tunnels.
     pub fn start(&mut self, now: Now) {
         self.enter(now);
+        self.started = true;
         self.renew_own_info();
         if self.netdb.router_count() == 0 {
             self.outputs.push_back(Output::Event(Event::NoRouters));
@@ -382,13 +409,35 @@ impl Router {
             awaiting: self.awaiting.len() as u64,
             profiles: self.profiles.len() as u64,
             seen_messages: self.seen.len() as u64,
+            clock_voices: self.clock.voices() as u64,
+            clock_steps: self.clock.steps(),
         }
     }
 
     /// Every call from outside starts here.
-    pub(crate) const fn enter(&mut self, now: Now) {
-        self.now = now;
+    pub(crate) fn enter(&mut self, now: Now) {
+        self.now = self.clock.read(now);
         self.dirty = true;
+    }
+
+    /// Somebody has told us the time.
+    pub(crate) fn on_clock(&mut self, heard: Heard) {
+        if let Some(tell) = heard.tell {
+            self.outputs.push_back(Output::Event(match tell {
+                Tell::Corrected { offset_ms, source } => Event::ClockCorrected { offset_ms, source },
+                Tell::Refused { offset_ms } => Event::ClockSkew { offset_ms },
+                Tell::Disagree { servers_ms, routers_ms } => Event::ClocksDisagree { servers_ms, routers_ms },
+            }));
+        }
+        if let Some(by_ms) = heard.stepped {
+            self.now = self.clock.corrected();
+            self.tunnels.handle_clock_step(by_ms);
+            self.netdb.handle_clock_step();
+            if self.started && !self.shutting_down {
+                self.renew_own_info();
+            }
+        }
+        self.netdb.set_clock_known(self.clock.is_settled(), self.now);
     }
 
     /// How busy we are decides whether we become hop of more tunnels.
@@ -466,7 +515,8 @@ impl Router {
             routers: self.netdb.router_count(),
             lease_sets: self.netdb.stats().lease_sets as usize,
         };
-        self.own = own_info::sign(&self.config, &self.identity, known, self.now);
+        let now = Now { wall: own_info::publication_date(self.own.published, self.now.wall), ..self.now };
+        self.own = own_info::sign(&self.config, &self.identity, known, now);
         self.transport.set_local(Arc::clone(&self.own));
         self.netdb.set_local(Arc::clone(&self.own), &mut cx!(self));
         self.outputs.push_back(Output::Store(StoreWrite::OwnRouterInfo(self.own.shared_bytes())));

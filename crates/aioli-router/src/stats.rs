@@ -59,6 +59,10 @@ pub struct Stats {
     pub profiles: u64,
     /// Message ids remembered against replays.
     pub seen_messages: u64,
+    /// Peers whose clocks are remembered.
+    pub clock_voices: u64,
+    /// Times that the clock was corrected.
+    pub clock_steps: u64,
 }
 
 impl Stats {
@@ -83,6 +87,7 @@ impl Stats {
             ("dropped", self.dropped),
             ("undecryptable", self.undecryptable),
             ("bugs", self.bugs),
+            ("clock_steps", self.clock_steps),
         ]);
         all
     }
@@ -101,6 +106,7 @@ impl Stats {
             ("awaiting", self.awaiting),
             ("profiles", self.profiles),
             ("seen_messages", self.seen_messages),
+            ("clock_voices", self.clock_voices),
         ]
     }
 }

@@ -23,6 +23,8 @@ pub(crate) struct Host {
     pub(crate) disk: Disk,
     /// How far its clock is ahead of the slowest that the scenario allows.
     pub(crate) ahead: Duration,
+    /// And so many milliseconds besides, or less.
+    pub(crate) wrong_ms: i64,
     /// The running router and its application; none while it is down.
     pub(crate) up: Option<Up>,
     /// Counts starts.
@@ -58,7 +60,7 @@ impl Host {
         };
         let identity = Identity::generate(&mut rng);
         let ahead = rng.duration(Duration::ZERO, skew * 2);
-        Self { config, identity, disk: Disk::default(), ahead, up: None, life: 0, rng }
+        Self { config, identity, disk: Disk::default(), ahead, wrong_ms: 0, up: None, life: 0, rng }
     }
 
     /// Starts the router from what the disk holds.

@@ -8,6 +8,8 @@ use crate::world::{Happening, INSPECT_EVERY, Transfer, World};
 
 /// A session must stand this long after its host started.
 const READY_WITHIN: Duration = Duration::from_secs(180);
+/// By then a router must not be wrong about the time by more.
+const CLOCK_TOLERANCE_MS: u64 = 30_000;
 /// A transfer between live hosts must end within this time.
 const TRANSFER_WITHIN: Duration = Duration::from_secs(15 * 60);
 /// Tables breathe with the generations of tunnels, ten minutes each: growth shows only where a quarter
@@ -27,6 +29,10 @@ impl World {
             let split = !self.split.is_empty();
             if !split && !up.app.is_ready() && self.now.since(up.since) > READY_WITHIN {
                 return Err(Violation::NotReady { host: i, after: self.now.since(up.since) });
+            }
+            let error = self.clock_error_ms(i);
+            if self.now.since(up.since) > READY_WITHIN && error.unsigned_abs() > CLOCK_TOLERANCE_MS {
+                return Err(Violation::WrongClock { host: i, error_ms: error });
             }
             let stats = up.router.stats();
             if stats.bugs > 0 {

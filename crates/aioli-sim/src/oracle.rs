@@ -163,6 +163,14 @@ pub enum Violation {
         /// How long it had.
         after: Duration,
     },
+    /// A router is wrong about the time.
+    #[error("the router of host {host} takes the time to be {error_ms} ms later than it is")]
+    WrongClock {
+        /// Which.
+        host: usize,
+        /// By how much; negative for earlier.
+        error_ms: i64,
+    },
     /// A table kept growing.
     #[error("table {table} grew from {early} to {late}")]
     Grew {

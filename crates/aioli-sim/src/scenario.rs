@@ -33,12 +33,15 @@ pub struct Scenario {
     pub partition_for: Duration,
     /// Every host's clock is wrong by up to this, either way.
     pub skew: Duration,
+    /// The clocks of the last hosts are ahead by so many seconds besides, or behind if negative.
+    pub wrong_clocks: &'static [i64],
     /// Faults and transfers stop this long before the end. In the middle of it every destination is called.
     pub quiet: Duration,
     /// Transfers between live hosts that may fail, in thousandths.
     pub tolerated_failures_permille: u64,
 }
 
+const YEAR: i64 = 365 * 86_400;
 const SECOND: Duration = Duration::from_secs(1);
 const FAST: LinkModel = LinkModel {
     delay: Duration::from_millis(5),
@@ -69,6 +72,7 @@ pub const SCENARIOS: &[Scenario] = &[
         partition_every: None,
         partition_for: SECOND,
         skew: Duration::ZERO,
+        wrong_clocks: &[],
         quiet: Duration::from_secs(2 * 60),
         tolerated_failures_permille: 0,
     },
@@ -86,6 +90,7 @@ pub const SCENARIOS: &[Scenario] = &[
         partition_every: None,
         partition_for: SECOND,
         skew: Duration::from_secs(5),
+        wrong_clocks: &[],
         quiet: Duration::from_secs(4 * 60),
         tolerated_failures_permille: 0,
     },
@@ -103,6 +108,7 @@ pub const SCENARIOS: &[Scenario] = &[
         partition_every: None,
         partition_for: SECOND,
         skew: Duration::from_secs(5),
+        wrong_clocks: &[],
         quiet: Duration::from_secs(12 * 60),
         tolerated_failures_permille: 10,
     },
@@ -120,8 +126,28 @@ pub const SCENARIOS: &[Scenario] = &[
         partition_every: Some(Duration::from_secs(500)),
         partition_for: Duration::from_secs(45),
         skew: Duration::from_secs(20),
+        wrong_clocks: &[],
         quiet: Duration::from_secs(14 * 60),
         tolerated_failures_permille: 20,
+    },
+    Scenario {
+        name: "clocks",
+        routers: 24,
+        floodfills: 6,
+        link: LONG,
+        duration: Duration::from_secs(30 * 60),
+        transfer_every: Duration::from_secs(10),
+        transfer_bytes: 50_000,
+        crash_every: Some(Duration::from_secs(200)),
+        down_for: Duration::from_secs(60),
+        reset_every: None,
+        partition_every: None,
+        partition_for: SECOND,
+        skew: SECOND,
+        // Ten minutes either way, hours, years, and a machine that starts in 1970.
+        wrong_clocks: &[600, -600, 3 * 3_600, -5 * 3_600, 12 * YEAR, -1_782_514_000],
+        quiet: Duration::from_secs(12 * 60),
+        tolerated_failures_permille: 10,
     },
     Scenario {
         name: "day",
@@ -137,6 +163,7 @@ pub const SCENARIOS: &[Scenario] = &[
         partition_every: None,
         partition_for: SECOND,
         skew: Duration::from_secs(5),
+        wrong_clocks: &[],
         quiet: Duration::from_secs(20 * 60),
         tolerated_failures_permille: 10,
     },

@@ -82,9 +82,12 @@ impl World {
         let mut bytes = [0; 32];
         bytes[..8].copy_from_slice(&seed.to_be_bytes());
         let mut rng = Rng::from_seed(bytes);
-        let hosts: Vec<_> = (0..scenario.routers)
+        let mut hosts: Vec<_> = (0..scenario.routers)
             .map(|i| Host::new(i, i < scenario.floodfills, scenario.skew, rng.fork()))
             .collect();
+        for (host, seconds) in hosts.iter_mut().rev().zip(scenario.wrong_clocks) {
+            host.wrong_ms = seconds * 1_000;
+        }
         let mut world = Self {
             scenario: scenario.clone(),
             now: Instant::ZERO,
@@ -163,7 +166,17 @@ impl World {
     /// What the clocks of a host show.
     pub(crate) fn clock(&self, host: usize) -> Now {
         let since = self.now.since(Instant::ZERO) + self.hosts[host].ahead;
-        Now { mono: self.now, wall: EPOCH - self.scenario.skew + since }
+        let wall = EPOCH - self.scenario.skew + since;
+        Now { mono: self.now, wall: wall.shifted(self.hosts[host].wrong_ms) }
+    }
+
+    /// By how much the router of a host takes the time to be later than it is, in milliseconds.
+    pub(crate) fn clock_error_ms(&self, host: usize) -> i64 {
+        let corrected = self.hosts[host].up.as_ref().map_or(0, |up| up.router.clock_offset_ms());
+        let right = EPOCH + self.now.since(Instant::ZERO);
+        let shown = self.clock(host).wall.shifted(corrected);
+        let distance = i64::try_from(shown.abs_diff(right).as_millis()).unwrap_or(i64::MAX);
+        if shown < right { -distance } else { distance }
     }
 
     /// Whether faults and transfers have stopped.

@@ -43,6 +43,12 @@ fn a_network_that_breaks_in_every_way_heals() {
 }
 
 #[test]
+fn routers_with_wrong_clocks_learn_the_time_from_their_peers() {
+    let report = World::new(scenario("clocks").expect("the scenario is in the list"), 1).run().unwrap();
+    assert!(report.completed >= 60 && report.called == 24, "{report}");
+}
+
+#[test]
 fn what_failed_once_holds() {
     for (name, seed) in REGRESSIONS {
         World::new(scenario(name).expect("the scenario is in the list"), *seed).run().unwrap();

@@ -78,6 +78,17 @@ pub enum Output {
         /// Whether a floodfill is asked to pass it on.
         flood: bool,
     },
+    /// A router that we dialled has said what its clock shows. Its message was sealed with the static key of its
+    /// RouterInfo, so it is its own word; the handshake may fail all the same, for this very difference.
+    PeerClock {
+        /// Who.
+        peer: RouterHash,
+        /// Where we reached it.
+        at: SocketAddr,
+        /// Theirs minus ours in milliseconds, half of the round trip taken off. Right to a second or two: it was
+        /// sent in whole seconds.
+        ahead_ms: i64,
+    },
     /// A peer's clock and ours differ by more than the limit.
     ClockSkew {
         /// Theirs minus ours.

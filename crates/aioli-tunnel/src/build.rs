@@ -50,7 +50,7 @@ pub(crate) struct Build {
     /// The tunnel's id at our end.
     own_tunnel: TunnelId,
     pub(crate) started: Instant,
-    started_wall: Date,
+    pub(crate) started_wall: Date,
 }
 
 /// A hop that was asked.

@@ -148,6 +148,20 @@ impl Tunnels {
         self.acceptance = acceptance;
     }
 
+    /// The wall clock was corrected by so many milliseconds: our leases end at other dates, though at the same
+    /// moments.
+    pub fn handle_clock_step(&mut self, by_ms: i64) {
+        for tunnel in self.inbound.values_mut() {
+            tunnel.ends_wall = tunnel.ends_wall.shifted(by_ms);
+        }
+        for build in self.builds.values_mut().chain(self.late_builds.values_mut()) {
+            build.started_wall = build.started_wall.shifted(by_ms);
+        }
+        for id in self.pools.keys().copied().collect::<Vec<_>>() {
+            self.refresh_pool(id);
+        }
+    }
+
     /// How busy the router is from now on; its owner tells every few seconds.
     pub const fn set_load(&mut self, load: Load) {
         self.load = load;

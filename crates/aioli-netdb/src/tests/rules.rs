@@ -11,6 +11,8 @@ pub(super) struct Bench {
     pub(super) db: NetDb,
     pub(super) paths: Paths,
     pub(super) at: u64,
+    /// Its wall clock is ahead by so many seconds.
+    ahead: i64,
     rng: Rng,
 }
 
@@ -21,7 +23,7 @@ impl Bench {
         let mut config = config(&keys);
         change(&mut config);
         let paths = Paths { hash: keys.hash(), connected: true, tunnels: true };
-        Self { db: NetDb::new(config, rng.fork()), paths, at: 0, rng }
+        Self { db: NetDb::new(config, rng.fork()), paths, at: 0, ahead: 0, rng }
     }
 
     pub(super) fn floodfill() -> Self {
@@ -29,11 +31,17 @@ impl Bench {
     }
 
     pub(super) fn wall(&self) -> Date {
-        now_at(self.at).wall
+        self.now().wall
+    }
+
+    fn now(&self) -> Now {
+        let now = now_at(self.at);
+        Now { wall: now.wall.shifted(self.ahead * 1_000), ..now }
     }
 
     pub(super) fn call<T>(&mut self, f: impl FnOnce(&mut NetDb, &mut Cx<'_>, &Paths) -> T) -> T {
-        f(&mut self.db, &mut Cx { now: now_at(self.at), rng: &mut self.rng }, &self.paths)
+        let now = self.now();
+        f(&mut self.db, &mut Cx { now, rng: &mut self.rng }, &self.paths)
     }
 
     pub(super) fn outputs(&mut self) -> Vec<Output> {
@@ -373,5 +381,38 @@ proptest! {
         let stats = bench.db.stats();
         // Even damage to the token shifts the LeaseSet.
         prop_assert_eq!(stats.lease_sets, 0, "{:?} at {}", stats, at);
+    }
+}
+
+#[test]
+fn nothing_is_thrown_away_because_our_clock_is_wrong() {
+    let mut rng = rng(60);
+    let routers: Vec<_> = (0..100).map(|_| Keys::new(&mut rng)).collect();
+    let day = 24 * 3600;
+    let right = now_at(0).wall;
+    for (ahead, stepped) in [(-500 * day, false), (500 * day, false), (-500 * day, true), (500 * day, true)] {
+        let mut bench = Bench::new(|_| {});
+        bench.ahead = ahead;
+        bench.call(|db, cx, _| db.set_clock_known(false, cx.now));
+        let loaded = routers
+            .iter()
+            .filter(|keys| bench.call(|db, cx, _| db.load(keys.info("XR", right).bytes(), cx)).is_ok())
+            .count();
+        // With a clock that is ahead, enough to go on with; with one that is behind, all.
+        assert_eq!(loaded, if ahead < 0 { 100 } else { 90 });
+        bench.at += 7_200;
+        let removed = |outputs: &[Output]| {
+            outputs.iter().filter(|o| matches!(o, Output::Record(Record::RemoveRouter(_)))).count()
+        };
+        assert_eq!(removed(&bench.wait(100)), 0, "the clock is not known");
+        assert_eq!(bench.db.router_count(), loaded);
+        if stepped {
+            bench.ahead = 0;
+            bench.call(|db, _, _| db.handle_clock_step());
+        }
+        bench.call(|db, cx, _| db.set_clock_known(true, cx.now));
+        let gone = if stepped { 0 } else { 100 };
+        assert_eq!(removed(&bench.wait(100)), gone, "{ahead} {stepped}");
+        assert_eq!(bench.db.router_count(), if stepped { loaded } else { 0 });
     }
 }

@@ -22,6 +22,8 @@ pub(super) struct Conn {
     pub(super) inbound: bool,
     /// Whom we dialled or who has introduced itself.
     pub(super) peer: Option<RouterHash>,
+    /// Where we dialled.
+    pub(super) dialled: Option<SocketAddr>,
     /// Counted against `connections_per_ip`.
     pub(super) group: Option<IpGroup>,
     /// Counted as a handshake under way.
@@ -79,6 +81,8 @@ pub(super) struct Shared<'a> {
     pub(super) replay: &'a mut ReplayCache,
     pub(super) limits: &'a Limits,
     pub(super) stats: &'a mut Stats,
+    /// What the clock of whom we dialled shows: theirs minus ours in milliseconds.
+    pub(super) clock: Option<i64>,
 }
 
 impl Conn {
@@ -92,6 +96,7 @@ impl Conn {
             state,
             inbound,
             peer,
+            dialled: None,
             group,
             pending: true,
             rx: Vec::new(),
@@ -175,9 +180,9 @@ impl Conn {
         }
     }
 
-    fn session_created(&mut self, s: AwaitSessionCreated, shared: &Shared<'_>, cx: &Cx<'_>) -> Step {
+    fn session_created(&mut self, s: AwaitSessionCreated, shared: &mut Shared<'_>, cx: &Cx<'_>) -> Step {
         let mut message: Vec<u8> = self.rx.drain(..MESSAGE_LEN).collect();
-        match s.on_session_created(&mut message, shared.limits, cx) {
+        match s.on_session_created(&mut message, shared.limits, &mut shared.clock, cx) {
             Ok(next) => {
                 self.state = State::AwaitCreatedPadding(Box::new(next));
                 Step::Again

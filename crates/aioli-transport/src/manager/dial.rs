@@ -76,7 +76,9 @@ impl Transport {
     }
 
     fn open(&mut self, peer: RouterHash, (to, remote): (SocketAddr, Remote), cx: &Cx<'_>) -> ConnId {
-        let conn = self.add_conn(Conn::new(State::Dialling(remote), false, Some(peer), None));
+        let mut conn = Conn::new(State::Dialling(remote), false, Some(peer), None);
+        conn.dialled = Some(to);
+        let conn = self.add_conn(conn);
         self.timers.set((Why::Connect, conn), cx.now.mono + self.config.limits.connect_timeout);
         self.outputs.push_back(Output::Dial { conn, to });
         conn

@@ -80,8 +80,12 @@ impl Transport {
     /// Takes the handshake as far as its bytes go.
     pub(super) fn handshake(&mut self, conn: ConnId, cx: &mut Cx<'_>) {
         let Some(c) = self.conns.get_mut(&conn) else { return };
-        let mut shared =
-            Shared { replay: &mut self.replay, limits: &self.config.limits, stats: &mut self.stats };
+        let mut shared = Shared {
+            replay: &mut self.replay,
+            limits: &self.config.limits,
+            stats: &mut self.stats,
+            clock: None,
+        };
         let step = loop {
             match c.step(&mut shared, cx) {
                 Step::Again => {}
@@ -93,6 +97,9 @@ impl Transport {
             }
         };
         let (peer, has_bytes) = (c.peer, !c.tx.is_empty());
+        if let (Some(ahead_ms), Some(peer), Some(at)) = (shared.clock, peer, c.dialled) {
+            self.outputs.push_back(Output::PeerClock { peer, at, ahead_ms });
+        }
         match step {
             Step::Wait | Step::Again => {
                 if has_bytes {

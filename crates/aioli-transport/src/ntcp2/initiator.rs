@@ -9,7 +9,7 @@ use aioli_wire::ntcp2::{BLOCK_HEADER, Block, CreatedOptions, OPTIONS_LEN, Reques
 use aioli_wire::{RouterHash, Wire, Writer};
 
 use super::data_phase::DataPhase;
-use super::{Local, MAX_OWN_PADDING, Obfuscation, PeerMisbehaved, check_skew, skew};
+use super::{Local, MAX_OWN_PADDING, Obfuscation, PeerMisbehaved, check_skew, skew, skew_millis};
 use crate::Limits;
 
 /// Whom to dial.
@@ -95,11 +95,13 @@ pub(super) fn append_padding(message: &mut Vec<u8>, n: usize, noise: &mut Symmet
 }
 
 impl AwaitSessionCreated {
-    /// Reads the 64 bytes of message 2 before its padding.
+    /// Reads the 64 bytes of message 2 before its padding. What Bob's clock shows goes to `clock` (his minus ours,
+    /// in milliseconds), also when it is too far from ours to go on.
     pub(crate) fn on_session_created(
         mut self,
         message: &mut [u8],
         limits: &Limits,
+        clock: &mut Option<i64>,
         cx: &Cx<'_>,
     ) -> Result<AwaitCreatedPadding, PeerMisbehaved> {
         let (hidden, sealed) = message.split_at_mut(32);
@@ -112,6 +114,7 @@ impl AwaitSessionCreated {
             return Err(PeerMisbehaved::Padding);
         }
         let travel = cx.now.mono.since(self.sent) / 2;
+        *clock = Some(skew_millis(options.timestamp, travel, cx.now.wall));
         check_skew(skew(options.timestamp, travel, cx.now.wall), limits.clock_skew_secs)?;
         let Self { noise, local, payload, .. } = self;
         Ok(AwaitCreatedPadding { noise, local, payload, bob, padding: usize::from(options.padding) })

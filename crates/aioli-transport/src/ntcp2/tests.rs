@@ -158,7 +158,7 @@ fn handshake(seed: u8, travel: Duration) -> Result<(DataPhase, DataPhase), PeerM
     let (mut m2, b) = b.on_padding(padding, &mut cx)?;
     cx.now = Now { mono: now.mono + travel, wall: now.wall + travel };
     let (m, padding) = m2.split_at_mut(super::MESSAGE_LEN);
-    let a = a.on_session_created(m, &limits, &cx)?;
+    let a = a.on_session_created(m, &limits, &mut None, &cx)?;
     assert_eq!(a.padding(), padding.len());
     let (mut m3, a) = a.on_padding(padding)?;
     assert_eq!(m3.len(), b.len());

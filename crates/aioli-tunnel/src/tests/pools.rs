@@ -205,3 +205,25 @@ fn no_hop_of_a_client_tunnel_hears_of_it_from_us_directly() {
         net.sent.iter().filter(|(from, to, m)| *from == A && *to != A && m.kind == MessageType::Garlic);
     assert_eq!((direct.count(), net.nodes[&A].tunnels.counts()[&POOL].0 >= 2), (0, true));
 }
+
+#[test]
+fn leases_end_at_the_same_moment_whatever_the_clock_shows() {
+    let mut net = Network::new(6, &Limits::default());
+    net.pool(A, PoolId::EXPLORATORY, 1, 1);
+    net.pool(A, POOL, 2, 2);
+    net.run(Duration::from_secs(2));
+    let node = net.nodes.get_mut(&A).unwrap();
+    let before = node.tunnels.leases(POOL);
+    assert!(!before.is_empty());
+    for step in [600_000_i64, -600_000] {
+        let old = node.tunnels.leases(POOL);
+        node.tunnels.handle_clock_step(step);
+        let new = node.tunnels.leases(POOL);
+        assert!(old.iter().zip(&new).all(|(o, n)| n.end == o.end.shifted(step) && n.tunnel == o.tunnel));
+        let told = std::iter::from_fn(|| node.tunnels.poll_output()).filter(
+            |o| matches!(o, Output::LeasesChanged { pool, leases } if *pool == POOL && *leases == new),
+        );
+        assert_eq!(told.count(), 1);
+    }
+    assert_eq!(node.tunnels.leases(POOL), before);
+}

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use aioli_core::{Cx, Date, Duration};
 use aioli_wire::ntcp2::{Block, TerminationReason};
-use aioli_wire::{Mapping, RouterAddress, Writer};
+use aioli_wire::{Mapping, RouterAddress, RouterHash, Writer};
 use proptest::prelude::*;
 
 use super::{Cut, Net, START};
@@ -158,6 +158,14 @@ fn observed_skew(net: &Net, n: usize) -> Option<i64> {
         .find_map(|o| if let Output::ClockSkew { seconds } = o { Some(*seconds) } else { None })
 }
 
+/// What the clocks of dialled peers showed, in milliseconds ahead of ours.
+fn observed_clocks(net: &Net, n: usize) -> Vec<(RouterHash, i64)> {
+    let clock = |o: &Output| {
+        if let Output::PeerClock { peer, ahead_ms, .. } = o { Some((*peer, *ahead_ms)) } else { None }
+    };
+    net.nodes[n].told.iter().filter_map(clock).collect()
+}
+
 #[test]
 fn alice_learns_of_a_wrong_clock_from_message_2() {
     for (skew, fine) in [(59, true), (-59, true), (120, false), (-7_200, false)] {
@@ -169,6 +177,11 @@ fn alice_learns_of_a_wrong_clock_from_message_2() {
         net.send(0, 1, 1, 300);
         net.run();
         assert_eq!(net.connected(0, 1), fine, "{skew}");
+        // Whether or not the handshake comes to its end, she knows what his clock shows; he does not know hers so.
+        let [(peer, ahead)] = observed_clocks(&net, 0)[..] else { panic!("{:?}", net.nodes[0].told) };
+        assert_eq!(peer, net.nodes[1].hash());
+        assert!((ahead + skew * 1_000).abs() <= 1_000, "{ahead} for {skew}");
+        assert!(observed_clocks(&net, 1).is_empty());
         if !fine {
             assert_eq!(dial_error(&net, 0), Some(DialError::Handshake(PeerMisbehaved::ClockSkew(-skew))));
             assert_eq!(observed_skew(&net, 0), Some(-skew));
@@ -293,7 +306,8 @@ impl RawAlice {
         net.run();
         let mut reply = std::mem::take(&mut net.sent[1]);
         let cx = Cx { now, rng: &mut net.nodes[0].rng };
-        let state = state.on_session_created(&mut reply[..64], &crate::Limits::default(), &cx).unwrap();
+        let state =
+            state.on_session_created(&mut reply[..64], &crate::Limits::default(), &mut None, &cx).unwrap();
         let (message, data_phase) = state.on_padding(&reply[64..]).unwrap();
         net.inject(1, conn, &message);
         net.run();

@@ -231,6 +231,7 @@ impl Net {
             | Output::DialFailed { .. }
             | Output::Messages { .. }
             | Output::RouterInfo { .. }
+            | Output::PeerClock { .. }
             | Output::ClockSkew { .. }) => self.nodes[n].told.push(other),
         }
     }
