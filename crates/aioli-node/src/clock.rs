@@ -24,6 +24,11 @@ impl Clock {
         }
     }
 
+    /// The same clock with another wall time, by so many milliseconds: how a machine whose clock is wrong looks.
+    pub fn shifted(self, ms: i64) -> Self {
+        Self { wall_at_start_ms: self.wall_at_start_ms.saturating_add_signed(ms), ..self }
+    }
+
     /// Both clocks.
     pub fn now(&self) -> Now {
         let micros = u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX);

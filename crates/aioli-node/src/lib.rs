@@ -17,7 +17,9 @@ mod driver;
 mod link;
 mod node;
 pub mod reseed;
+mod sntp;
 
 pub use clock::{Clock, entropy};
 pub use disk::{DataDir, DiskError};
 pub use node::{Node, NodeConfig, NodeError, Notice, Snapshot, bind};
+pub use sntp::{SntpConfig, SntpError};

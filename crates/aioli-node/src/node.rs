@@ -18,6 +18,7 @@ use crate::complaints::Complaints;
 use crate::disk::DataDir;
 use crate::driver::{self, Machines, Shared, Sinks};
 use crate::reseed::{self, ReseedConfig, ReseedProgress, ReseedSource};
+use crate::sntp::{self, Sntp, SntpConfig, SntpError};
 
 /// Snapshots are taken this often.
 const SNAPSHOT_EVERY: Duration = Duration::from_millis(500);
@@ -55,6 +56,10 @@ pub struct NodeConfig {
     pub stats_file: Option<PathBuf>,
     /// How to find first peers; none leaves it to the caller.
     pub reseed: Option<ReseedConfig>,
+    /// Time servers to ask at the start and every few hours; none leaves the clock to the peers.
+    pub time_servers: Option<SntpConfig>,
+    /// The machine's clocks; see [`Clock::start`].
+    pub clock: Clock,
 }
 
 /// Why a node cannot start.
@@ -93,6 +98,8 @@ pub enum Notice {
     },
     /// First peers are looked for.
     Reseed(ReseedProgress),
+    /// No time server could be used at the start.
+    TimeServers(SntpError),
 }
 
 /// The router's counters at a moment.
@@ -222,7 +229,7 @@ async fn serve(
     config: NodeConfig,
     (notices, snapshot): OwnerSinks,
     store: std::sync::mpsc::Sender<StoreWrite>,
-    stopped: oneshot::Receiver<()>,
+    mut stopped: oneshot::Receiver<()>,
 ) {
     let NodeConfig {
         router,
@@ -234,12 +241,25 @@ async fn serve(
         known_routers,
         stats_file,
         reseed,
+        time_servers,
+        clock,
     } = config;
     let net_id = router.net_id;
-    let clock = Clock::start();
     let mut rng = Rng::from_seed(entropy());
     let receive_buffer = router.bandwidth.inbound.map(receive_buffer);
     let mut router = Router::new(router, identity, rng.bytes(), clock.now());
+    // Before anything is judged by its date: RouterInfos, and the certificates of reseed servers.
+    let mut sntp = time_servers.map(Sntp::new);
+    let answered = match &mut sntp {
+        Some(sntp) => {
+            let answer = tokio::select! {
+                answer = sntp.ask() => answer,
+                _ = &mut stopped => return,
+            };
+            set_clock(&mut router, answer, clock, &notices)
+        }
+        None => false,
+    };
     load(&mut router, data_dir.as_ref(), known_routers, clock, &notices);
     let machines = Machines { router, sam: Sam::new(sam_config, rng.fork()) };
     let shared = Shared::new(machines, clock, Sinks { store, notices }, receive_buffer);
@@ -254,6 +274,9 @@ async fn serve(
         }
     }
     shared.with_machines(|m, now| m.router.start(now));
+    if let Some(sntp) = sntp {
+        tokio::task::spawn_local(sntp::keep(Rc::clone(&shared), sntp, answered));
+    }
     if let Some(reseed) = reseed {
         tokio::task::spawn_local(keep_seeded(Rc::clone(&shared), reseed, net_id));
     }
@@ -278,6 +301,26 @@ async fn serve(
 /// What the kernel may hold of each peer's bytes under this limit in bytes a second.
 fn receive_buffer(limit: u64) -> usize {
     usize::try_from(limit / 8).unwrap_or(usize::MAX).clamp(16 << 10, 4 << 20)
+}
+
+/// Gives the router what time servers have answered, if any did.
+fn set_clock(
+    router: &mut Router,
+    answer: Result<sntp::Answer, SntpError>,
+    clock: Clock,
+    notices: &mpsc::UnboundedSender<Notice>,
+) -> bool {
+    let now = clock.now();
+    match answer {
+        Ok(answer) => {
+            router.set_clock_offset(answer.agreeing, answer.offset_ms(now.wall), now);
+            true
+        }
+        Err(error) => {
+            let _ = notices.send(Notice::TimeServers(error));
+            false
+        }
+    }
 }
 
 /// Gives the router what the data directory and the caller know.
@@ -333,7 +376,8 @@ async fn reseed_once(
     net_id: u8,
 ) -> usize {
     let (sender, mut progress) = mpsc::unbounded_channel();
-    let (config, now) = (Arc::clone(config), shared.now().wall);
+    let config = Arc::clone(config);
+    let now = shared.with_machines(|m, now| now.wall.shifted(m.router.clock_offset_ms()));
     let thread = tokio::task::spawn_blocking(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let mut rng = Rng::from_seed(entropy());

@@ -28,6 +28,9 @@ struct Setting {
 const LEAST_KBPS: u64 = 16;
 const MOST_KBPS: u64 = 100_000_000;
 
+/// What most systems ask. Each name is many servers, drawn anew at each question.
+const TIME_SERVERS: &str = "0.pool.ntp.org,1.pool.ntp.org,2.pool.ntp.org,3.pool.ntp.org";
+
 /// The value name of a setting that is on or off.
 const SWITCH: &str = "";
 
@@ -81,6 +84,13 @@ const SETTINGS: &[Setting] = &[
         "",
         "FILE",
         "Reseed servers and signers to use instead of the public ones",
+    ),
+    setting(
+        "ntp",
+        "I2P_NTP_SERVERS",
+        TIME_SERVERS,
+        "SERVERS",
+        "Time servers, HOST or HOST:PORT with commas between them, or never; in a private network only when given",
     ),
     setting("floodfill", "I2P_FLOODFILL", "false", SWITCH, "Serve the network database to others"),
     setting("sam", "I2P_SAM", "127.0.0.1:7656", "HOST:PORT", "Where SAM listens for applications"),
@@ -254,6 +264,8 @@ pub struct Settings {
     pub reseed_proxy: Option<String>,
     /// Servers and signers for that, if not the public ones.
     pub reseed_config: Option<PathBuf>,
+    /// Time servers to ask, if any.
+    pub time_servers: Option<Vec<String>>,
     /// Floodfill.
     pub floodfill: bool,
     /// SAM, unless switched off.
@@ -345,6 +357,7 @@ impl Values {
             reseed: self.reseed(env),
             reseed_proxy: self.proxy()?,
             reseed_config: self.path("reseed-config", env),
+            time_servers: self.time_servers()?,
             floodfill: self.switch("floodfill")?,
             sam,
             tunnel_length: self.number("tunnel-length", 0, 8, "hops")?,
@@ -375,6 +388,28 @@ impl Values {
             _ if url.is_empty() => Ok(None),
             Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => Ok(Some(url)),
             _ => Err(self.wrong("reseed-proxy", "give http://HOST:PORT or socks5://HOST:PORT".to_owned())),
+        }
+    }
+
+    fn time_servers(&self) -> Result<Option<Vec<String>>, SettingsError> {
+        let (_, text, source) = self.get("ntp");
+        if text == "never" || (source == Source::Default && self.switch("private-network")?) {
+            return Ok(None);
+        }
+        let servers: Vec<_> = text.split(',').map(|server| server.trim().to_owned()).collect();
+        let possible = |server: &String| {
+            let address = server.parse::<IpAddr>().is_ok() || server.parse::<SocketAddr>().is_ok();
+            let (host, port) = server.rsplit_once(':').unwrap_or((server, "123"));
+            let good = |c: char| c.is_ascii_alphanumeric() || c == '.' || c == '-';
+            address || (!host.is_empty() && host.chars().all(good) && port.parse::<u16>().is_ok())
+        };
+        if servers.iter().all(possible) {
+            Ok(Some(servers))
+        } else {
+            Err(self.wrong(
+                "ntp",
+                "give HOST or HOST:PORT, several with commas between them, or never".to_owned(),
+            ))
         }
     }
 
@@ -609,6 +644,19 @@ mod tests {
         assert_eq!(of(&["--reseed", "a/i2pseeds.su3"]), Reseed::From("a/i2pseeds.su3".into()));
         for url in ["https://a:1", "socks5://b", "http://:1", "http://a:99999", "a:1"] {
             assert!(resolve(&["--reseed-proxy", url], &[]).is_err(), "{url}");
+        }
+    }
+
+    #[test]
+    fn time_servers_are_asked_unless_the_network_is_private() {
+        let of = |args: &[&str]| resolve(args, &[]).unwrap().time_servers;
+        assert_eq!(of(&[]).unwrap().len(), 4);
+        assert_eq!(of(&["--private-network"]), None);
+        assert_eq!(of(&["--ntp", "never"]), None);
+        let own = ["--private-network", "--ntp", "192.0.2.1:1123, ntp.example.org, ::1, [::1]:5"];
+        assert_eq!(of(&own).unwrap(), ["192.0.2.1:1123", "ntp.example.org", "::1", "[::1]:5"]);
+        for wrong in [",", "a,,b", "a:", "a:x", ":123", "a b", "a:99999"] {
+            assert!(resolve(&["--ntp", wrong], &[]).is_err(), "{wrong}");
         }
     }
 

@@ -171,6 +171,8 @@ fn start(routers: usize, sam: Vec<(usize, Option<TcpListener>)>) -> Result<Vec<N
                 known_routers: known.clone(),
                 stats_file: None,
                 reseed: None,
+                time_servers: None,
+                clock: Clock::start(),
             })?)
         })
         .collect()

@@ -2,7 +2,7 @@
 
 use std::error::Error;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aioli_core::Date;
 use aws_lc_rs::digest::{SHA256, digest};
@@ -11,6 +11,7 @@ use reqwest::{Client, Proxy, StatusCode, Url};
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::time_provider::TimeProvider;
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use thiserror::Error;
 
@@ -60,10 +61,15 @@ pub enum FetchError {
     Broken(String),
 }
 
-/// A client that trusts whom `trust` names. The error is one line for the user.
-pub(super) fn client(trust: &Trust, proxy: Option<&str>, patience: Patience) -> Result<Client, String> {
+/// A client that trusts whom `trust` names, when it is `now`. The error is one line for the user.
+pub(super) fn client(
+    trust: &Trust,
+    proxy: Option<&str>,
+    patience: Patience,
+    now: Date,
+) -> Result<Client, String> {
     let mut builder = Client::builder()
-        .use_preconfigured_tls(tls(trust)?)
+        .use_preconfigured_tls(tls(trust, now)?)
         .https_only(true)
         .user_agent(USER_AGENT)
         .connect_timeout(patience.connect)
@@ -139,7 +145,7 @@ fn root(error: &dyn Error) -> String {
     error.to_string()
 }
 
-fn tls(trust: &Trust) -> Result<ClientConfig, String> {
+fn tls(trust: &Trust, now: Date) -> Result<ClientConfig, String> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
     for authority in &trust.authorities {
@@ -149,10 +155,25 @@ fn tls(trust: &Trust) -> Result<ClientConfig, String> {
         .build()
         .map_err(|e| format!("no certificate authority is usable: {e}"))?;
     let verifier = Arc::new(Verifier { web, pinned: trust.pinned.clone() });
-    let builder = ClientConfig::builder_with_provider(provider)
+    let clock = Arc::new(CorrectedClock { started: Instant::now(), date: now });
+    let builder = ClientConfig::builder_with_details(provider, clock)
         .with_safe_default_protocol_versions()
         .map_err(|e| format!("TLS cannot be set up: {e}"))?;
     Ok(builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth())
+}
+
+/// The time as the router knows it: the machine's clock may be wrong, and certificates are valid for a time.
+#[derive(Debug)]
+struct CorrectedClock {
+    started: Instant,
+    date: Date,
+}
+
+impl TimeProvider for CorrectedClock {
+    fn current_time(&self) -> Option<UnixTime> {
+        let now = self.date + self.started.elapsed();
+        Some(UnixTime::since_unix_epoch(Duration::from_millis(now.as_millis())))
+    }
 }
 
 /// The web's public-key infrastructure, and certificates that are known by their hash for one host each.

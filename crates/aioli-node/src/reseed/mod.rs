@@ -161,7 +161,7 @@ async fn ask_servers(
     found: &mut Found,
     tell: &mut impl FnMut(ReseedProgress),
 ) {
-    let client = match fetch::client(&config.trust, config.proxy.as_deref(), config.patience) {
+    let client = match fetch::client(&config.trust, config.proxy.as_deref(), config.patience, now) {
         Ok(client) => client,
         Err(reason) => return tell(ReseedProgress::Failed { from: "HTTPS".to_owned(), reason }),
     };

@@ -11,7 +11,7 @@ use aioli::terminal::{INTERRUPTED, ReseedBar, TERMINATED, complain, log_to_stder
 use aioli_client::{SamConfig, SessionDefaults};
 use aioli_core::Rng;
 use aioli_node::reseed::{Patience, ReseedConfig, ReseedSource, Trust};
-use aioli_node::{DataDir, Node, NodeConfig, Notice, bind, entropy};
+use aioli_node::{Clock, DataDir, Node, NodeConfig, Notice, SntpConfig, bind, entropy};
 use aioli_router::{Config, Identity, TunnelOptions};
 use anyhow::{Context, Result, ensure};
 use tokio::signal::unix::{SignalKind, signal};
@@ -88,6 +88,8 @@ fn run(settings: &Settings) -> Result<()> {
         known_routers: Vec::new(),
         stats_file: settings.stats_file.clone(),
         reseed: reseed(settings)?,
+        time_servers: settings.time_servers.clone().map(SntpConfig::new),
+        clock: Clock::start(),
     })?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(until_stopped(node))
@@ -168,6 +170,7 @@ async fn until_stopped(mut node: Node) -> Result<()> {
                 )),
                 Some(Notice::Router(event)) => bar.say(event.to_string()),
                 Some(Notice::Reseed(progress)) => bar.show(&progress),
+                Some(Notice::TimeServers(error)) => bar.say(error.to_string()),
                 None => anyhow::bail!("the router has ended by itself; the log says why"),
             },
             _ = interrupt.recv() => break,
