@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 
 use crate::net::process::{Lines, Process};
 use crate::network::{Layout, Network};
@@ -20,14 +20,15 @@ const STREAMS: [(usize, usize); 3] = [(LIMITED, 2), (3, 4), (5, 6)];
 /// More than fits in the time.
 const BYTES: u64 = 10_000_000_000;
 /// Until tunnels run through the limited router, so that a table without transit tells nothing.
-const WARM_UP: Duration = Duration::from_secs(15);
+const WARM_UP: Duration = Duration::from_secs(10);
 
 /// After its seconds, a transfer has the rest of what was handed over to bring.
-const PATIENCE: Duration = Duration::from_secs(200);
+const DRAIN: Duration = Duration::from_secs(60);
 /// Headers of Ethernet, IPv4 and TCP with timestamps.
 const HEADERS: u64 = 14 + 20 + 32;
-/// Of the limit, what any ten seconds must use in percent, as more is wanted all the time.
-const STEADY: u64 = 75;
+/// Of the limit, what any ten seconds must use in percent, as more is wanted all the time: a router that swings
+/// falls to nothing. It uses nearly all of it on a machine that is free, less on one with other work.
+const STEADY: u64 = 40;
 /// Of the limit, what the router's own stream must have each way, payload of the stream.
 const OWN_SHARE: f64 = 0.15;
 /// Of the limit, what others' tunnels must have for this to be a test.
@@ -66,8 +67,9 @@ pub fn run(plan: &Plan, report: &mut Report) {
 #[derive(Debug, Default)]
 struct Outcome {
     seconds: Vec<Second>,
-    /// What each stream had towards its far end and back, in bytes per second.
-    streams: Vec<(Result<f64>, Result<f64>)>,
+    /// What the router's own stream had, payload in bytes per second.
+    towards: f64,
+    back: f64,
     /// What the limited router relayed during the seconds.
     relayed: u64,
 }
@@ -97,7 +99,7 @@ fn load(plan: &Plan) -> Result<Outcome> {
         servers.push((server, lines));
     }
     let mut clients = Vec::new();
-    let (bytes, seconds) = (BYTES.to_string(), plan.time.as_secs().to_string());
+    let (bytes, seconds) = (BYTES.to_string(), (WARM_UP + plan.time).as_secs().to_string());
     for ((from, _), destination) in STREAMS.iter().zip(&destinations) {
         let arguments =
             ["load", "measure", destination, "--pings", "1", "--bytes", &bytes, "--seconds", &seconds];
@@ -109,10 +111,10 @@ fn load(plan: &Plan) -> Result<Outcome> {
     thread::sleep(WARM_UP);
     let mut outcome = Outcome::default();
     sample(&network, plan.time.as_secs() * 2, &mut outcome)?;
-    for (_, lines) in &clients {
-        let limit = plan.time + PATIENCE;
-        let result = |word: &str| lines.expect(word, limit).and_then(|line| rate(&line));
-        outcome.streams.push((result("UPLOAD"), result("DOWNLOAD")));
+    // What the others get of a limited router is up to it: their ends are not waited for.
+    let (_, own) = clients.first().context("the router's own stream comes first")?;
+    for (word, rate) in [("UPLOAD", &mut outcome.towards), ("DOWNLOAD", &mut outcome.back)] {
+        *rate = parse_rate(&own.expect(word, plan.time + WARM_UP + DRAIN).context("its own stream")?)?;
     }
     Ok(outcome)
 }
@@ -160,10 +162,6 @@ impl Outcome {
             let relayed = *relayed as f64 / 1e6;
             text += &format!("| {at} | {} | {} | {relayed:.1} |\n", received / 1024, sent / 1024);
         }
-        for ((from, to), (towards, back)) in STREAMS.iter().zip(&self.streams) {
-            let (towards, back) = (rate_text(towards), rate_text(back));
-            text += &format!("\nstream {from} to {to}: {towards} towards {to}, {back} back\n");
-        }
         text
     }
 
@@ -189,13 +187,9 @@ impl Outcome {
         }
         let least = limit as f64 * 1024.0 * OWN_SHARE;
         let own = || {
-            let Some((Ok(towards), Ok(back))) = self.streams.first() else {
-                let reasons = self.streams.iter().take(1);
-                let reasons: Vec<_> = reasons.map(|(a, b)| (rate_text(a), rate_text(b))).collect();
-                bail!("the router's own stream did not finish: {reasons:?}");
-            };
-            let text = format!("{:.0} KB/s towards the far end, {:.0} back", towards / 1024.0, back / 1024.0);
-            ensure!(*towards >= least && *back >= least, "{text}: it starves");
+            let (towards, back) = (self.towards / 1024.0, self.back / 1024.0);
+            let text = format!("{towards:.0} KB/s towards the far end, then {back:.0} KB/s back");
+            ensure!(self.towards >= least && self.back >= least, "{text}: it starves");
             Ok(text)
         };
         report.check("(limit) its own stream", own());
@@ -209,14 +203,6 @@ impl Outcome {
     }
 }
 
-fn rate_text(rate: &Result<f64>) -> String {
-    match rate {
-        Ok(rate) => format!("{:.0} KB/s", rate / 1024.0),
-        // What others get of a limited router is up to it.
-        Err(error) => format!("not finished ({})", error.root_cause()),
-    }
-}
-
 fn talk(network: &Network, router: usize, arguments: &[&str], log: &str) -> Result<(Process, Lines)> {
     let mut command = network.router(router)?.namespace().command(&std::env::current_exe()?);
     command.args(arguments);
@@ -224,7 +210,7 @@ fn talk(network: &Network, router: usize, arguments: &[&str], log: &str) -> Resu
 }
 
 /// `BYTES SECONDS` as bytes per second.
-fn rate(line: &str) -> Result<f64> {
+fn parse_rate(line: &str) -> Result<f64> {
     let (bytes, seconds) = line.trim().split_once(' ').context("a client's line")?;
     Ok(bytes.parse::<f64>()? / seconds.parse::<f64>()?)
 }

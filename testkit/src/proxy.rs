@@ -15,6 +15,16 @@ pub enum Kind {
     Http,
     /// SOCKS5.
     Socks5,
+    /// HTTP that lets nobody through.
+    HttpRefuses,
+    /// SOCKS5 that lets nobody through.
+    Socks5Refuses,
+}
+
+impl Kind {
+    const fn is_http(self) -> bool {
+        matches!(self, Self::Http | Self::HttpRefuses)
+    }
 }
 
 /// A running proxy on loopback; its threads end with the process.
@@ -29,7 +39,7 @@ impl Proxy {
     /// Starts one.
     pub fn start(kind: Kind) -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
-        let scheme = if kind == Kind::Http { "http" } else { "socks5" };
+        let scheme = if kind.is_http() { "http" } else { "socks5" };
         let url = format!("{scheme}://{}", listener.local_addr()?);
         let passed = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&passed);
@@ -49,15 +59,18 @@ impl Proxy {
 }
 
 fn pass(mut client: TcpStream, kind: Kind, count: &AtomicUsize) -> Result<()> {
-    let target = match kind {
-        Kind::Http => http_target(&mut client)?,
-        Kind::Socks5 => socks_target(&mut client)?,
-    };
+    let target = if kind.is_http() { http_target(&mut client)? } else { socks_target(&mut client)? };
+    match kind {
+        Kind::HttpRefuses => return Ok(client.write_all(b"HTTP/1.1 403 Forbidden\r\n\r\n")?),
+        Kind::Socks5Refuses => return Ok(client.write_all(&[5, 2, 0, 1, 0, 0, 0, 0, 0, 0])?),
+        Kind::Http | Kind::Socks5 => {}
+    }
     let mut server = TcpStream::connect(target)?;
     count.fetch_add(1, Ordering::SeqCst);
-    match kind {
-        Kind::Http => client.write_all(b"HTTP/1.1 200 Connected\r\n\r\n")?,
-        Kind::Socks5 => client.write_all(&[5, 0, 0, 1, 0, 0, 0, 0, 0, 0])?,
+    if kind.is_http() {
+        client.write_all(b"HTTP/1.1 200 Connected\r\n\r\n")?;
+    } else {
+        client.write_all(&[5, 0, 0, 1, 0, 0, 0, 0, 0, 0])?;
     }
     let (mut from, mut to) = (client.try_clone()?, server.try_clone()?);
     thread::spawn(move || drop(copy(&mut from, &mut to)));

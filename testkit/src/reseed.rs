@@ -43,6 +43,8 @@ pub enum Answer {
     Redirect(String),
     /// Nothing at all.
     Silence,
+    /// A file, byte by byte with a pause before each.
+    Trickle(Vec<u8>, Duration),
 }
 
 /// A certificate authority that vouches for servers of tests.
@@ -163,19 +165,37 @@ fn serve(stream: TcpStream, tls: Arc<ServerConfig>, answer: &Answer, count: &Ato
             stream.write_all(text.as_bytes())?;
         }
         Answer::Silence => drop(stream.read(&mut [0])?),
+        Answer::Trickle(bytes, pause) => {
+            stream.write_all(header("200 OK", bytes.len()).as_bytes())?;
+            for byte in bytes {
+                stream.flush()?;
+                thread::sleep(*pause);
+                stream.write_all(&[*byte])?;
+            }
+        }
     }
     stream.conn.send_close_notify();
     stream.flush()?;
     Ok(())
 }
 
+/// How reseed servers name a RouterInfo in an archive.
+pub fn entry_name(router_info: &[u8]) -> Result<String> {
+    let hash = RouterInfo::decode_unverified(router_info)?.claims().hash();
+    Ok(format!("routerInfo-{}.dat", hash.to_base64()))
+}
+
 /// An archive of RouterInfos, named as reseed servers name them.
 pub fn archive(router_infos: &[Vec<u8>]) -> Result<Vec<u8>> {
+    let entry = |bytes: &Vec<u8>| Ok((entry_name(bytes)?, bytes.clone()));
+    archive_of(&router_infos.iter().map(entry).collect::<Result<Vec<_>>>()?)
+}
+
+/// An archive of whatever it is.
+pub fn archive_of(entries: &[(String, Vec<u8>)]) -> Result<Vec<u8>> {
     let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
-    for bytes in router_infos {
-        let hash = RouterInfo::decode_unverified(bytes)?.claims().hash();
-        let name = format!("routerInfo-{}.dat", hash.to_base64());
-        zip.start_file(name, SimpleFileOptions::default())?;
+    for (name, bytes) in entries {
+        zip.start_file(name.as_str(), SimpleFileOptions::default())?;
         zip.write_all(bytes)?;
     }
     Ok(zip.finish()?.into_inner())
@@ -183,8 +203,13 @@ pub fn archive(router_infos: &[Vec<u8>]) -> Result<Vec<u8>> {
 
 /// A bundle dated `date` (seconds since 1970), signed by [`SIGNER`]'s key in the name of `signer`.
 pub fn bundle(router_infos: &[Vec<u8>], date: u64, signer: &str) -> Result<Vec<u8>> {
+    bundle_of(&archive(router_infos)?, date, signer)
+}
+
+/// The same of any content.
+pub fn bundle_of(content: &[u8], date: u64, signer: &str) -> Result<Vec<u8>> {
     let key = RsaPrivateKey::from_pkcs8_pem(SIGNER_KEY)?;
-    let mut bytes = encode_unsigned(512, &date.to_string(), signer, &archive(router_infos)?);
+    let mut bytes = encode_unsigned(512, &date.to_string(), signer, content);
     let hash = digest(&SHA512, &bytes);
     let signature = key.sign(Pkcs1v15Sign::new_unprefixed(), hash.as_ref())?;
     bytes.extend_from_slice(&signature);

@@ -2,6 +2,7 @@
 
 #![allow(clippy::print_stdout, reason = "a program for a terminal: its output is its purpose")]
 
+mod signers;
 mod sources;
 mod tidy;
 
@@ -46,6 +47,16 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Our decoders, cryptography and data against others' files, which are not part of the repository.
+    Vectors {
+        /// The directory that has them.
+        directory: PathBuf,
+    },
+    /// The entry of crates/aioli-node/data/reseed.toml for a certificate: of a signer, or of a server.
+    Signer {
+        /// The certificate in PEM.
+        certificate: PathBuf,
+    },
     /// A simulated network: `--seed N --scenario S`.
     #[command(disable_help_flag = true)]
     Sim {
@@ -65,8 +76,11 @@ fn main() -> ExitCode {
 }
 
 fn run_task(task: Task) -> Result<()> {
+    let here = env::current_dir()?;
     env::set_current_dir(root()?)?;
     match task {
+        Task::Vectors { directory } => vectors(&here.join(directory)),
+        Task::Signer { certificate } => signers::print(&here.join(certificate)),
         Task::Ci { no_test, deny } => ci(no_test, deny),
         Task::Tidy => tidy::tidy(Path::new(".")),
         Task::Interop { arguments } => interop("run", &arguments),
@@ -96,6 +110,20 @@ fn ci(no_test: bool, deny: bool) -> Result<()> {
     })?;
     licences(deny)?;
     println!("ci: passed in {} s", begun.elapsed().as_secs());
+    Ok(())
+}
+
+/// The tests named `shared_vectors`, with the files that they do nothing without, and the certificates of signers.
+fn vectors(directory: &Path) -> Result<()> {
+    let directory = directory.canonicalize().with_context(|| directory.display().to_string())?;
+    step("vectors", || {
+        let mut command = Command::new(cargo_program());
+        // All of the workspace, so that nothing is built anew with other features.
+        command.args(["test", "--workspace", "--locked", "--quiet", "--test", "shared_vectors"]);
+        run(command.env("AIOLI_VECTORS", &directory))
+    })?;
+    let certificates = signers::compare(&directory.join("su3/signers"))?;
+    println!("vectors: the files agree, and so do {certificates} certificates with the reseed data");
     Ok(())
 }
 

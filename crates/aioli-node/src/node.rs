@@ -362,9 +362,10 @@ async fn keep_seeded(shared: Rc<Shared>, config: ReseedConfig, net_id: u8) {
             known: stats.known_routers,
             source: source.clone(),
         }));
-        let taken = reseed_once(&shared, &config, source, net_id).await;
+        let again = config.when_needed.then_some(pause);
+        let taken = reseed_once(&shared, &config, source, net_id, again).await;
+        tokio::time::sleep(if taken > 0 { RESEED_AGAIN.0 } else { pause }).await;
         pause = if taken > 0 { RESEED_AGAIN.0 } else { RESEED_AGAIN.1.min(pause * 2) };
-        tokio::time::sleep(pause).await;
     }
 }
 
@@ -374,16 +375,17 @@ async fn reseed_once(
     config: &Arc<ReseedConfig>,
     source: ReseedSource,
     net_id: u8,
+    again: Option<Duration>,
 ) -> usize {
     let (sender, mut progress) = mpsc::unbounded_channel();
-    let config = Arc::clone(config);
+    let (config, from) = (Arc::clone(config), source.clone());
     let now = shared.with_machines(|m, now| now.wall.shifted(m.router.clock_offset_ms()));
     let thread = tokio::task::spawn_blocking(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let mut rng = Rng::from_seed(entropy());
         // An error means that the node has ended.
         let tell = |event| drop(sender.send(event));
-        std::io::Result::Ok(runtime.block_on(reseed::run(&config, &source, net_id, now, &mut rng, tell)))
+        std::io::Result::Ok(runtime.block_on(reseed::run(&config, &from, net_id, now, &mut rng, tell)))
     });
     while let Some(event) = progress.recv().await {
         shared.notify(Notice::Reseed(event));
@@ -402,7 +404,8 @@ async fn reseed_once(
     let routers = shared.with_machines(|m, now| {
         found.routers.values().filter(|bytes| m.router.learn_router_info(bytes, now).is_ok()).count()
     });
-    shared.notify(Notice::Reseed(ReseedProgress::Done { routers, sources: found.sources }));
+    let (unwanted, sources) = (found.routers.len() - routers, found.sources);
+    shared.notify(Notice::Reseed(ReseedProgress::Done { source, routers, unwanted, sources, again }));
     routers
 }
 

@@ -1,8 +1,9 @@
 //! Lines for people: status on stdout, errors on stderr, logs apart.
 
 use std::io::{IsTerminal, Write};
+use std::time::Duration;
 
-use aioli_node::reseed::ReseedProgress;
+use aioli_node::reseed::{ReseedProgress, ReseedSource};
 use indicatif::{ProgressBar, ProgressStyle};
 
 /// Exit status of a second SIGINT: that which a shell gives to a program that it killed.
@@ -45,6 +46,8 @@ pub fn redraw(lines: usize, text: &str) {
 
 /// Routers with which the bar of a reseed is full.
 const ENOUGH_ROUTERS: u64 = 100;
+/// How often the time beside it is drawn anew.
+const TICK: Duration = Duration::from_millis(500);
 
 /// Reseeding on a terminal: a bar, with each line above it; plain lines elsewhere.
 #[derive(Debug, Default)]
@@ -53,29 +56,28 @@ pub struct ReseedBar(Option<ProgressBar>);
 impl ReseedBar {
     /// Shows what happens.
     pub fn show(&mut self, progress: &ReseedProgress) {
-        self.say(progress.to_string());
         match progress {
-            ReseedProgress::Begun { .. } if is_interactive() => {
-                let bar = ProgressBar::new(ENOUGH_ROUTERS);
-                if let Ok(style) =
-                    ProgressStyle::with_template("reseed {bar:40} {pos} of {len} routers {elapsed}")
-                {
-                    bar.set_style(style);
-                }
-                bar.tick();
-                self.0 = Some(bar);
-            }
-            ReseedProgress::Got { routers, .. } => {
+            ReseedProgress::Asking { from } => {
                 if let Some(bar) = &self.0 {
-                    bar.inc(*routers as u64);
+                    bar.set_message(format!("asking {from}"));
                 }
+                return;
             }
+            // The line of the end stands where the bar was.
             ReseedProgress::Done { .. } => {
                 if let Some(bar) = self.0.take() {
                     bar.finish_and_clear();
                 }
             }
-            ReseedProgress::Begun { .. } | ReseedProgress::Failed { .. } => {}
+            ReseedProgress::Begun { .. } | ReseedProgress::Got { .. } | ReseedProgress::Failed { .. } => {}
+        }
+        self.say(progress.to_string());
+        match (progress, &self.0) {
+            (ReseedProgress::Begun { source: ReseedSource::Servers, .. }, _) if is_interactive() => {
+                self.0 = Some(bar());
+            }
+            (ReseedProgress::Got { routers, .. }, Some(bar)) => bar.inc(*routers as u64),
+            _ => {}
         }
     }
 
@@ -86,6 +88,16 @@ impl ReseedBar {
             None => say(line),
         }
     }
+}
+
+fn bar() -> ProgressBar {
+    let bar = ProgressBar::new(ENOUGH_ROUTERS);
+    let template = "{elapsed:>4} [{bar:25}] {pos} routers, {wide_msg}";
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style.progress_chars("=> "));
+    }
+    bar.enable_steady_tick(TICK);
+    bar
 }
 
 /// Sends logs of this level and above to stderr.

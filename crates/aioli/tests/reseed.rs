@@ -14,7 +14,9 @@ use aioli_core::{Date, Now, Rng};
 use aioli_router::{Config, Identity, create_router_info};
 use tempfile::TempDir;
 use testkit::proxy::{Kind, Proxy};
-use testkit::reseed::{Answer, Authority, SIGNER, Server, archive, bundle, configuration};
+use testkit::reseed::{
+    Answer, Authority, SIGNER, Server, archive, archive_of, bundle, bundle_of, configuration, entry_name,
+};
 
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const NET_ID: u8 = 99;
@@ -28,12 +30,16 @@ fn now() -> u64 {
 
 /// So many routers of the test's network. Nothing listens at their addresses.
 fn routers(first: u8, count: u8) -> Vec<Vec<u8>> {
+    routers_of(NET_ID, first, count)
+}
+
+fn routers_of(net_id: u8, first: u8, count: u8) -> Vec<Vec<u8>> {
     let wall = Date::from_secs(now());
     (first..first + count)
         .map(|n| {
             let identity = Identity::generate(&mut Rng::from_seed([n; 32]));
             let config = Config {
-                net_id: NET_ID,
+                net_id,
                 private_network: true,
                 published: vec![SocketAddr::from(([127, 1, 1, n], 1))],
                 ..Config::default()
@@ -199,7 +205,85 @@ fn each_way_in_which_a_server_is_wrong_is_one_line() {
     }
     assert!(said.contains("127.0.0.1:1: cannot connect"), "{said}");
     assert!(said.contains("nothing worked. Check the network and the clock"), "{said}");
+    assert!(said.contains("The servers are asked again in 5 minutes"), "{said}");
     assert_eq!(foreign.asked(), 0, "a redirect to another host is not followed");
+}
+
+#[test]
+fn a_server_that_takes_too_long_is_given_up() {
+    let authority = Authority::new().unwrap();
+    let whole = bundle(&routers(1, 5), now(), SIGNER).unwrap();
+    // Each byte comes in time, all of them would not.
+    let slow = server(&authority, Answer::Trickle(whole, Duration::from_millis(100)));
+    let silent = server(&authority, Answer::Silence);
+    let config = configuration(&[slow.url(), silent.url()], &authority, FOREVER).unwrap();
+    let said = reseed(&format!("timeout = 1\n{config}"), &[]);
+    for server in [slow, silent] {
+        let expected = format!("{}: it did not answer in full within 1 s", server.address);
+        assert!(said.contains(&expected), "{said}, expected {expected}");
+        assert_eq!(server.asked(), 1);
+    }
+}
+
+#[test]
+fn each_way_in_which_an_archive_is_wrong_is_said() {
+    let authority = Authority::new().unwrap();
+    let (good, foreign) = (routers(1, 6), routers_of(98, 21, 3));
+    let entry = |bytes: &Vec<u8>| (entry_name(bytes).unwrap(), bytes.clone());
+    let mut damaged = entry(&good[0]);
+    damaged.1[500] ^= 1;
+    let misnamed = (entry_name(&good[1]).unwrap(), good[2].clone());
+    let readme = ("readme.txt".to_owned(), b"hello".to_vec());
+    let mut mixed: Vec<_> = [damaged, misnamed, readme].into();
+    mixed.extend(good[3..].iter().chain(&foreign).map(entry));
+    let bomb = (entry_name(&good[0]).unwrap(), vec![0; 40 << 20]);
+    let many: Vec<_> = (0..=10_000).map(|n| (format!("{n}"), Vec::new())).collect();
+    let cases = [
+        (
+            archive_of(&mixed),
+            "3 routers; entries skipped: 6 (1 damaged, 1 under a wrong name, 3 of another network, 1 no RouterInfos)",
+        ),
+        (archive(&foreign), "none of its 3 entries is a RouterInfo that can be used (3 of another network)"),
+        (archive(&[]), "none of its 0 entries is a RouterInfo that can be used"),
+        (archive_of(&[bomb]), "its archive has entries larger than any RouterInfo: refused"),
+        (archive_of(&many), "its archive has too many entries: refused"),
+        (Ok(b"no archive".to_vec()), "its archive cannot be read"),
+    ];
+    let serve = |content: anyhow::Result<Vec<u8>>| {
+        server(&authority, Answer::File(bundle_of(&content.unwrap(), now(), SIGNER).unwrap()))
+    };
+    let cases = cases.map(|(content, expected)| (serve(content), expected));
+    let urls: Vec<_> = cases.iter().map(|(server, _)| server.url()).collect();
+    let said = reseed(&configuration(&urls, &authority, FOREVER).unwrap(), &[]);
+    for (server, expected) in &cases {
+        let line = said.lines().find(|l| l.contains(&server.address.to_string())).unwrap();
+        assert!(
+            line.ends_with(expected) || line.contains(&format!("{expected} (")),
+            "{line}, expected {expected}"
+        );
+    }
+    assert!(said.contains("3 new routers from 1 source"), "{said}");
+}
+
+#[test]
+fn a_proxy_that_refuses_is_named() {
+    let authority = Authority::new().unwrap();
+    let server = server(&authority, good(1));
+    let config = configuration(&[server.url()], &authority, FOREVER).unwrap();
+    let (http, socks) =
+        (Proxy::start(Kind::HttpRefuses).unwrap(), Proxy::start(Kind::Socks5Refuses).unwrap());
+    // Nothing listens at the last ones.
+    for (url, reason) in [
+        (&*http.url, "it refuses"),
+        (&*socks.url, "SOCKS error: connection not allowed"),
+        ("http://127.0.0.1:1", "Connection refused"),
+        ("socks5://127.0.0.1:1", "SOCKS error"),
+    ] {
+        let said = reseed(&config, &["--reseed-proxy", url]);
+        let expected = format!("{}: cannot connect through the proxy {url}: {reason}", server.address);
+        assert!(said.contains(&expected), "{said}, expected {expected}");
+    }
+    assert_eq!(server.asked(), 0);
 }
 
 #[test]

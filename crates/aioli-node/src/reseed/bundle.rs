@@ -2,6 +2,7 @@
 //! becomes verified RouterInfos. Everything has a bound before it is read.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io::{Cursor, Read};
 use std::path::Path;
 
@@ -60,8 +61,59 @@ pub enum BundleError {
     #[error("it cannot be read ({0})")]
     Io(#[from] std::io::Error),
     /// It has no RouterInfo that could be used.
-    #[error("none of its {0} entries is a RouterInfo that can be used")]
-    Empty(usize),
+    #[error("none of its {entries} entries is a RouterInfo that can be used{}", in_parentheses(.skipped))]
+    Empty {
+        /// How many it has.
+        entries: usize,
+        /// What they are.
+        skipped: Skipped,
+    },
+}
+
+fn in_parentheses(skipped: &Skipped) -> String {
+    if skipped.count() == 0 { String::new() } else { format!(" ({skipped})") }
+}
+
+/// Entries of a bundle that are not used, by what is wrong with them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Skipped {
+    /// RouterInfos that cannot be read, or whose signature is wrong.
+    pub damaged: usize,
+    /// RouterInfos of another router than the name says.
+    pub misnamed: usize,
+    /// RouterInfos of another network.
+    pub foreign: usize,
+    /// Something else.
+    pub other: usize,
+}
+
+impl Skipped {
+    /// All of them.
+    pub const fn count(&self) -> usize {
+        self.damaged + self.misnamed + self.foreign + self.other
+    }
+}
+
+impl fmt::Display for Skipped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let parts = [
+            (self.damaged, "damaged"),
+            (self.misnamed, "under a wrong name"),
+            (self.foreign, "of another network"),
+            (self.other, "no RouterInfos"),
+        ];
+        let parts = parts.iter().filter(|(count, _)| *count > 0);
+        let parts: Vec<_> = parts.map(|(count, what)| format!("{count} {what}")).collect();
+        f.write_str(&parts.join(", "))
+    }
+}
+
+/// Of whom a bundle may be, and what its entries must be.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Checks<'a> {
+    pub(super) trust: &'a Trust,
+    pub(super) net_id: u8,
+    pub(super) now: Date,
 }
 
 /// What a bundle held.
@@ -69,17 +121,13 @@ pub enum BundleError {
 pub struct Bundle {
     /// Verified RouterInfos by hash, as they came.
     pub routers: BTreeMap<RouterHash, Vec<u8>>,
-    /// Entries that were something else, or damaged.
-    pub skipped: usize,
+    /// Entries that are not used.
+    pub skipped: Skipped,
 }
 
 /// Opens a signed bundle. `check_age`: it comes from a server and must be recent.
-pub(super) fn open_su3(
-    bytes: &[u8],
-    trust: &Trust,
-    check_age: bool,
-    now: Date,
-) -> Result<Bundle, BundleError> {
+pub(super) fn open_su3(bytes: &[u8], checks: Checks<'_>, check_age: bool) -> Result<Bundle, BundleError> {
+    let Checks { trust, now, .. } = checks;
     let su3 = Su3::decode(bytes)?;
     if (su3.signature_type, su3.file_type, su3.content_type) != (RSA_SHA512_4096, FILE_ZIP, CONTENT_RESEED) {
         return Err(BundleError::Kind(su3.signature_type, su3.file_type, su3.content_type));
@@ -98,11 +146,11 @@ pub(super) fn open_su3(
             return Err(BundleError::Date(day.unwrap_or_else(|| su3.version.escape_default().to_string())));
         }
     }
-    open_zip(su3.content)
+    open_zip(su3.content, checks.net_id)
 }
 
 /// Opens an archive; whoever gives it vouches for it.
-pub(super) fn open_zip(bytes: &[u8]) -> Result<Bundle, BundleError> {
+pub(super) fn open_zip(bytes: &[u8], net_id: u8) -> Result<Bundle, BundleError> {
     let mut archive = zip::ZipArchive::new(Cursor::new(bytes))?;
     if archive.len() > MAX_ENTRIES {
         return Err(BundleError::TooLarge("too many entries"));
@@ -112,7 +160,7 @@ pub(super) fn open_zip(bytes: &[u8]) -> Result<Bundle, BundleError> {
     for i in 0..archive.len() {
         let entry = archive.by_index(i)?;
         let Some(hash) = entry_hash(entry.name()) else {
-            bundle.skipped += 1;
+            bundle.skipped.other += 1;
             continue;
         };
         let mut bytes = Vec::new();
@@ -123,23 +171,27 @@ pub(super) fn open_zip(bytes: &[u8]) -> Result<Bundle, BundleError> {
             return Err(BundleError::TooLarge("entries larger than any RouterInfo"));
         }
         match read {
-            Ok(_) => bundle.add(Some(hash), bytes),
-            Err(_) => bundle.skipped += 1,
+            Ok(_) => bundle.add(Some(hash), bytes, net_id),
+            Err(_) => bundle.skipped.damaged += 1,
         }
     }
     bundle.or_empty(archive.len())
 }
 
 /// What a user gives: a bundle, an archive, or a directory of RouterInfos such as another router's `netDb`.
-pub(super) fn open_path(path: &Path, trust: &Trust, now: Date) -> Result<Bundle, BundleError> {
+pub(super) fn open_path(path: &Path, checks: Checks<'_>) -> Result<Bundle, BundleError> {
     if path.is_dir() {
-        return open_directory(path);
+        return open_directory(path, checks.net_id);
     }
     let bytes = crate::disk::read_bounded(path, MAX_LOCAL)?;
-    if bytes.starts_with(b"I2Psu3") { open_su3(&bytes, trust, false, now) } else { open_zip(&bytes) }
+    if bytes.starts_with(b"I2Psu3") {
+        open_su3(&bytes, checks, false)
+    } else {
+        open_zip(&bytes, checks.net_id)
+    }
 }
 
-fn open_directory(path: &Path) -> Result<Bundle, BundleError> {
+fn open_directory(path: &Path, net_id: u8) -> Result<Bundle, BundleError> {
     let mut bundle = Bundle::default();
     let mut directories = vec![(path.to_owned(), 0)];
     let mut seen = 0;
@@ -158,8 +210,8 @@ fn open_directory(path: &Path) -> Result<Bundle, BundleError> {
             } else if is_info.is_some() || entry.path().extension().is_some_and(|e| e == "dat" || e == "info")
             {
                 match crate::disk::read_bounded(&entry.path(), MAX_ENTRY) {
-                    Ok(bytes) => bundle.add(is_info, bytes),
-                    Err(_) => bundle.skipped += 1,
+                    Ok(bytes) => bundle.add(is_info, bytes, net_id),
+                    Err(_) => bundle.skipped.damaged += 1,
                 }
             }
         }
@@ -173,19 +225,26 @@ fn entry_hash(name: &str) -> Option<RouterHash> {
 }
 
 impl Bundle {
-    /// Takes a RouterInfo if it is whole, signed, and that which its name says.
-    fn add(&mut self, named: Option<RouterHash>, bytes: Vec<u8>) {
-        let verified = RouterInfo::decode_unverified(&bytes).ok().and_then(|info| info.verify().ok());
-        match verified.map(|info| info.hash()) {
-            Some(hash) if named.is_none_or(|named| named == hash) => {
-                self.routers.insert(hash, bytes);
-            }
-            Some(_) | None => self.skipped += 1,
+    /// Takes a RouterInfo if it is whole, signed, that which its name says, and of this network.
+    fn add(&mut self, named: Option<RouterHash>, bytes: Vec<u8>, net_id: u8) {
+        let Some(info) = RouterInfo::decode_unverified(&bytes).ok().and_then(|info| info.verify().ok())
+        else {
+            self.skipped.damaged += 1;
+            return;
+        };
+        let hash = info.hash();
+        if named.is_some_and(|named| named != hash) {
+            self.skipped.misnamed += 1;
+        } else if info.net_id() != Some(net_id) {
+            self.skipped.foreign += 1;
+        } else {
+            self.routers.insert(hash, bytes);
         }
     }
 
     fn or_empty(self, entries: usize) -> Result<Self, BundleError> {
-        if self.routers.is_empty() { Err(BundleError::Empty(entries)) } else { Ok(self) }
+        let skipped = self.skipped;
+        if self.routers.is_empty() { Err(BundleError::Empty { entries, skipped }) } else { Ok(self) }
     }
 }
 

@@ -44,6 +44,9 @@ pub enum FetchError {
     /// No connection, or one that is not what it should be.
     #[error("cannot connect: {0}")]
     Connect(String),
+    /// No connection through the proxy.
+    #[error("cannot connect through the proxy {0}: {1}")]
+    Proxy(String, String),
     /// It takes too long.
     #[error("it did not answer in full within {0} s")]
     Timeout(u64),
@@ -86,14 +89,15 @@ pub(super) fn client(
     builder.build().map_err(|e| format!("cannot set up HTTPS: {}", root(&e)))
 }
 
-/// Gets the bundle of a server.
+/// Gets the bundle of a server with a client, which uses this proxy.
 pub(super) async fn fetch(
     client: &Client,
+    proxy: Option<&str>,
     server: &Url,
     net_id: u8,
     patience: Patience,
 ) -> Result<Vec<u8>, FetchError> {
-    let explain = |e: reqwest::Error| explain(&e, patience);
+    let explain = |e: reqwest::Error| explain(&e, proxy, patience);
     let mut url = server.join("i2pseeds.su3").map_err(|e| FetchError::Connect(e.to_string()))?;
     url.set_query(Some(&format!("netid={net_id}")));
     let mut response = client.get(url).send().await.map_err(explain)?;
@@ -124,15 +128,26 @@ fn same_host() -> Policy {
     })
 }
 
-fn explain(error: &reqwest::Error, patience: Patience) -> FetchError {
+fn explain(error: &reqwest::Error, proxy: Option<&str>, patience: Patience) -> FetchError {
     if error.is_timeout() {
         FetchError::Timeout(patience.whole.as_secs())
     } else if error.is_redirect() {
         FetchError::Redirect
     } else if error.is_connect() || error.is_request() {
-        FetchError::Connect(root(error))
+        match proxy {
+            Some(proxy) => FetchError::Proxy(proxy.to_owned(), proxy_root(error)),
+            None => FetchError::Connect(root(error)),
+        }
     } else {
         FetchError::Broken(root(error))
+    }
+}
+
+/// What a proxy does, in plainer words than the library's for a `CONNECT` that is answered with an error.
+fn proxy_root(error: &dyn Error) -> String {
+    match root(error) {
+        text if text == "tunnel error: unsuccessful" => "it refuses".to_owned(),
+        text => text,
     }
 }
 

@@ -14,13 +14,15 @@ mod trust;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use aioli_core::{Date, Rng};
 use aioli_wire::RouterHash;
+use bundle::Checks;
 use reqwest::Url;
 
-pub use bundle::{Bundle, BundleError};
+pub use bundle::{Bundle, BundleError, Skipped};
 pub use fetch::{FetchError, Patience};
 pub use trust::{Trust, TrustError};
 
@@ -36,8 +38,6 @@ pub struct ReseedConfig {
     pub trust: Trust,
     /// `http://host:port` or `socks5://host:port`.
     pub proxy: Option<String>,
-    /// How long a server may take.
-    pub patience: Patience,
     /// What to do at the start whatever is known.
     pub at_start: Option<ReseedSource>,
     /// Whether to ask servers whenever too few routers are known.
@@ -63,14 +63,19 @@ pub enum ReseedProgress {
         /// Where from.
         source: ReseedSource,
     },
+    /// A server is asked.
+    Asking {
+        /// Who.
+        from: String,
+    },
     /// A server or a path gave a bundle.
     Got {
         /// Who.
         from: String,
         /// RouterInfos in it.
         routers: usize,
-        /// Entries that were something else, or damaged.
-        skipped: usize,
+        /// Entries that are not used.
+        skipped: Skipped,
     },
     /// A server or a path cannot be used.
     Failed {
@@ -81,10 +86,16 @@ pub enum ReseedProgress {
     },
     /// It is over.
     Done {
+        /// Where from.
+        source: ReseedSource,
         /// RouterInfos that are new to the router and good for it.
         routers: usize,
+        /// RouterInfos that the router knew, or that are too old for it.
+        unwanted: usize,
         /// Servers or paths that gave a bundle.
         sources: usize,
+        /// When servers are asked again if the routers are still too few.
+        again: Option<Duration>,
     },
 }
 
@@ -97,19 +108,33 @@ impl fmt::Display for ReseedProgress {
             Self::Begun { source: ReseedSource::Path(path), .. } => {
                 write!(f, "reading routers from {}", path.display())
             }
-            Self::Got { from, routers, skipped: 0 } => write!(f, "reseed: {from}: {routers} routers"),
+            Self::Asking { from } => write!(f, "reseed: asking {from}"),
+            Self::Got { from, routers, skipped } if skipped.count() == 0 => {
+                write!(f, "reseed: {from}: {routers} routers")
+            }
             Self::Got { from, routers, skipped } => {
-                write!(f, "reseed: {from}: {routers} routers; {skipped} entries skipped")
+                let n = skipped.count();
+                write!(f, "reseed: {from}: {routers} routers; entries skipped: {n} ({skipped})")
             }
             Self::Failed { from, reason } => write!(f, "reseed: {from}: {reason}"),
-            Self::Done { sources: 0, .. } => f.write_str(
-                "reseed: nothing worked. Check the network and the clock of this computer; a proxy can be given with \
-                 --reseed-proxy; or get a file i2pseeds.su3 or the netDb directory of another router, and give it \
-                 with --reseed PATH",
+            Self::Done { sources: 0, source: ReseedSource::Path(_), .. } => f.write_str(
+                "reseed: nothing worked. Give --reseed a file i2pseeds.su3, a zip archive of RouterInfos or the \
+                 netDb directory of another router",
             ),
-            Self::Done { routers, sources } => {
+            Self::Done { sources: 0, again, .. } => {
+                f.write_str(
+                    "reseed: nothing worked. Check the network and the clock of this computer; a proxy can be given \
+                     with --reseed-proxy; or get a file i2pseeds.su3 or the netDb directory of another router, and \
+                     give it with --reseed PATH",
+                )?;
+                again.map_or(Ok(()), |again| {
+                    write!(f, ". The servers are asked again in {} minutes", again.as_secs() / 60)
+                })
+            }
+            Self::Done { routers, sources, unwanted, .. } => {
                 let s = if *sources == 1 { "" } else { "s" };
-                write!(f, "reseed: {routers} new routers from {sources} source{s}")
+                write!(f, "reseed: {routers} new routers from {sources} source{s}")?;
+                if *unwanted == 0 { Ok(()) } else { write!(f, "; {unwanted} known before or too old") }
             }
         }
     }
@@ -131,6 +156,11 @@ impl Found {
     }
 }
 
+/// What a file or directory of the user's holds, as `--reseed PATH` reads it at the time `now`.
+pub fn read(path: &Path, trust: &Trust, net_id: u8, now: Date) -> Result<Bundle, BundleError> {
+    bundle::open_path(path, Checks { trust, net_id, now })
+}
+
 /// Gets RouterInfos from a source, telling what happens.
 pub(crate) async fn run(
     config: &ReseedConfig,
@@ -141,27 +171,28 @@ pub(crate) async fn run(
     mut tell: impl FnMut(ReseedProgress),
 ) -> Found {
     let mut found = Found::default();
+    let checks = Checks { trust: &config.trust, net_id, now };
     match source {
-        ReseedSource::Path(path) => match bundle::open_path(path, &config.trust, now) {
+        ReseedSource::Path(path) => match bundle::open_path(path, checks) {
             Ok(bundle) => found.add(path.display().to_string(), bundle, &mut tell),
             Err(error) => {
                 tell(ReseedProgress::Failed { from: path.display().to_string(), reason: error.to_string() });
             }
         },
-        ReseedSource::Servers => ask_servers(config, net_id, now, rng, &mut found, &mut tell).await,
+        ReseedSource::Servers => ask_servers(config, checks, rng, &mut found, &mut tell).await,
     }
     found
 }
 
 async fn ask_servers(
     config: &ReseedConfig,
-    net_id: u8,
-    now: Date,
+    checks: Checks<'_>,
     rng: &mut Rng,
     found: &mut Found,
     tell: &mut impl FnMut(ReseedProgress),
 ) {
-    let client = match fetch::client(&config.trust, config.proxy.as_deref(), config.patience, now) {
+    let (proxy, patience) = (config.proxy.as_deref(), config.trust.patience);
+    let client = match fetch::client(&config.trust, proxy, patience, checks.now) {
         Ok(client) => client,
         Err(reason) => return tell(ReseedProgress::Failed { from: "HTTPS".to_owned(), reason }),
     };
@@ -172,10 +203,9 @@ async fn ask_servers(
             return;
         }
         let from = name(server);
-        let result = match fetch::fetch(&client, server, net_id, config.patience).await {
-            Ok(bytes) => {
-                bundle::open_su3(&bytes, &config.trust, true, now).map_err(|error| error.to_string())
-            }
+        tell(ReseedProgress::Asking { from: from.clone() });
+        let result = match fetch::fetch(&client, proxy, server, checks.net_id, patience).await {
+            Ok(bytes) => bundle::open_su3(&bytes, checks, true).map_err(|error| error.to_string()),
             Err(error) => Err(error.to_string()),
         };
         match result {

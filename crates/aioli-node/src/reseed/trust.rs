@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use aioli_core::Date;
 use aioli_core::crypto::rsa::{RSA_4096_LEN, Rsa4096};
@@ -12,10 +13,14 @@ use rustls::pki_types::pem::PemObject;
 use serde::Deserialize;
 use thiserror::Error;
 
+use super::fetch::Patience;
+
 /// The servers and signers of the public network.
 const PUBLIC: &str = include_str!("../../data/reseed.toml");
 /// A file of trust is not larger.
 const MAX_FILE: u64 = 1 << 20;
+/// Seconds that a file may let a server take at most.
+const MAX_TIMEOUT: u64 = 600;
 
 /// The file cannot be used.
 #[derive(Debug, Error)]
@@ -43,6 +48,8 @@ pub enum TrustError {
 pub struct Trust {
     /// Addresses below which `i2pseeds.su3` lies.
     pub servers: Vec<Url>,
+    /// How long each may take.
+    pub patience: Patience,
     pub(super) signers: BTreeMap<String, Signer>,
     pub(super) pinned: Vec<Pinned>,
     /// Certificates that may vouch for servers besides those of the web's public-key infrastructure.
@@ -95,6 +102,7 @@ fn day(text: &str) -> Result<[u8; 8], String> {
 #[serde(deny_unknown_fields)]
 struct File {
     servers: Vec<String>,
+    timeout: Option<u64>,
     #[serde(default)]
     signer: Vec<SignerEntry>,
     #[serde(default)]
@@ -151,7 +159,20 @@ impl Trust {
                 .map_err(|e| format!("an authority's certificate: {e}"))
         };
         let authorities = file.authority.into_iter().map(authority).collect::<Result<_, _>>()?;
-        Ok(Self { servers, signers, pinned, authorities })
+        let patience = file.timeout.map_or_else(|| Ok(Patience::default()), patience)?;
+        Ok(Self { servers, patience, signers, pinned, authorities })
+    }
+}
+
+/// How long a file lets servers take, in seconds.
+fn patience(seconds: u64) -> Result<Patience, String> {
+    let usual = Patience::default();
+    match seconds {
+        1..=MAX_TIMEOUT => {
+            let whole = Duration::from_secs(seconds);
+            Ok(Patience { connect: usual.connect.min(whole), whole })
+        }
+        _ => Err(format!("timeout = {seconds}: give 1 to {MAX_TIMEOUT} seconds")),
     }
 }
 
@@ -217,6 +238,7 @@ mod tests {
             (signer("2030-01-01").replacen("wcHB", "", 1), "the modulus has 509 bytes"),
             ("servers = [\"http://a/\"]".to_owned(), "must begin with https://"),
             ("servers = [\"https://a/b\"]".to_owned(), "end with /"),
+            ("servers = []\ntimeout = 0".to_owned(), "timeout = 0: give 1 to 600 seconds"),
             ("server = []".to_owned(), "unknown field `server`"),
             ("servers = []\n[[authority]]\ncertificate = \"x\"".to_owned(), "an authority's certificate"),
         ] {

@@ -10,9 +10,9 @@ use aioli::settings::{Reseed, Settings, SettingsError};
 use aioli::terminal::{INTERRUPTED, ReseedBar, TERMINATED, complain, log_to_stderr, say, say_stopping};
 use aioli_client::{SamConfig, SessionDefaults};
 use aioli_core::Rng;
-use aioli_node::reseed::{Patience, ReseedConfig, ReseedSource, Trust};
+use aioli_node::reseed::{ReseedConfig, ReseedSource, Trust};
 use aioli_node::{Clock, DataDir, Node, NodeConfig, Notice, SntpConfig, bind, entropy};
-use aioli_router::{Config, Identity, TunnelOptions};
+use aioli_router::{Config, Event, Identity, TunnelOptions};
 use anyhow::{Context, Result, ensure};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -78,6 +78,8 @@ fn run(settings: &Settings) -> Result<()> {
         idle_timeout: settings.idle_timeout,
         ..Config::default()
     };
+    let reseed = reseed(settings)?;
+    let reseeds = reseed.is_some();
     let node = Node::start(NodeConfig {
         router,
         identity,
@@ -87,12 +89,12 @@ fn run(settings: &Settings) -> Result<()> {
         data_dir: Some(data_dir),
         known_routers: Vec::new(),
         stats_file: settings.stats_file.clone(),
-        reseed: reseed(settings)?,
+        reseed,
         time_servers: settings.time_servers.clone().map(SntpConfig::new),
         clock: Clock::start(),
     })?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(until_stopped(node))
+    runtime.block_on(until_stopped(node, reseeds))
 }
 
 /// How first peers are found.
@@ -115,8 +117,7 @@ fn reseed(settings: &Settings) -> Result<Option<ReseedConfig>> {
         Reseed::From(path) => Some(ReseedSource::Path(path.clone())),
         Reseed::Auto | Reseed::Never => None,
     };
-    let (proxy, patience) = (settings.reseed_proxy.clone(), Patience::default());
-    let config = ReseedConfig { trust, proxy, patience, at_start, when_needed };
+    let config = ReseedConfig { trust, proxy: settings.reseed_proxy.clone(), at_start, when_needed };
     Ok((config.when_needed || config.at_start.is_some()).then_some(config))
 }
 
@@ -157,7 +158,7 @@ fn published(settings: &Settings) -> Option<IpAddr> {
 }
 
 /// Tells what happens until a signal comes: the first stops cleanly, the second at once.
-async fn until_stopped(mut node: Node) -> Result<()> {
+async fn until_stopped(mut node: Node, reseeds: bool) -> Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut bar = ReseedBar::default();
@@ -168,6 +169,8 @@ async fn until_stopped(mut node: Node) -> Result<()> {
                 Some(Notice::Loaded { routers, skipped }) => say(format!(
                     "{routers} other routers known; {skipped} damaged or outdated entries skipped"
                 )),
+                // Reseeding says what to do, should it fail.
+                Some(Notice::Router(Event::NoRouters)) if reseeds => {}
                 Some(Notice::Router(event)) => bar.say(event.to_string()),
                 Some(Notice::Reseed(progress)) => bar.show(&progress),
                 Some(Notice::TimeServers(error)) => bar.say(error.to_string()),
