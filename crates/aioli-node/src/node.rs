@@ -434,7 +434,7 @@ fn store_all(data_dir: Option<DataDir>, writes: &std::sync::mpsc::Receiver<Store
 
 /// Publishes the counters to the handle and, if asked, to a file.
 async fn watch(shared: Rc<Shared>, snapshot: Arc<Mutex<Snapshot>>, file: Option<PathBuf>) {
-    let (mut round, mut complaints) = (0_u32, Complaints::default());
+    let (mut round, mut complaints, mut failing) = (0_u32, Complaints::default(), false);
     loop {
         let now = shared.with_machines(|m, _| Snapshot {
             stats: m.router.stats(),
@@ -443,9 +443,12 @@ async fn watch(shared: Rc<Shared>, snapshot: Arc<Mutex<Snapshot>>, file: Option<
         });
         if let Some(path) = &file
             && round.is_multiple_of(10)
-            && let Err(error) = write_stats(path, &now)
         {
-            tracing::warn!("cannot write {}: {error}", path.display());
+            let result = write_stats(path, &now);
+            if let (Err(error), false) = (&result, failing) {
+                tracing::warn!("cannot write the counters to {}: {error}", path.display());
+            }
+            failing = result.is_err();
         }
         for line in complaints.lines(&now, shared.now().mono) {
             tracing::info!("{line}");

@@ -354,7 +354,7 @@ impl Values {
                 _ => Some(self.parse("external-host", "an IP address")?),
             },
             private_network: self.switch("private-network")?,
-            reseed: self.reseed(env),
+            reseed: self.reseed(env)?,
             reseed_proxy: self.proxy()?,
             reseed_config: self.path("reseed-config", env),
             time_servers: self.time_servers()?,
@@ -372,12 +372,19 @@ impl Values {
         })
     }
 
-    fn reseed(&self, env: &impl Fn(&str) -> Option<String>) -> Reseed {
+    fn reseed(&self, env: &impl Fn(&str) -> Option<String>) -> Result<Reseed, SettingsError> {
         match self.text("reseed").as_str() {
-            "auto" => Reseed::Auto,
-            "now" => Reseed::Now,
-            "never" => Reseed::Never,
-            path => Reseed::From(expand_home(path, env)),
+            "auto" => Ok(Reseed::Auto),
+            "now" => Ok(Reseed::Now),
+            "never" => Ok(Reseed::Never),
+            path => match expand_home(path, env) {
+                path if path.exists() => Ok(Reseed::From(path)),
+                _ => Err(self.wrong(
+                    "reseed",
+                    "give auto, now, never, or a file i2pseeds.su3, a zip archive or a netDb directory that exists"
+                        .to_owned(),
+                )),
+            },
         }
     }
 
@@ -473,6 +480,11 @@ impl Values {
             _ => Err(self.wrong(key, "give true or false".into())),
         }
     }
+}
+
+/// Each setting's name, its environment variable, and what stands for its value in the help; nothing for a switch.
+pub fn names() -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
+    SETTINGS.iter().map(|s| (s.key, s.env, s.value))
 }
 
 /// The command line of `i2p-router`.
@@ -641,7 +653,11 @@ mod tests {
         assert_eq!(of(&["--reseed"]), Reseed::Now);
         assert_eq!(of(&["--reseed", "--port", "1"]), Reseed::Now);
         assert_eq!(of(&["--reseed", "never"]), Reseed::Never);
-        assert_eq!(of(&["--reseed", "a/i2pseeds.su3"]), Reseed::From("a/i2pseeds.su3".into()));
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().to_str().unwrap();
+        assert_eq!(of(&["--reseed", path]), Reseed::From(path.into()));
+        let typo = resolve(&["--reseed", "nevr"], &[]).unwrap_err().to_string();
+        assert!(typo.contains("reseed = \"nevr\"") && typo.contains("that exists"), "{typo}");
         for url in ["https://a:1", "socks5://b", "http://:1", "http://a:99999", "a:1"] {
             assert!(resolve(&["--reseed-proxy", url], &[]).is_err(), "{url}");
         }

@@ -152,6 +152,101 @@ fn nonsense_settings_are_refused_in_one_line() {
     }
 }
 
+/// A command that reads all four sources, and has its home directory at `home`.
+fn bare(home: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_i2p-router"));
+    command.env_clear().env("HOME", home).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+#[test]
+fn every_setting_refuses_nonsense_from_each_of_its_sources() {
+    let home = TempDir::new().unwrap();
+    let file = home.path().join("config.toml");
+    let is_path = |kind: &str| kind == "FILE" || kind == "DIR";
+    for (key, env, kind) in aioli::settings::names() {
+        let bad = if is_path(kind) { "/dev/null/nothing" } else { "a b!" };
+        fs::write(&file, format!("{key} = \"{bad}\"\n")).unwrap();
+        for source in ["command line", "environment", "file"] {
+            let mut command = bare(home.path());
+            match source {
+                "command line" => command.arg(format!("--{key}={bad}")),
+                "environment" => command.env(env, bad),
+                _ => command.arg("--config").arg(&file),
+            };
+            if is_path(kind) {
+                // Whether a path can be used shows at the start, which must not come to a network.
+                command.args(["--private-network", "--net-id", "99", "--host", "127.0.0.1", "--port", "0"]);
+                command.args(["--no-sam", "--reseed", "never", "--ntp", "never"]);
+                assert!(refused(command).contains(bad), "{key} from the {source}");
+            } else {
+                // What is not refused is printed, and nothing is started.
+                let text = refused_settings(command.arg("--print-config"));
+                assert!(text.contains(key), "{key} from the {source}: {text}");
+            }
+        }
+    }
+}
+
+/// The same as [`refused`], with the status for settings.
+fn refused_settings(command: &mut Command) -> String {
+    let Output { status, stderr, .. } = command.output().unwrap();
+    let text = String::from_utf8(stderr).unwrap();
+    assert_eq!(status.code(), Some(2), "{command:?}: {text}");
+    assert_eq!(text.lines().count(), 1, "one line expected: {text}");
+    text
+}
+
+#[test]
+fn a_wrong_reseed_configuration_is_refused_and_left_alone() {
+    let dir = TempDir::new().unwrap();
+    let file = dir.path().join("reseed.toml");
+    let signer =
+        "servers = []\n[[signer]]\nid = \"a\"\nnot_before = \"2020-01-01\"\nnot_after = \"2030-01-01\"\n";
+    let cases: [(Vec<u8>, &str); 9] = [
+        (b"servers = [".to_vec(), "reseed.toml is wrong"),
+        (b"\xff\xfe".to_vec(), "cannot read"),
+        (vec![b'#'; (1 << 20) + 1], "larger than 1048576 bytes"),
+        (b"servers = [\"http://a/\"]".to_vec(), "must begin with https://"),
+        (b"servers = []\ntimeout = 0".to_vec(), "give 1 to 600 seconds"),
+        (b"servers = []\nserver = []".to_vec(), "unknown field `server`"),
+        (b"servers = []\n[[authority]]\ncertificate = \"x\"".to_vec(), "an authority's certificate"),
+        (format!("{signer}modulus = \"AAAA\"").into_bytes(), "the modulus has 3 bytes"),
+        (signer.as_bytes().to_vec(), "missing field `modulus`"),
+    ];
+    for (content, expected) in cases {
+        fs::write(&file, &content).unwrap();
+        let args = ["--port", "0", "--no-sam", "--reseed-config", file.to_str().unwrap()];
+        let text = refused(router(&dir.path().join("data"), &args));
+        assert!(text.contains("reseed.toml") && text.contains(expected), "{text}, expected {expected}");
+        assert_eq!(fs::read(&file).unwrap(), content);
+    }
+    let args = ["--port", "0", "--no-sam", "--reseed-config", dir.path().to_str().unwrap()];
+    assert!(
+        refused(router(&dir.path().join("data"), &args)).contains("cannot read the reseed configuration")
+    );
+}
+
+#[test]
+fn a_damaged_state_file_costs_the_port_and_nothing_else() {
+    let dir = TempDir::new().unwrap();
+    let mut first = Running::start(dir.path(), &["--port", "0", "--no-sam"]);
+    first.says("routers known");
+    first.stops_cleanly();
+    let keys = fs::read(dir.path().join("router.keys.json")).unwrap();
+    for damage in [&b"{\"port\":"[..], b"", b"\xff", b"{\"port\":70000}", b"7", &[b' '; 100_000]] {
+        fs::write(dir.path().join("router.state.json"), damage).unwrap();
+        let log = dir.path().join("log");
+        let mut router = Running::start_logging(dir.path(), &["--port", "0", "--no-sam"], &log);
+        address_after(&router.says("listening on"), "listening on");
+        router.says("routers known");
+        router.stops_cleanly();
+        let log = fs::read_to_string(&log).unwrap();
+        assert!(log.contains("router.state.json is damaged") && log.contains("a new port is drawn"), "{log}");
+        assert_eq!(fs::read(dir.path().join("router.keys.json")).unwrap(), keys);
+    }
+}
+
 #[test]
 fn print_config_says_where_values_come_from() {
     let dir = TempDir::new().unwrap();

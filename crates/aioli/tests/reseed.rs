@@ -318,16 +318,24 @@ fn files_and_directories_of_the_users_are_read() {
     fs::write(&signed, bundle(&infos, 1_600_000_000, SIGNER).unwrap()).unwrap();
     let zip = dir.path().join("routers.zip");
     fs::write(&zip, archive(&infos).unwrap()).unwrap();
-    let nothing = dir.path().join("nothing.zip");
+    let netdb = dir.path().join("netDb/rA");
+    fs::create_dir_all(&netdb).unwrap();
+    for info in &infos {
+        fs::write(netdb.join(entry_name(info).unwrap()), info).unwrap();
+    }
+    let empty = TempDir::new().unwrap();
     for (path, expected) in [
         (&signed, "5 new routers from 1 source"),
         (&zip, "5 new routers from 1 source"),
-        (&nothing, "nothing.zip: it cannot be read"),
+        (&dir.path().join("netDb"), "5 new routers from 1 source"),
+        (&empty.path().to_owned(), "none of its 0 entries is a RouterInfo"),
         (&config, "reseed.toml: its archive cannot be read"),
     ] {
         let data = TempDir::new().unwrap();
         let args = ["--reseed-config", config.to_str().unwrap(), "--reseed", path.to_str().unwrap()];
         let said = Router::start(data.path(), &args).reseeded();
         assert!(said.contains(expected), "{said}");
+        let advised = said.contains("nothing worked. Give --reseed a file i2pseeds.su3");
+        assert_eq!(advised, !expected.starts_with('5'), "{said}");
     }
 }

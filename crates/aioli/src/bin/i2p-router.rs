@@ -51,6 +51,12 @@ fn run(settings: &Settings) -> Result<()> {
     let data_dir = DataDir::open(&settings.data_dir)?;
     let identity = identity(&data_dir)?;
     let (listener, port) = listener(settings, &data_dir)?;
+    if let Some(path) = &settings.stats_file {
+        // Heard of now rather than every five seconds.
+        std::fs::write(path, "{}\n").with_context(|| {
+            format!("cannot write the counters to {}: choose another file with --stats-file", path.display())
+        })?;
+    }
     let sam = settings.sam.map(|a| bind(a, "SAM", "--sam or --no-sam")).transpose()?;
     let published = published(settings).map(|ip| SocketAddr::new(ip, port));
     say(format!("listening on {}", SocketAddr::new(settings.host, port)));
