@@ -250,15 +250,9 @@ async fn serve(
     let mut router = Router::new(router, identity, rng.bytes(), clock.now());
     // Before anything is judged by its date: RouterInfos, and the certificates of reseed servers.
     let mut sntp = time_servers.map(Sntp::new);
-    let answered = match &mut sntp {
-        Some(sntp) => {
-            let answer = tokio::select! {
-                answer = sntp.ask() => answer,
-                _ = &mut stopped => return,
-            };
-            set_clock(&mut router, answer, clock, &notices)
-        }
-        None => false,
+    let answered = tokio::select! {
+        answered = set_clock(&mut router, sntp.as_mut(), clock, &notices) => answered,
+        _ = &mut stopped => return,
     };
     load(&mut router, data_dir.as_ref(), known_routers, clock, &notices);
     let machines = Machines { router, sam: Sam::new(sam_config, rng.fork()) };
@@ -303,16 +297,17 @@ fn receive_buffer(limit: u64) -> usize {
     usize::try_from(limit / 8).unwrap_or(usize::MAX).clamp(16 << 10, 4 << 20)
 }
 
-/// Gives the router what time servers have answered, if any did.
-fn set_clock(
+/// Gives the router what time servers answer, if any does.
+async fn set_clock(
     router: &mut Router,
-    answer: Result<sntp::Answer, SntpError>,
+    sntp: Option<&mut Sntp>,
     clock: Clock,
     notices: &mpsc::UnboundedSender<Notice>,
 ) -> bool {
-    let now = clock.now();
-    match answer {
+    let Some(sntp) = sntp else { return false };
+    match sntp.ask().await {
         Ok(answer) => {
+            let now = clock.now();
             router.set_clock_offset(answer.agreeing, answer.offset_ms(now.wall), now);
             true
         }

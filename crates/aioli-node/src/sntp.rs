@@ -243,12 +243,14 @@ fn date(result: &sntpc::NtpResult) -> Date {
 }
 
 fn explain(error: &sntpc::Error) -> Failure {
-    use sntpc::Error as E;
-    match error {
-        E::KissOfDeath(code) => Failure::Kiss(code.as_str().to_owned()),
-        E::UnsynchronizedClock => Failure::Wrong("its own clock is not set".to_owned()),
-        E::Network => Failure::Unreachable("cannot be reached".to_owned()),
-        other => Failure::Wrong(format!("its answer is wrong: {other:?}")),
+    if let sntpc::Error::KissOfDeath(code) = error {
+        Failure::Kiss(code.as_str().to_owned())
+    } else if *error == sntpc::Error::UnsynchronizedClock {
+        Failure::Wrong("its own clock is not set".to_owned())
+    } else if *error == sntpc::Error::Network {
+        Failure::Unreachable("cannot be reached".to_owned())
+    } else {
+        Failure::Wrong(format!("its answer is wrong: {error:?}"))
     }
 }
 

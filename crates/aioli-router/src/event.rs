@@ -91,10 +91,9 @@ impl fmt::Display for Event {
             Self::ClocksDisagree { servers_ms, routers_ms } => write!(
                 f,
                 "time servers say that this machine's clock is {}, other routers that it is {}; the router goes by \
-                 {}; check the clock, and the time servers (--ntp)",
+                 several time servers that agree, else by the routers; check the clock, and the time servers (--ntp)",
                 Wrong(*servers_ms),
-                Wrong(*routers_ms),
-                "what several time servers agree on, else by the routers"
+                Wrong(*routers_ms)
             ),
             Self::NoRouters => write!(
                 f,

@@ -1,3 +1,5 @@
+//! What peers and time servers say, true and false, and what comes of it.
+
 use std::net::Ipv4Addr;
 
 use super::*;
