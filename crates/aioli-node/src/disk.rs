@@ -25,6 +25,8 @@ use thiserror::Error;
 const MAX_ROUTER_INFO_FILE: u64 = 16 * 1024;
 /// No state file of ours is larger.
 const MAX_STATE_FILE: u64 = 64 * 1024;
+/// Nor is the list of guards.
+const MAX_GUARDS_FILE: u64 = 1 << 20;
 /// Files of `netDb/` read at most.
 const MAX_NETDB_FILES: usize = 50_000;
 
@@ -208,6 +210,20 @@ impl DataDir {
     /// Stores our own RouterInfo.
     pub fn store_own_router_info(&self, bytes: &[u8]) -> io::Result<()> {
         write_atomic(&self.router_info_path(), bytes, 0o644)
+    }
+
+    /// Who stood next to us in our tunnels.
+    pub fn load_guards(&self) -> Option<String> {
+        let bytes = match read_bounded(&self.root.join("router.guards"), MAX_GUARDS_FILE) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return None,
+            other => other.unwrap_or_default(),
+        };
+        Some(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// Remembers them, mode 0600: they are what someone who looks for us would like to know.
+    pub fn store_guards(&self, text: &str) -> io::Result<()> {
+        write_atomic(&self.root.join("router.guards"), text.as_bytes(), 0o600)
     }
 
     fn netdb_file(&self, hash: &RouterHash) -> PathBuf {

@@ -338,6 +338,10 @@ fn load(
             }
         }
     }
+    let guards = data_dir.and_then(DataDir::load_guards);
+    if guards.is_some_and(|text| !router.load_guards(&text, clock.now())) {
+        tracing::warn!("router.guards is damaged: what cannot be read of it is left out");
+    }
     let _ = notices.send(Notice::Loaded { routers, skipped });
 }
 
@@ -413,6 +417,7 @@ fn store_all(data_dir: Option<DataDir>, writes: &std::sync::mpsc::Receiver<Store
             StoreWrite::RouterInfo { hash, bytes } => dir.store_router_info(hash, bytes),
             StoreWrite::RemoveRouterInfo(hash) => dir.remove_router_info(hash),
             StoreWrite::OwnRouterInfo(bytes) => dir.store_own_router_info(bytes),
+            StoreWrite::Guards(text) => dir.store_guards(text),
         };
         match result {
             Err(error) if !failing => {

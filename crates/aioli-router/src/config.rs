@@ -1,9 +1,11 @@
 //! How a router is set up. Units are in the names; `Default` is production.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use aioli_core::Duration;
 use aioli_transport::Bandwidth;
+use aioli_wire::RouterHash;
 
 use crate::client::TunnelOptions;
 
@@ -24,6 +26,11 @@ pub struct Config {
     pub private_network: bool,
     /// Whether to serve the NetDB to others.
     pub floodfill: bool,
+    /// Publish no address and nothing in the NetDB, and be no hop of others' tunnels. What serves others
+    /// (`floodfill`, `published`) has no meaning then.
+    pub hidden: bool,
+    /// If there are any, only these are next to us in our tunnels. For finding faults: it gives them away.
+    pub explicit_peers: BTreeSet<RouterHash>,
     /// Where peers reach us over NTCP2; empty when nothing listens.
     pub published: Vec<SocketAddr>,
     /// Exploratory tunnels towards us.
@@ -47,6 +54,8 @@ impl Default for Config {
             net_id: PUBLIC_NETWORK,
             private_network: false,
             floodfill: false,
+            hidden: false,
+            explicit_peers: BTreeSet::new(),
             published: Vec::new(),
             inbound: exploratory,
             outbound: exploratory,
@@ -75,6 +84,8 @@ pub struct Limits {
     pub reply_keys: usize,
     /// Peers with a profile.
     pub profiles: usize,
+    /// Tunnel pools whose guards are remembered.
+    pub guarded_pools: usize,
 }
 
 impl Default for Limits {
@@ -87,6 +98,7 @@ impl Default for Limits {
             awaiting_router_info: 1_000,
             reply_keys: 4_000,
             profiles: 3_000,
+            guarded_pools: 256,
         }
     }
 }

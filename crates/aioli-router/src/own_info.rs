@@ -67,6 +67,7 @@ fn addresses(config: &Config, identity: &Identity) -> Vec<RouterAddress> {
     let published = config
         .published
         .iter()
+        .filter(|_| !config.hidden)
         .map(|endpoint| RouterAddress::ntcp2(COST_PUBLISHED, &key, Some((*endpoint, identity.ntcp2_iv))));
     let addresses: Vec<_> = published.filter_map(Result::ok).collect();
     if addresses.is_empty() {
@@ -81,7 +82,7 @@ fn options(config: &Config, known: Known) -> Mapping {
         ("netId", config.net_id.to_string()),
         ("router.version", PUBLISHED_VERSION.to_owned()),
     ];
-    if config.floodfill {
+    if config.floodfill && !config.hidden {
         pairs.push(("netdb.knownRouters", known.routers.to_string()));
         pairs.push(("netdb.knownLeaseSets", known.lease_sets.to_string()));
     }
@@ -94,13 +95,33 @@ fn capabilities(config: &Config, known: &Known) -> Capabilities {
         Shared::Limited(kbytes) => kbytes,
         Shared::Measured(kbytes) => kbytes.max(UNLIMITED_KBYTES),
     };
-    let reachable = !config.published.is_empty();
+    let reachable = !config.published.is_empty() && !config.hidden;
     Capabilities {
-        floodfill: config.floodfill,
+        floodfill: config.floodfill && !config.hidden,
+        hidden: config.hidden,
         reachable,
         unreachable: !reachable,
         bandwidth: Some(Bandwidth::from_shared_kbytes(shared)),
         congestion: known.congestion,
-        ..Capabilities::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aioli_core::{Date, Instant, Rng};
+
+    use super::*;
+
+    #[test]
+    fn who_is_hidden_publishes_nothing_of_itself() {
+        let identity = Identity::generate(&mut Rng::from_seed([1; 32]));
+        let now = Now { mono: Instant::ZERO, wall: Date::from_secs(1_780_000_000) };
+        let published = vec!["5.1.2.3:9000".parse().unwrap()];
+        let config = Config { hidden: true, floodfill: true, published, ..Config::default() };
+        let info = create_router_info(&config, &identity, now);
+        let caps = info.caps();
+        assert!(caps.hidden && caps.unreachable && !caps.reachable && !caps.floodfill);
+        assert!(info.addresses.iter().all(|a| a.endpoint().is_none()), "{:?}", info.addresses);
+        assert_eq!(info.options.get("netdb.knownRouters"), None);
     }
 }

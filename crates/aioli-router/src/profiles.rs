@@ -1,9 +1,13 @@
-//! What we have learned of each peer: builds, tests and throughput.
+//! What we have learned of each peer: builds, tests and throughput
+//! (`peer-selection#profiles`).
 //!
-//! Only our own experience counts; nothing that a peer says of itself does.
-//! Scores fade, so that a peer which has mended is tried again.
+//! Only our own experience counts; nothing that a peer says of itself does,
+//! and no round-trip time: whoever is near could buy its way in with it.
+//! Scores fade, so that a peer which has mended is tried again. Every minute
+//! peers are sorted into tiers of bounded size.
 
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
 
 use aioli_core::{Duration, Instant};
 use aioli_wire::RouterHash;
@@ -16,8 +20,16 @@ const DECLINE_PAUSE_MAX: Duration = Duration::from_secs(1_200);
 const UNREACHABLE_PAUSE: Duration = Duration::from_secs(240);
 /// Peers are forgotten after this long without news.
 const FORGET_AFTER: Duration = Duration::from_secs(3 * 3_600);
+/// Those that have been hops of ours after this long: they are what a flood of new ones cannot replace.
+const FORGET_PROVEN_AFTER: Duration = Duration::from_secs(36 * 3_600);
 /// Every this often counts are halved.
 const FADE_EVERY: Duration = Duration::from_secs(1_800);
+/// The high-capacity tier has at most so many peers.
+const MAX_HIGH_CAPACITY: usize = 150;
+/// The fast tier has at most so many.
+const MAX_FAST: usize = 75;
+/// With fewer fast peers than this, they are not preferred to those of high capacity.
+pub(crate) const ENOUGH_FAST: usize = 16;
 
 /// One peer's record.
 #[derive(Clone, Debug)]
@@ -30,14 +42,19 @@ pub(crate) struct Profile {
     declined_in_row: u32,
     failed_in_row: u32,
     avoid_until: Instant,
-    peak_bytes_per_sec: u64,
+    /// The three highest rates at which tunnels with it carried, in bytes a second.
+    peaks: [u64; 3],
     build_ms: u32,
+    /// A tunnel with it came about; this does not fade.
+    proven: bool,
+    /// It answered a dial of ours.
+    reached: bool,
     last_news: Instant,
     last_fade: Instant,
 }
 
 impl Profile {
-    fn new(now: Instant) -> Self {
+    const fn new(now: Instant) -> Self {
         Self {
             agreed: 0,
             declined: 0,
@@ -47,8 +64,10 @@ impl Profile {
             declined_in_row: 0,
             failed_in_row: 0,
             avoid_until: Instant::ZERO,
-            peak_bytes_per_sec: 0,
+            peaks: [0; 3],
             build_ms: 0,
+            proven: false,
+            reached: false,
             last_news: now,
             last_fade: now,
         }
@@ -66,13 +85,36 @@ impl Profile {
             ] {
                 *count /= 2;
             }
-            self.peak_bytes_per_sec /= 2;
+            for peak in &mut self.peaks {
+                *peak /= 2;
+            }
         }
     }
 
     fn pause(&mut self, now: Instant, base: Duration, times: u32) {
         let pause = base.saturating_mul(1 << times.min(8)).min(DECLINE_PAUSE_MAX);
         self.avoid_until = self.avoid_until.max(now + pause);
+    }
+
+    const fn is_avoided(&self, now: Instant) -> bool {
+        self.avoid_until.as_micros() > now.as_micros() || self.tests_failed > 2 + 2 * self.tests_passed
+    }
+
+    /// Whether it has been a hop of ours, and agreed to be one at least as often as not of late.
+    const fn is_good(&self) -> bool {
+        self.proven && self.agreed >= self.declined + self.unanswered
+    }
+
+    /// What orders the high-capacity tier: agreements of late, the share of them, and how new they are.
+    fn capacity(&self) -> (u32, u32, Instant) {
+        let asked = self.agreed + self.declined + self.unanswered;
+        let percent = (self.agreed * 100).checked_div(asked).unwrap_or(0);
+        (percent * self.agreed.min(16), self.agreed, self.last_news)
+    }
+
+    /// Bytes a second: the mean of the highest.
+    fn speed(&self) -> u64 {
+        self.peaks.iter().sum::<u64>() / 3
     }
 }
 
@@ -94,13 +136,15 @@ pub(crate) enum Tier {
 pub(crate) struct Profiles {
     peers: BTreeMap<RouterHash, Profile>,
     limit: usize,
-    fast_floor: u64,
+    /// The high-capacity tier, in which the fast one lies.
+    high: BTreeSet<RouterHash>,
+    fast: BTreeSet<RouterHash>,
 }
 
 impl Profiles {
     /// None yet.
-    pub(crate) fn new(limit: usize) -> Self {
-        Self { peers: BTreeMap::new(), limit, fast_floor: 0 }
+    pub(crate) const fn new(limit: usize) -> Self {
+        Self { peers: BTreeMap::new(), limit, high: BTreeSet::new(), fast: BTreeSet::new() }
     }
 
     /// The peer agreed to be a hop, after `took`.
@@ -111,6 +155,15 @@ impl Profiles {
         p.failed_in_row = 0;
         let ms = u32::try_from(took.as_millis()).unwrap_or(u32::MAX);
         p.build_ms = if p.build_ms == 0 { ms } else { (p.build_ms / 8) * 7 + ms / 8 };
+    }
+
+    /// A tunnel with the peer came about. It need not wait for the next sorting to be used.
+    pub(crate) fn proved(&mut self, peer: &RouterHash, now: Instant) {
+        let p = self.entry(peer, now);
+        p.proven = true;
+        if p.is_good() && self.high.len() < MAX_HIGH_CAPACITY {
+            self.high.insert(*peer);
+        }
     }
 
     /// The peer refused to be a hop.
@@ -148,12 +201,18 @@ impl Profiles {
     pub(crate) fn unreachable(&mut self, peer: &RouterHash, now: Instant) {
         let p = self.entry(peer, now);
         p.failed_in_row += 1;
+        p.reached = false;
         p.avoid_until = p.avoid_until.max(now + UNREACHABLE_PAUSE);
     }
 
-    /// A session with the peer stands: earlier failures to reach it are forgotten.
-    pub(crate) fn connected(&mut self, peer: &RouterHash, now: Instant) {
+    /// A session with the peer stands: earlier failures to reach it are forgotten. Whoever only
+    /// comes to us has shown nothing, and makes no profile: one machine could fill the table.
+    pub(crate) fn connected(&mut self, peer: &RouterHash, inbound: bool, now: Instant) {
+        if inbound && !self.peers.contains_key(peer) {
+            return;
+        }
         let p = self.entry(peer, now);
+        p.reached |= !inbound;
         p.failed_in_row = 0;
         if p.declined_in_row == 0 {
             p.avoid_until = now;
@@ -163,7 +222,9 @@ impl Profiles {
     /// A tunnel with this peer carried our traffic at this rate.
     pub(crate) fn carried(&mut self, peer: &RouterHash, bytes_per_sec: u64, now: Instant) {
         let p = self.entry(peer, now);
-        p.peak_bytes_per_sec = p.peak_bytes_per_sec.max(bytes_per_sec);
+        if let Some(least) = p.peaks.iter_mut().min().filter(|least| **least < bytes_per_sec) {
+            *least = bytes_per_sec;
+        }
     }
 
     /// Builds through the peer that nobody answered since the last that was.
@@ -171,28 +232,55 @@ impl Profiles {
         self.peers.get(peer).map_or(0, |p| p.failed_in_row)
     }
 
-    /// Where the peer stands.
-    pub(crate) fn tier(&self, peer: &RouterHash, now: Instant) -> Tier {
-        let Some(p) = self.peers.get(peer) else { return Tier::Standard };
-        if p.avoid_until > now || p.tests_failed > 2 + 2 * p.tests_passed {
-            return Tier::Avoid;
-        }
-        if p.agreed == 0 || p.agreed < p.declined + p.unanswered {
-            return Tier::Standard;
-        }
-        if p.peak_bytes_per_sec > self.fast_floor { Tier::Fast } else { Tier::HighCapacity }
+    /// Whether the peer answered a dial of ours, the last time that we tried.
+    pub(crate) fn was_reached(&self, peer: &RouterHash) -> bool {
+        self.peers.get(peer).is_some_and(|p| p.reached || p.proven)
     }
 
-    /// Forgets the silent, fades the counts and draws the line above which a peer is fast.
+    /// Whether the peer has been a hop of a tunnel of ours.
+    #[cfg(test)]
+    pub(crate) fn is_proven(&self, peer: &RouterHash) -> bool {
+        self.peers.get(peer).is_some_and(|p| p.proven)
+    }
+
+    /// The high-capacity tier, and the fast one with it.
+    pub(crate) const fn high_capacity(&self) -> &BTreeSet<RouterHash> {
+        &self.high
+    }
+
+    /// How many peers are fast.
+    pub(crate) fn fast_count(&self) -> usize {
+        self.fast.len()
+    }
+
+    /// Where the peer stands.
+    pub(crate) fn tier(&self, peer: &RouterHash, now: Instant) -> Tier {
+        match self.peers.get(peer) {
+            None => Tier::Standard,
+            Some(p) if p.is_avoided(now) => Tier::Avoid,
+            Some(_) if self.fast.contains(peer) => Tier::Fast,
+            Some(p) if self.high.contains(peer) && p.is_good() => Tier::HighCapacity,
+            Some(_) => Tier::Standard,
+        }
+    }
+
+    /// Forgets the silent, fades the counts and sorts peers into tiers.
     pub(crate) fn maintain(&mut self, now: Instant) {
         self.peers.retain(|_, p| {
             p.fade(now);
-            now.since(p.last_news) < FORGET_AFTER
+            now.since(p.last_news) < if p.proven { FORGET_PROVEN_AFTER } else { FORGET_AFTER }
         });
-        let mut rates: Vec<u64> =
-            self.peers.values().map(|p| p.peak_bytes_per_sec).filter(|r| *r > 0).collect();
-        rates.sort_unstable();
-        self.fast_floor = rates.get(rates.len() / 2).map_or(0, |median| median / 2);
+        let mut by_capacity: Vec<_> = self.peers.iter().filter(|(_, p)| p.is_good()).collect();
+        by_capacity.sort_by_key(|(hash, p)| (Reverse(p.capacity()), **hash));
+        by_capacity.truncate(MAX_HIGH_CAPACITY);
+        let mut by_speed: Vec<_> = by_capacity.iter().map(|(hash, p)| (p.speed(), **hash)).collect();
+        by_speed.retain(|(speed, _)| *speed > 0);
+        by_speed.sort_by_key(|(speed, hash)| (Reverse(*speed), *hash));
+        // Of the measured, those not far below the middle one.
+        let floor = by_speed.get(by_speed.len() / 2).map_or(0, |(median, _)| median / 2);
+        self.fast =
+            by_speed.into_iter().filter(|(s, _)| *s > floor).map(|(_, hash)| hash).take(MAX_FAST).collect();
+        self.high = by_capacity.into_iter().map(|(hash, _)| *hash).collect();
     }
 
     /// Peers with a profile.
@@ -208,9 +296,10 @@ impl Profiles {
 
     fn entry(&mut self, peer: &RouterHash, now: Instant) -> &mut Profile {
         if self.peers.len() >= self.limit && !self.peers.contains_key(peer) {
-            let oldest = self.peers.iter().min_by_key(|(_, p)| p.last_news).map(|(h, _)| *h);
-            if let Some(oldest) = oldest {
-                self.peers.remove(&oldest);
+            // First those that were never of use: the proven must outlast a flood of others.
+            let least = self.peers.iter().min_by_key(|(_, p)| (p.proven, p.last_news)).map(|(h, _)| *h);
+            if let Some(least) = least {
+                self.peers.remove(&least);
             }
         }
         let p = self.peers.entry(*peer).or_insert_with(|| Profile::new(now));
@@ -220,48 +309,4 @@ impl Profiles {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn at(secs: u64) -> Instant {
-        Instant::ZERO + Duration::from_secs(secs)
-    }
-
-    #[test]
-    fn refusals_pause_longer_each_time_and_are_forgiven() {
-        let mut profiles = Profiles::new(10);
-        let peer = RouterHash::new([1; 32]);
-        assert_eq!(profiles.tier(&peer, at(0)), Tier::Standard);
-        profiles.declined(&peer, at(0));
-        assert_eq!(profiles.tier(&peer, at(59)), Tier::Avoid);
-        assert_eq!(profiles.tier(&peer, at(61)), Tier::Standard);
-        profiles.declined(&peer, at(61));
-        assert_eq!(profiles.tier(&peer, at(180)), Tier::Avoid);
-        profiles.agreed(&peer, Duration::from_millis(80), at(190));
-        profiles.agreed(&peer, Duration::from_millis(80), at(190));
-        assert_eq!(profiles.tier(&peer, at(190)), Tier::HighCapacity);
-    }
-
-    #[test]
-    fn throughput_makes_a_peer_fast_and_fades() {
-        let mut profiles = Profiles::new(10);
-        let peer = RouterHash::new([1; 32]);
-        profiles.agreed(&peer, Duration::from_millis(80), at(0));
-        profiles.carried(&peer, 100_000, at(0));
-        profiles.maintain(at(1));
-        assert_eq!(profiles.tier(&peer, at(1)), Tier::Fast);
-        profiles.maintain(at(4 * 3_600));
-        assert!(profiles.is_empty());
-    }
-
-    #[test]
-    fn the_limit_forgets_whom_we_heard_of_longest_ago() {
-        let mut profiles = Profiles::new(2);
-        for n in 1..=3 {
-            profiles.agreed(&RouterHash::new([n; 32]), Duration::ZERO, at(u64::from(n)));
-        }
-        assert_eq!(profiles.len(), 2);
-        assert_eq!(profiles.tier(&RouterHash::new([1; 32]), at(3)), Tier::Standard);
-        assert_eq!(profiles.tier(&RouterHash::new([3; 32]), at(3)), Tier::HighCapacity);
-    }
-}
+mod tests;

@@ -153,8 +153,8 @@ impl Router {
                 T::Transmit(conn) => self.outputs.push_back(Output::Transmit(conn)),
                 T::ReadMore(conn) => self.outputs.push_back(Output::ReadMore(conn)),
                 T::Close { conn, reset } => self.outputs.push_back(Output::Close { conn, reset }),
-                T::Established { peer, router_info, .. } => {
-                    self.profiles.connected(&peer, self.now.mono);
+                T::Established { peer, inbound, router_info } => {
+                    self.profiles.connected(&peer, inbound, self.now.mono);
                     match router_info {
                         Some(info) => self.store_router(info, peer),
                         None => self.netdb.note_alive(&peer, &mut cx!(self)),
@@ -315,7 +315,12 @@ impl Router {
                 }
                 T::LeasesChanged { pool, leases } => self.on_leases(pool, leases),
                 T::PoolChanged { pool, inbound, outbound } => self.on_pool(pool, inbound, outbound),
-                T::BuildDone { hops, result, took, .. } => self.on_build_done(&hops, &result, took),
+                T::BuildDone { pool, inbound, hops, result, took } => {
+                    self.on_build_done(&hops, &result, took);
+                    if result == BuildResult::Accepted {
+                        self.confirm_guard(pool, if inbound { hops.last() } else { hops.first() });
+                    }
+                }
                 T::TestDone { hops, ok, .. } => {
                     for hop in &hops {
                         self.profiles.tested(hop, ok, self.now.mono);
@@ -350,6 +355,7 @@ impl Router {
                 self.own_tunnels += u32::from(!hops.is_empty());
                 for hop in hops {
                     self.profiles.agreed(hop, took, now);
+                    self.profiles.proved(hop, now);
                     *self.in_use.entry(*hop).or_default() += 1;
                 }
             }
@@ -369,6 +375,14 @@ impl Router {
                 }
             }
             BuildResult::Failed => {}
+        }
+    }
+
+    /// A tunnel came about with this peer next to us.
+    fn confirm_guard(&mut self, pool: PoolId, peer: Option<&RouterHash>) {
+        let Some((key, peer)) = self.tunnels.order_key(pool).zip(peer) else { return };
+        if pool != PoolId::EXPLORATORY && (self.roster.is_large() || self.guards.has(key)) {
+            self.guards.confirm(key, *peer, self.now.wall, &mut self.rng);
         }
     }
 

@@ -26,10 +26,12 @@ use crate::clock::{Clock, Heard, Tell};
 use crate::config::Config;
 use crate::event::Event;
 use crate::garlic::{Awaiting, ReplyViews};
+use crate::guards::Guards;
 use crate::identity::Identity;
 use crate::lag::Lag;
 use crate::own_info::{self, Known};
 use crate::profiles::Profiles;
+use crate::roster::Roster;
 use crate::route::SeenMessages;
 use crate::selection::Selector;
 use crate::sessions::Sessions;
@@ -83,6 +85,8 @@ pub enum StoreWrite {
     RemoveRouterInfo(RouterHash),
     /// Ourselves, for `router.info`.
     OwnRouterInfo(Arc<[u8]>),
+    /// Who stands next to us in our tunnels, for [`Router::load_guards`]. Nobody else may read it.
+    Guards(String),
 }
 
 /// Why a RouterInfo from the disk was not taken.
@@ -129,6 +133,8 @@ pub struct Router {
     pub(crate) tunnels: Tunnels,
     pub(crate) garlic: RouterGarlic,
     pub(crate) profiles: Profiles,
+    pub(crate) roster: Roster,
+    pub(crate) guards: Guards,
     pub(crate) reply_views: ReplyViews,
     pub(crate) awaiting: Awaiting,
     pub(crate) seen: SeenMessages,
@@ -184,6 +190,8 @@ impl Router {
             tunnels,
             garlic,
             profiles: Profiles::new(limits.profiles),
+            roster: Roster::new(hash, config.private_network),
+            guards: Guards::new(limits.guarded_pools),
             reply_views: ReplyViews::new(limits.reply_keys),
             awaiting: Awaiting::new(limits.awaiting_router_info),
             seen: SeenMessages::new(&mut rng),
@@ -229,6 +237,9 @@ impl Router {
             return Err(LoadError::Unwanted);
         }
         self.netdb.load(bytes, &mut cx!(self)).map_err(|_| LoadError::Unwanted)?;
+        if let Some(info) = self.netdb.router(&hash) {
+            self.roster.introduce(info, now.mono);
+        }
         Ok(hash)
     }
 
@@ -262,6 +273,11 @@ impl Router {
         self.clock.jumps()
     }
 
+    /// Takes what [`StoreWrite::Guards`] gave, before the start. False: some of it was damaged and is left out.
+    pub fn load_guards(&mut self, text: &str, now: Now) -> bool {
+        self.guards.load(text, now.wall)
+    }
+
     /// Publishes ourselves and builds tunnels.
     pub fn start(&mut self, now: Now) {
         self.enter(now);
@@ -280,7 +296,7 @@ impl Router {
         self.timers.set(Timer::Sweep, now.mono + SWEEP_EVERY);
         self.timers.set(Timer::Profiles, now.mono + PROFILES_EVERY);
         self.govern();
-        if self.config.bandwidth.transit_percent == 0 {
+        if self.config.bandwidth.transit_percent == 0 || self.config.hidden {
             self.tunnels.set_accepting(Acceptance::None);
         }
         self.expire();
@@ -369,6 +385,7 @@ impl Router {
             self.destroy_session(session, now);
         }
         self.netdb.flush_records(now);
+        self.store_guards();
         self.transport.shut_down(&mut cx!(self));
     }
 
@@ -472,14 +489,16 @@ impl Router {
         self.transport.handle_timeout(&mut cx!(self));
         self.with_paths(|netdb, cx, paths| netdb.handle_timeout(cx, paths));
         self.garlic.handle_timeout(now.mono);
+        self.roster.follow(&self.netdb, &self.profiles, now.mono);
         let selector = Selector {
             netdb: &self.netdb,
             profiles: &self.profiles,
-            our_hash: self.hash,
-            private_network: self.config.private_network,
+            roster: &self.roster,
+            guards: &self.guards,
+            explicit: &self.config.explicit_peers,
             in_use: &self.in_use,
             tunnels: self.own_tunnels,
-            now: now.mono,
+            now,
         };
         self.tunnels.handle_timeout(&mut Cx { now, rng: &mut self.rng }, &selector);
         self.sessions.handle_timeout(&mut cx!(self));
@@ -497,12 +516,20 @@ impl Router {
                 }
                 Timer::Profiles => {
                     self.profiles.maintain(now.mono);
+                    self.guards.maintain(now.wall);
+                    self.store_guards();
                     self.timers.set(Timer::Profiles, now.mono + PROFILES_EVERY);
                 }
                 Timer::Bandwidth => self.govern(),
                 Timer::SessionReady(pool) => self.announce_session(pool),
                 Timer::SessionEnds(pool) => self.remove_session(pool),
             }
+        }
+    }
+
+    fn store_guards(&mut self) {
+        if let Some(text) = self.guards.take_changed() {
+            self.outputs.push_back(Output::Store(StoreWrite::Guards(text)));
         }
     }
 
@@ -564,6 +591,11 @@ fn netdb_config(config: &Config, our_hash: RouterHash) -> aioli_netdb::Config {
 /// restarts as well, so that its neighbours there stay the same.
 pub(crate) fn order_key(key: &SigningKey) -> [u8; 32] {
     sha256_parts(&[b"aioli order of hops", key.seed().as_bytes()])
+}
+
+/// The same for all destinations that live no longer than their session.
+pub(crate) fn transients_key(key: &SigningKey) -> [u8; 32] {
+    sha256_parts(&[b"aioli order of hops, transient", key.seed().as_bytes()])
 }
 
 fn tunnel_config(config: &Config, identity: &Identity, our_hash: RouterHash) -> aioli_tunnel::Config {

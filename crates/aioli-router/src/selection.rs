@@ -1,43 +1,62 @@
 //! Who may be a hop of our tunnels (PROTOCOL of peer selection; `peer-selection`).
 //!
-//! Eligible are routers that speak our protocols, publish an address, are of
-//! our network and neither refuse nor congest. Of these a weighted draw by
-//! tier, no two of one /16 (or IPv6 /32) or family, none in more than a third
-//! of our tunnels and, where there are enough, none in two of a pool's tunnels
-//! of one direction. The order of the hops is fixed by a key of the pool, so
-//! that a peer seen next to us stays next to us (predecessor attacks).
+//! A build looks at the peers that have proved themselves, at most 150, and at
+//! a small sample of the others, however many are known: [`crate::roster`].
+//! Most hops are proven; how many are not depends on how few are, and on what
+//! the tunnel is for. No two are of one /16 (or IPv6 /32) or family, none is in
+//! more than a third of our tunnels and, where there are enough, none in two of
+//! a pool's tunnels of one direction. Next to us stand the pool's guards
+//! ([`crate::guards`]); the order of the others is fixed by a key of the pool,
+//! so that a peer seen in a place keeps it (predecessor attacks).
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 
 use aioli_core::crypto::hash::sha256_parts;
-use aioli_core::{Instant, Rng};
+use aioli_core::{Duration, Now, Rng};
 use aioli_netdb::NetDb;
 use aioli_tunnel::{Hop, HopRequest, Peers, PoolKind};
-use aioli_wire::{Bandwidth, Congestion, RouterHash, RouterInfo};
+use aioli_wire::{Congestion, RouterHash};
 
-use crate::profiles::{Profiles, Tier};
+use crate::guards::{self, Guards};
+use crate::profiles::{self, Profiles, Tier};
+use crate::roster::{Facts, Group, Roster, Trust};
 
-/// The oldest API level that we build through in the public network.
-const MIN_VERSION: (u8, u8, u8) = (0, 9, 62);
-/// The oldest that knows short build records, for private networks.
-const MIN_VERSION_PRIVATE: (u8, u8, u8) = (0, 9, 51);
-/// More candidates than this are sampled.
-const MAX_CANDIDATES: usize = 600;
+/// Settled routers that one build looks at besides the proven.
+const SETTLED_SAMPLE: usize = 48;
+/// Newcomers that it looks at.
+const NEWCOMER_SAMPLE: usize = 16;
+/// One in so many hops that are not proven is a newcomer, while there are settled ones.
+const NEWCOMER_ONE_IN: u64 = 4;
+/// The same while so many arrive that it must be a flood.
+const NEWCOMER_ONE_IN_SURGE: u64 = 16;
+/// With fewer proven peers than this, others are tried the more; one hop in so many otherwise.
+const EXPLORATORY_MIX: Mix = Mix { few: 24, one_in: 4 };
+/// Applications use what is known to work.
+const CLIENT_MIX: Mix = Mix { few: 12, one_in: 20 };
 /// A peer takes part in at most one third of our tunnels, once there are this many.
-const CAP_FROM_TUNNELS: u32 = 6;
+const CAP_FROM_TUNNELS: usize = 6;
+/// What a router says of high congestion counts as medium after this time (proposal 162).
+const CONGESTION_HOLDS: Duration = Duration::from_secs(15 * 60);
+
+/// How many hops are not proven.
+struct Mix {
+    few: u64,
+    one_in: u64,
+}
 
 /// What the choice of hops may look at.
 #[derive(Debug)]
 pub(crate) struct Selector<'a> {
     pub(crate) netdb: &'a NetDb,
     pub(crate) profiles: &'a Profiles,
-    pub(crate) our_hash: RouterHash,
-    pub(crate) private_network: bool,
+    pub(crate) roster: &'a Roster,
+    pub(crate) guards: &'a Guards,
+    /// If there are any, nobody else is next to us.
+    pub(crate) explicit: &'a BTreeSet<RouterHash>,
     /// Our tunnels by hop, and how many there are.
     pub(crate) in_use: &'a BTreeMap<RouterHash, u32>,
     pub(crate) tunnels: u32,
-    pub(crate) now: Instant,
+    pub(crate) now: Now,
 }
 
 /// How much a rule may give way so that a tunnel comes about at all.
@@ -53,32 +72,56 @@ enum Strictness {
     Desperate,
 }
 
-struct Candidate {
+/// Where a candidate comes from; first whom to take rather.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Class {
+    Proven,
+    Settled,
+    Newcomer,
+}
+
+struct Candidate<'a> {
     hash: RouterHash,
-    encryption: aioli_core::crypto::x25519::PublicKey,
+    facts: &'a Facts,
+    class: Class,
     tier: Tier,
     /// Builds through it that stayed without answer, in a row.
     failures: u32,
-    groups: Vec<Group>,
     /// It is a hop of another tunnel of the pool.
     shared: bool,
+    /// It would be in more than a third of our tunnels.
+    over_cap: bool,
+    /// It was given its fill of builds next to us.
+    spent: bool,
+    /// Its place among the pool's guards.
+    guard: Option<usize>,
 }
 
-/// What two hops of a tunnel may not share.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
-enum Group {
-    V4([u8; 2]),
-    V6([u8; 4]),
-    Family(String),
+/// The hops chosen so far, and what the next may not be.
+#[derive(Default)]
+struct Chosen<'a> {
+    hops: Vec<&'a Candidate<'a>>,
+    groups: BTreeSet<&'a Group>,
+}
+
+impl<'a> Chosen<'a> {
+    fn fits(&self, candidate: &Candidate<'_>) -> bool {
+        self.hops.iter().all(|hop| hop.hash != candidate.hash)
+            && candidate.facts.groups.iter().all(|group| !self.groups.contains(group))
+    }
+
+    fn take(&mut self, candidate: &'a Candidate<'a>) {
+        self.groups.extend(&candidate.facts.groups);
+        self.hops.push(candidate);
+    }
 }
 
 impl Peers for Selector<'_> {
     fn choose_hops(&self, request: &HopRequest, rng: &mut Rng) -> Option<Vec<Hop>> {
-        let wanted = usize::from(request.length);
         let candidates = self.candidates(request, rng);
+        let unproven = self.unproven_hops(&candidates, request, rng);
         for strictness in [Strictness::Apart, Strictness::All, Strictness::NoCap, Strictness::Desperate] {
-            if let Some(mut hops) = self.draw(&candidates, wanted, request.kind, strictness, rng) {
-                hops.sort_by_key(|hop| order(&request.order_key, &hop.hash));
+            if let Some(hops) = self.draw(&candidates, request, strictness, unproven, rng) {
                 return Some(hops);
             }
         }
@@ -87,121 +130,213 @@ impl Peers for Selector<'_> {
 }
 
 impl Selector<'_> {
-    fn candidates(&self, request: &HopRequest, rng: &mut Rng) -> Vec<Candidate> {
-        let mut infos: Vec<_> = self
-            .netdb
-            .routers()
-            .filter(|info| !request.exclude.contains(&info.hash()) && self.eligible(info, request.kind))
-            .collect();
-        if infos.len() > MAX_CANDIDATES {
-            rng.shuffle(&mut infos);
-            infos.truncate(MAX_CANDIDATES);
+    fn candidates(&self, request: &HopRequest, rng: &mut Rng) -> Vec<Candidate<'_>> {
+        let guards = self.guards.of(&request.order_key);
+        let mut classes: BTreeMap<RouterHash, Class> = BTreeMap::new();
+        for (trust, n, class) in [
+            (Trust::Newcomer, NEWCOMER_SAMPLE, Class::Newcomer),
+            (Trust::Settled, SETTLED_SAMPLE, Class::Settled),
+        ] {
+            classes.extend(self.roster.sample(trust, n, rng).into_iter().map(|hash| (hash, class)));
         }
-        infos
-            .into_iter()
-            .map(|info| Candidate {
-                hash: info.hash(),
-                encryption: info.identity.encryption_key(),
-                shared: request.apart.contains(&info.hash()),
-                tier: self.profiles.tier(&info.hash(), self.now),
-                failures: self.profiles.failures_in_row(&info.hash()),
-                groups: if self.private_network { Vec::new() } else { groups(info) },
+        let named = guards.iter().chain(self.explicit).copied();
+        classes.extend(named.map(|hash| (hash, Class::Settled)));
+        classes.extend(self.profiles.high_capacity().iter().map(|hash| (*hash, Class::Proven)));
+        let mut building: BTreeMap<&RouterHash, usize> = BTreeMap::new();
+        for hop in &request.building {
+            *building.entry(hop).or_default() += 1;
+        }
+        let tunnels = self.tunnels as usize + request.builds;
+        let candidates = classes.into_iter().filter_map(|(hash, class)| {
+            let facts = self.roster.facts(&hash)?;
+            if request.exclude.contains(&hash) || self.netdb.router(&hash).is_none() {
+                return None;
+            }
+            let in_use = self.in_use.get(&hash).map_or(0, |n| *n as usize);
+            let used = in_use + building.get(&hash).copied().unwrap_or(0);
+            Some(Candidate {
+                hash,
+                facts,
+                class,
+                tier: self.profiles.tier(&hash, self.now.mono),
+                failures: self.profiles.failures_in_row(&hash),
+                shared: request.apart.contains(&hash),
+                over_cap: tunnels >= CAP_FROM_TUNNELS && (used + 1) * 3 > tunnels + 1,
+                spent: request.spent.contains(&hash),
+                guard: guards.iter().position(|guard| *guard == hash),
             })
-            .collect()
+        });
+        candidates.collect()
     }
 
-    /// Whether the router could be a hop at all.
-    fn eligible(&self, info: &RouterInfo, kind: PoolKind) -> bool {
-        let caps = info.caps();
-        let min_version = if self.private_network { MIN_VERSION_PRIVATE } else { MIN_VERSION };
-        let rejects = match caps.congestion {
-            Congestion::RejectingAll | Congestion::High => true,
-            Congestion::Medium => kind == PoolKind::Client,
-            Congestion::None => false,
+    /// How many hops of a tunnel are tried that have not proved themselves.
+    fn unproven_hops(&self, candidates: &[Candidate<'_>], request: &HopRequest, rng: &mut Rng) -> usize {
+        let mix = match request.kind {
+            PoolKind::Exploratory => EXPLORATORY_MIX,
+            PoolKind::Client => CLIENT_MIX,
         };
-        info.hash() != self.our_hash
-            && info.version().is_some_and(|v| v >= min_version)
-            && caps.bandwidth.is_some_and(|b| b > Bandwidth::K)
-            && !caps.hidden
-            && !rejects
-            && info.ntcp2().any(|a| {
-                a.published()
-                    .is_some_and(|(to, _)| self.private_network || aioli_wire::ip::is_public(to.ip()))
-            })
+        let usable = candidates.iter().filter(|c| c.class == Class::Proven && c.tier > Tier::Avoid).count();
+        let missing = mix.few.saturating_sub(usable as u64);
+        let tried = |rng: &mut Rng| rng.chance(missing, mix.few) || rng.chance(1, mix.one_in);
+        let hops = (0..request.length).filter(|_| tried(rng)).count();
+        // One among proven ones: if the build fails, it was that one.
+        if missing == 0 { hops.min(1) } else { hops }
     }
 
     fn draw(
         &self,
-        candidates: &[Candidate],
-        wanted: usize,
-        kind: PoolKind,
+        candidates: &[Candidate<'_>],
+        request: &HopRequest,
         strictness: Strictness,
+        mut unproven: usize,
         rng: &mut Rng,
     ) -> Option<Vec<Hop>> {
-        let mut taken = BTreeSet::new();
-        let mut groups: BTreeSet<&Group> = BTreeSet::new();
-        let mut hops = Vec::with_capacity(wanted);
-        while hops.len() < wanted {
-            let open: Vec<_> = candidates
-                .iter()
-                .filter(|c| !taken.contains(&c.hash) && c.groups.iter().all(|g| !groups.contains(g)))
-                .map(|c| (c, self.weight(c, kind, strictness)))
-                .filter(|(_, weight)| *weight > 0)
-                .collect();
-            let total: u64 = open.iter().map(|(_, weight)| weight).sum();
-            let mut ticket = rng.up_to(total.checked_sub(1)?);
-            let (chosen, _) = open.into_iter().find(|(_, weight)| {
-                let hit = ticket < *weight;
-                ticket = ticket.saturating_sub(*weight);
-                hit
-            })?;
-            taken.insert(chosen.hash);
-            groups.extend(&chosen.groups);
-            hops.push(Hop { hash: chosen.hash, encryption_key: chosen.encryption });
+        let mut chosen = Chosen::default();
+        let next_to_us = self.is_guarded(candidates, request);
+        if next_to_us {
+            chosen.take(self.draw_guard(candidates, request, strictness, rng)?);
         }
+        while chosen.hops.len() < usize::from(request.length) {
+            let order = self.classes(unproven > 0, strictness, rng);
+            unproven = unproven.saturating_sub(1);
+            let next = order.iter().find_map(|class| {
+                let open = candidates.iter().filter(|c| {
+                    // A guard in another place would see more of the pool than its own place shows.
+                    let out_of_place = next_to_us && c.guard.is_some() && strictness <= Strictness::All;
+                    c.class == *class && !out_of_place && chosen.fits(c)
+                });
+                self.pick(open, request.kind, strictness, rng)
+            });
+            chosen.take(next?);
+        }
+        let mut hops: Vec<_> =
+            chosen.hops.iter().map(|c| Hop { hash: c.hash, encryption_key: c.facts.encryption }).collect();
+        let guard = next_to_us.then(|| hops.remove(0));
+        hops.sort_by_key(|hop| order(&request.order_key, &hop.hash));
+        let place = if request.inbound { hops.len() } else { 0 };
+        hops.splice(place..place, guard);
         Some(hops)
     }
 
-    fn weight(&self, candidate: &Candidate, kind: PoolKind, strictness: Strictness) -> u64 {
-        let used = self.in_use.get(&candidate.hash).copied().unwrap_or(0);
-        let over_cap = self.tunnels >= CAP_FROM_TUNNELS && used * 3 > self.tunnels;
-        if over_cap && strictness <= Strictness::All {
-            return 0;
+    /// From which class the next hop should come.
+    fn classes(&self, unproven: bool, strictness: Strictness, rng: &mut Rng) -> Vec<Class> {
+        use Class::{Newcomer, Proven, Settled};
+        let surge = self.roster.in_surge(self.now.mono);
+        let one_in = if surge { NEWCOMER_ONE_IN_SURGE } else { NEWCOMER_ONE_IN };
+        if unproven && rng.chance(1, one_in) {
+            vec![Newcomer, Settled, Proven]
+        } else if surge && strictness <= Strictness::All {
+            // Rather a peer more often than one out of the flood.
+            if unproven { vec![Settled, Proven] } else { vec![Proven, Settled] }
+        } else if unproven {
+            vec![Settled, Newcomer, Proven]
+        } else {
+            vec![Proven, Settled, Newcomer]
         }
-        if candidate.shared && strictness == Strictness::Apart {
-            return 0;
-        }
-        let weight: u64 = match (candidate.tier, kind) {
-            (Tier::Avoid, _) => return u64::from(strictness == Strictness::Desperate),
-            // Exploratory tunnels are where we get to know peers.
-            (_, PoolKind::Exploratory) => 64,
-            (Tier::Standard, PoolKind::Client) => 32,
-            (Tier::HighCapacity, PoolKind::Client) => 192,
-            (Tier::Fast, PoolKind::Client) => 384,
+    }
+
+    /// Whether the hop next to us is one of few: where there are enough to choose
+    /// from, or where it has been so before.
+    fn is_guarded(&self, candidates: &[Candidate<'_>], request: &HopRequest) -> bool {
+        let is_small = candidates.len() < guards::GUARDS_FROM;
+        request.length > 0
+            && (!self.explicit.is_empty()
+                || request.kind == PoolKind::Client
+                    && (!is_small || candidates.iter().any(|c| c.guard.is_some())))
+    }
+
+    /// The hop next to us: a guard of the pool, the first that can be had. Where
+    /// it has too few, others stand in by the pool's own order of them.
+    fn draw_guard<'a>(
+        &self,
+        candidates: &'a [Candidate<'a>],
+        request: &HopRequest,
+        strictness: Strictness,
+        rng: &mut Rng,
+    ) -> Option<&'a Candidate<'a>> {
+        let strictness_of_pick = strictness.max(Strictness::All);
+        let allowed = |c: &&Candidate<'_>| {
+            self.explicit.is_empty() && (!c.spent || strictness >= Strictness::NoCap)
+                || self.explicit.contains(&c.hash)
         };
+        let usable = |c: &&Candidate<'_>| allowed(c) && self.weight(c, request.kind, strictness_of_pick) > 0;
+        let prefer_fast = self.profiles.fast_count() >= profiles::ENOUGH_FAST;
+        let mut ranked: Vec<_> = candidates.iter().filter(usable).collect();
+        ranked.sort_by_cached_key(|c| {
+            let slow = prefer_fast && c.tier != Tier::Fast;
+            (c.guard.unwrap_or(usize::MAX), c.class, slow, guards::rank(&request.order_key, &c.hash))
+        });
+        let mut primary: Vec<&Candidate<'_>> = Vec::new();
+        for c in ranked {
+            // One operator should not stand on all sides of us.
+            let is_near =
+                |other: &&Candidate<'_>| other.facts.groups.iter().any(|g| c.facts.groups.contains(g));
+            if primary.len() < guards::GUARDS && (c.guard.is_some() || !primary.iter().any(is_near)) {
+                primary.push(c);
+            }
+        }
+        let apart: Vec<_> = primary.iter().copied().filter(|c| !c.shared).collect();
+        rng.choose(if apart.is_empty() { &primary } else { &apart }).copied()
+    }
+
+    /// One of these, by weight.
+    fn pick<'a>(
+        &self,
+        open: impl Iterator<Item = &'a Candidate<'a>>,
+        kind: PoolKind,
+        strictness: Strictness,
+        rng: &mut Rng,
+    ) -> Option<&'a Candidate<'a>> {
+        let weighed = open.map(|c| (c, self.weight(c, kind, strictness)));
+        let open: Vec<_> = weighed.filter(|(_, weight)| *weight > 0).collect();
+        let total: u64 = open.iter().map(|(_, weight)| weight).sum();
+        let mut ticket = rng.up_to(total.checked_sub(1)?);
+        let chosen = open.into_iter().find(|(_, weight)| {
+            let hit = ticket < *weight;
+            ticket = ticket.saturating_sub(*weight);
+            hit
+        });
+        chosen.map(|(c, _)| c)
+    }
+
+    fn weight(&self, candidate: &Candidate<'_>, kind: PoolKind, strictness: Strictness) -> u64 {
+        if candidate.over_cap && strictness <= Strictness::All
+            || candidate.shared && strictness == Strictness::Apart
+        {
+            return 0;
+        }
+        if candidate.tier == Tier::Avoid {
+            return u64::from(strictness == Strictness::Desperate);
+        }
+        let fast = candidate.tier == Tier::Fast && self.profiles.fast_count() >= profiles::ENOUGH_FAST;
+        // Exploratory tunnels are where we get to know peers: there all weigh the same.
+        let weight: u64 = if fast && kind == PoolKind::Client { 1_024 } else { 256 };
         // Whoever was in the last failures is tried less: it shares the blame with the other hops,
         // but without this the same hops would be drawn over and over.
-        weight >> candidate.failures.min(5)
+        (weight >> candidate.failures.min(5)) >> self.congestion_shift(candidate.facts, kind, strictness)
+    }
+
+    /// How many times what a router says of its load halves its weight.
+    fn congestion_shift(&self, facts: &Facts, kind: PoolKind, strictness: Strictness) -> u32 {
+        let is_old = self.now.wall.since(facts.published) > CONGESTION_HOLDS;
+        match facts.congestion {
+            Congestion::None => 0,
+            Congestion::High if !is_old && strictness < Strictness::Desperate => u64::BITS - 1,
+            Congestion::Medium | Congestion::High => {
+                if kind == PoolKind::Client {
+                    2
+                } else {
+                    1
+                }
+            }
+            Congestion::RejectingAll => u64::BITS - 1,
+        }
     }
 }
 
 /// Where a hop stands in the tunnels of a pool.
 fn order(key: &[u8; 32], hop: &RouterHash) -> [u8; 32] {
     sha256_parts(&[hop.as_bytes(), key])
-}
-
-fn groups(info: &RouterInfo) -> Vec<Group> {
-    let addresses = info.addresses.iter().filter_map(|a| a.endpoint()).map(|endpoint| match endpoint.ip() {
-        IpAddr::V4(ip) => {
-            let [a, b, ..] = ip.octets();
-            Group::V4([a, b])
-        }
-        IpAddr::V6(ip) => {
-            let [a, b, c, d, ..] = ip.octets();
-            Group::V6([a, b, c, d])
-        }
-    });
-    addresses.chain(info.family().map(|name| Group::Family(name.to_owned()))).collect()
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ use crate::client::{
     TunnelOptions,
 };
 use crate::route::view_of;
-use crate::router::{Output, Router, Timer, cx, order_key, side};
+use crate::router::{Output, Router, Timer, cx, order_key, side, transients_key};
 
 /// A session whose LeaseSet no floodfill has confirmed is ready all the same after this time.
 const CONFIRM_WITHIN: Duration = Duration::from_secs(2);
@@ -130,6 +130,7 @@ impl Router {
     /// Makes a local destination; [`ClientEvent::SessionReady`] follows.
     pub fn create_session(&mut self, options: SessionOptions, now: Now) -> Result<SessionId, SessionError> {
         self.enter(now);
+        let is_transient = options.keys.is_none();
         let keys = options.keys.unwrap_or_else(|| {
             let signing = aioli_core::crypto::ed25519::SigningKey::generate(&mut self.rng);
             DestinationKeys::create(&signing, &self.rng.bytes())
@@ -151,7 +152,8 @@ impl Router {
         let id = SessionId(self.sessions.next_id);
         self.sessions.next_id += 1;
         let pool = PoolId(id.0);
-        let order_key = order_key(&key);
+        // Ever new destinations must not mean ever new guards.
+        let order_key = if is_transient { transients_key(&self.identity.signing) } else { order_key(&key) };
         let mut stream_config =
             streaming::Config::new(streaming::Identity::new(keys.destination.clone(), key));
         stream_config.options = options.streaming;

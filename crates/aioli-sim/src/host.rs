@@ -134,7 +134,7 @@ impl Disk {
             StoreWrite::RemoveRouterInfo(hash) => {
                 self.files.remove(&hash);
             }
-            StoreWrite::OwnRouterInfo(_) => {}
+            StoreWrite::OwnRouterInfo(_) | StoreWrite::Guards(_) => {}
         }
     }
 }

@@ -287,7 +287,7 @@ impl Tunnels {
         // The pool may have gone while the build was under way: the tunnel is then left to die.
         let used = accepted && self.pools.contains_key(&pool) && self.take_into_use(build, cx);
         let result = if accepted && !used { BuildResult::Failed } else { result };
-        self.outputs.push_back(Output::BuildDone { pool, hops, result, took });
+        self.outputs.push_back(Output::BuildDone { pool, inbound, hops, result, took });
         if !late {
             self.on_build_ended(pool, inbound, used, cx);
         } else if used {
@@ -352,8 +352,15 @@ impl Tunnels {
         let pool = build.pool;
         let hops = build.hops.iter().map(|h| h.hash).collect();
         let took = cx.now.mono.since(build.started);
-        self.outputs.push_back(Output::BuildDone { pool, hops, result: BuildResult::TimedOut, took });
-        self.on_build_ended(pool, build.inbound, false, cx);
+        let inbound = build.inbound;
+        self.outputs.push_back(Output::BuildDone {
+            pool,
+            inbound,
+            hops,
+            result: BuildResult::TimedOut,
+            took,
+        });
+        self.on_build_ended(pool, inbound, false, cx);
         Some(build)
     }
 

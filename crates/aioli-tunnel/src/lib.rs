@@ -39,7 +39,7 @@ use build::Build;
 use duplicates::DuplicateFilter;
 use hops::Entry;
 use own::{GRACE, Inbound, LIFETIME, Outbound};
-use pool::{FirstHop, Pool, Test};
+use pool::{Neighbour, Pool, Test};
 use reassembly::Reassembly;
 use throttle::Throttle;
 
@@ -97,7 +97,8 @@ pub struct Tunnels {
     tests: BTreeMap<u32, Test>,
     /// How long tests take, smoothed.
     test_rtt: Option<aioli_core::Duration>,
-    first_hops: BTreeMap<RouterHash, FirstHop>,
+    /// Who was next to us in builds of late.
+    neighbours: BTreeMap<RouterHash, Neighbour>,
     /// Gateways with messages that wait for the flush.
     waiting_gateways: BTreeSet<u32>,
     waiting_outbound: BTreeSet<TunnelId>,
@@ -132,7 +133,7 @@ impl Tunnels {
             late_builds: BTreeMap::new(),
             tests: BTreeMap::new(),
             test_rtt: None,
-            first_hops: BTreeMap::new(),
+            neighbours: BTreeMap::new(),
             waiting_gateways: BTreeSet::new(),
             waiting_outbound: BTreeSet::new(),
             latest: Instant::ZERO,
@@ -290,7 +291,7 @@ impl Tunnels {
         self.throttle_next.expire(now);
         self.duplicates.expire(now);
         self.seen_builds.expire(now);
-        self.first_hops.retain(|_, used| now.since(used.since) < pool::FIRST_HOP_WINDOW);
+        self.neighbours.retain(|_, n| now.since(n.since) < pool::NEIGHBOUR_WINDOW);
         self.timers.set(Timer::Sweep, now + types::SWEEP_INTERVAL);
         self.report_carried();
     }

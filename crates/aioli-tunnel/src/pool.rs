@@ -29,14 +29,13 @@ const BACKOFF: Duration = Duration::from_millis(250);
 const BACKOFF_MAX: Duration = Duration::from_secs(20);
 /// A build that takes longer is likely lost; others are begun beside it where none stands.
 const SLOW_BUILD: Duration = Duration::from_millis(1_500);
-/// A first hop is not given builds faster than this, lest it drops them as a flood.
-const FIRST_HOP_SPACING: Duration = Duration::from_millis(100);
-/// Nor more of them within a window than this: Java I2P allows as few as 7 in 110 s.
-const FIRST_HOP_BUILDS: u32 = 6;
+/// A first hop that was given its fill is not given another build within this time, even where nobody else is.
+const NEIGHBOUR_SPACING: Duration = Duration::from_millis(100);
+/// No peer is next to us in more builds within a window than this, of all pools and both ways. Java I2P
+/// refuses beyond 4 with one neighbour in 220 s, and drops requests beyond 7 in 110 s, while it has few tunnels.
+const NEIGHBOUR_BUILDS: u32 = 4;
 /// That window.
-pub(crate) const FIRST_HOP_WINDOW: Duration = Duration::from_secs(110);
-/// How often other hops are drawn to keep to it; in a small network it gives way.
-const REDRAWS: usize = 3;
+pub(crate) const NEIGHBOUR_WINDOW: Duration = Duration::from_secs(220);
 /// A test must be back within this time.
 const TEST_TIMEOUT: Duration = Duration::from_secs(8);
 /// Where tests use to take less, a test has so many times as long, and no less than that.
@@ -73,9 +72,9 @@ struct Direction {
     not_before: Instant,
 }
 
-/// The builds that a first hop was given of late.
+/// The builds of late in which a peer was next to us.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct FirstHop {
+pub(crate) struct Neighbour {
     pub(crate) since: Instant,
     last: Instant,
     builds: u32,
@@ -215,11 +214,17 @@ impl Tunnels {
                 kind: pool.config.kind,
                 inbound,
                 length: vary(side, inbound, cx),
-                exclude: self.busy_first_hops(inbound, now),
+                exclude: self.busy_neighbours(inbound, now),
                 apart: self.siblings(id, inbound, now),
+                spent: self.spent_neighbours(now),
+                building: self.builds.values().flat_map(|b| b.hops.iter().map(|hop| hop.hash)).collect(),
+                builds: self.builds.len(),
                 order_key: pool.config.order_key,
             };
-            let hops = self.draw_hops(&request, now, cx, peers);
+            let hops = peers.choose_hops(&request, cx.rng);
+            if let Some(hops) = &hops {
+                self.note_neighbour(hops, inbound, now);
+            }
             let begun = hops.is_some_and(|hops| self.start_build(id, inbound, &hops, cx));
             let Some(direction) = self.direction(id, inbound) else { return };
             if !begun {
@@ -236,14 +241,36 @@ impl Tunnels {
         self.builds.values().filter(young).count()
     }
 
-    /// First hops that were given a build a moment ago.
-    fn busy_first_hops(&self, inbound: bool, now: Instant) -> Vec<RouterHash> {
+    /// Peers that were next to us in as many builds as they may be.
+    fn spent_neighbours(&self, now: Instant) -> Vec<RouterHash> {
+        let spent = |n: &Neighbour| n.builds >= NEIGHBOUR_BUILDS && now.since(n.since) < NEIGHBOUR_WINDOW;
+        self.neighbours.iter().filter(|(_, n)| spent(n)).map(|(hash, _)| *hash).collect()
+    }
+
+    /// Of these, first hops that were given a build a moment ago: in a small network the budget gives way.
+    fn busy_neighbours(&self, inbound: bool, now: Instant) -> Vec<RouterHash> {
         if inbound {
             return Vec::new();
         }
-        let busy = self.first_hops.iter().filter(|(_, used)| now.since(used.last) < FIRST_HOP_SPACING);
-        // In a small network everyone may be busy; then the spacing gives way.
-        busy.map(|(hash, _)| *hash).take(2).collect()
+        let busy = |n: &Neighbour| n.builds >= NEIGHBOUR_BUILDS && now.since(n.last) < NEIGHBOUR_SPACING;
+        // Everyone may be busy; then the spacing gives way as well.
+        self.neighbours.iter().filter(|(_, n)| busy(n)).map(|(hash, _)| *hash).take(2).collect()
+    }
+
+    fn note_neighbour(&mut self, hops: &[Hop], inbound: bool, now: Instant) {
+        let Some(hop) = (if inbound { hops.last() } else { hops.first() }) else { return };
+        let fresh = Neighbour { since: now, last: now, builds: 0 };
+        let neighbour = self.neighbours.entry(hop.hash).or_insert(fresh);
+        if now.since(neighbour.since) >= NEIGHBOUR_WINDOW {
+            *neighbour = fresh;
+        }
+        neighbour.last = now;
+        neighbour.builds += 1;
+    }
+
+    /// What fixes the order of hops in a pool.
+    pub fn order_key(&self, id: PoolId) -> Option<&[u8; 32]> {
+        self.pools.get(&id).map(|pool| &pool.config.order_key)
     }
 
     /// Who is a hop of this pool's other tunnels of a direction, standing or being built.
@@ -257,37 +284,6 @@ impl Tunnels {
             self.outbound.values().filter(|t| t.pool == id && lasts(&t.health)).map(|t| &t.hops).collect()
         };
         standing.into_iter().flatten().copied().chain(building).collect()
-    }
-
-    /// Hops for a build, of which the first was not given its fill of builds.
-    fn draw_hops(
-        &mut self,
-        request: &HopRequest,
-        now: Instant,
-        cx: &mut Cx<'_>,
-        peers: &dyn Peers,
-    ) -> Option<Vec<Hop>> {
-        let mut hops = peers.choose_hops(request, cx.rng)?;
-        if request.inbound {
-            // The gateway hears of it from another tunnel's end, not from us.
-            return Some(hops);
-        }
-        let fresh = FirstHop { since: now, last: now, builds: 0 };
-        let lately = |used: &FirstHop| now.since(used.since) < FIRST_HOP_WINDOW;
-        for _ in 0..REDRAWS {
-            let used = hops.first().and_then(|first| self.first_hops.get(&first.hash));
-            if !used.is_some_and(|used| lately(used) && used.builds >= FIRST_HOP_BUILDS) {
-                break;
-            }
-            hops = peers.choose_hops(request, cx.rng)?;
-        }
-        let used = self.first_hops.entry(hops.first()?.hash).or_insert(fresh);
-        if !lately(used) {
-            *used = fresh;
-        }
-        used.last = now;
-        used.builds += 1;
-        Some(hops)
     }
 
     /// Tunnels with hops that need no replacement yet.

@@ -49,6 +49,15 @@ impl Peers for Everyone {
         let mut hops = self.0.clone();
         rng.shuffle(&mut hops);
         hops.truncate(usize::from(request.length));
+        let place = if request.inbound { hops.len().saturating_sub(1) } else { 0 };
+        let free = |hop: &&Hop| {
+            !request.spent.contains(&hop.hash) && hops.iter().all(|other| other.hash != hop.hash)
+        };
+        if hops.get(place).is_some_and(|hop| request.spent.contains(&hop.hash))
+            && let Some(other) = rng.choose(&self.0.iter().filter(free).collect::<Vec<_>>())
+        {
+            hops[place] = (*other).clone();
+        }
         (hops.len() == usize::from(request.length)).then_some(hops)
     }
 }

@@ -172,6 +172,12 @@ pub struct HopRequest {
     pub exclude: Vec<RouterHash>,
     /// Rather not these: one router that fails should not take every tunnel of a pool with it.
     pub apart: Vec<RouterHash>,
+    /// Rather not these next to us: they were given their fill of builds.
+    pub spent: Vec<RouterHash>,
+    /// The hops of all builds under way, each as often as it is one.
+    pub building: Vec<RouterHash>,
+    /// How many builds are under way.
+    pub builds: usize,
     /// Fixes their order.
     pub order_key: [u8; 32],
 }
@@ -265,6 +271,8 @@ pub enum Output {
     BuildDone {
         /// For which pool.
         pool: PoolId,
+        /// Whether towards us: the last hop is next to us then, else the first.
+        inbound: bool,
         /// Through whom.
         hops: Vec<RouterHash>,
         /// How.

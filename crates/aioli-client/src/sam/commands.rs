@@ -127,7 +127,7 @@ impl Sam {
             }
             Some(nick) => nick.to_owned(),
         };
-        let read = options::session(line, &self.config.defaults, &mut self.rng)
+        let read = options::session(line, &self.config.defaults)
             .and_then(|o| Ok((o, options::port(line, "FROM_PORT", 0)?, options::port(line, "TO_PORT", 0)?)));
         let (options, from_port, to_port) = match read {
             Ok(read) => read,

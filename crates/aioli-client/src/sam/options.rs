@@ -15,17 +15,13 @@ pub(super) type Refusal = (&'static str, String);
 const ED25519: [&str; 4] = ["7", "EdDSA_SHA512_Ed25519", "EdDSA", "Ed25519"];
 
 /// Reads all options of a session.
-pub(super) fn session(
-    line: &Line,
-    defaults: &SessionDefaults,
-    rng: &mut Rng,
-) -> Result<SessionOptions, Refusal> {
+pub(super) fn session(line: &Line, defaults: &SessionDefaults) -> Result<SessionOptions, Refusal> {
     let style = line.given("STYLE").unwrap_or_default();
     if !style.eq_ignore_ascii_case("STREAM") {
         return Err(("I2P_ERROR", format!("STYLE {style:?} is not supported: use STREAM")));
     }
     Ok(SessionOptions {
-        keys: Some(keys(line, rng)?),
+        keys: keys(line)?,
         inbound: tunnels(line, "inbound", defaults.inbound)?,
         outbound: tunnels(line, "outbound", defaults.outbound)?,
         publish: !line.is_true("i2cp.dontPublishLeaseSet"),
@@ -44,13 +40,14 @@ pub(super) fn signature_type(line: &Line) -> Result<(), Refusal> {
     }
 }
 
-fn keys(line: &Line, rng: &mut Rng) -> Result<DestinationKeys, Refusal> {
+/// The keys given; none for a destination that the router is to make and forget.
+fn keys(line: &Line) -> Result<Option<DestinationKeys>, Refusal> {
     match line.given("DESTINATION") {
         None => Err(("INVALID_KEY", "DESTINATION is missing: give TRANSIENT or a private key".into())),
         // The type of a key that is given is known already.
-        Some("TRANSIENT") => signature_type(line).map(|()| transient(rng)),
+        Some("TRANSIENT") => signature_type(line).map(|()| None),
         Some(text) => match DestinationKeys::from_base64(text) {
-            Some(keys) if keys.signing_key().is_some() => Ok(keys),
+            Some(keys) if keys.signing_key().is_some() => Ok(Some(keys)),
             Some(_) => Err(("INVALID_KEY", "only Ed25519 destinations can be used: make a new one".into())),
             None => Err(("INVALID_KEY", "DESTINATION is no private key in I2P base64".into())),
         },

@@ -29,8 +29,9 @@ struct Fake {
 }
 
 impl Backend for Fake {
-    fn create_session(&mut self, options: SessionOptions, _: Now) -> Result<SessionId, SessionError> {
+    fn create_session(&mut self, mut options: SessionOptions, _: Now) -> Result<SessionId, SessionError> {
         let id = SessionId(self.sessions.len() as u32);
+        options.keys.get_or_insert_with(|| options::transient(&mut Rng::from_seed([id.0 as u8; 32])));
         self.sessions.insert(id, options);
         Ok(id)
     }
