@@ -4,7 +4,7 @@
 //! remembers where it came from, so that an error and `--print-config` can
 //! say so.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -12,6 +12,7 @@ use std::str::FromStr;
 
 use aioli_core::Duration;
 use aioli_router::Bandwidth;
+use aioli_wire::RouterHash;
 use clap::{Arg, ArgAction, Command};
 use thiserror::Error;
 
@@ -93,6 +94,14 @@ const SETTINGS: &[Setting] = &[
         "Time servers, HOST or HOST:PORT with commas between them, or never; in a private network only when given",
     ),
     setting("floodfill", "I2P_FLOODFILL", "false", SWITCH, "Serve the network database to others"),
+    setting("hidden", "I2P_HIDDEN", "false", SWITCH, "Publish no address and relay nothing for others"),
+    setting(
+        "explicit-peers",
+        "I2P_EXPLICIT_PEERS",
+        "",
+        "HASHES",
+        "Only these routers next to this one in its tunnels, with commas between; for finding faults",
+    ),
     setting("sam", "I2P_SAM", "127.0.0.1:7656", "HOST:PORT", "Where SAM listens for applications"),
     setting("no-sam", "I2P_NO_SAM", "false", SWITCH, "Do not offer SAM"),
     setting("tunnel-length", "I2P_TUNNEL_LENGTH", "3", "HOPS", "Hops in each tunnel, 0 to 8"),
@@ -268,6 +277,10 @@ pub struct Settings {
     pub time_servers: Option<Vec<String>>,
     /// Floodfill.
     pub floodfill: bool,
+    /// Publish nothing.
+    pub hidden: bool,
+    /// Whom alone to have next to us in tunnels, if there are any.
+    pub explicit_peers: BTreeSet<RouterHash>,
     /// SAM, unless switched off.
     pub sam: Option<SocketAddr>,
     /// Hops in each tunnel.
@@ -359,6 +372,8 @@ impl Values {
             reseed_config: self.path("reseed-config", env),
             time_servers: self.time_servers()?,
             floodfill: self.switch("floodfill")?,
+            hidden: self.hidden()?,
+            explicit_peers: self.explicit_peers()?,
             sam,
             tunnel_length: self.number("tunnel-length", 0, 8, "hops")?,
             inbound_tunnels: self.number("inbound-tunnels", 1, 16, "tunnels")?,
@@ -386,6 +401,23 @@ impl Values {
                 )),
             },
         }
+    }
+
+    fn hidden(&self) -> Result<bool, SettingsError> {
+        let hidden = self.switch("hidden")?;
+        if hidden && (self.switch("floodfill")? || !self.text("external-host").is_empty()) {
+            return Err(self.wrong("hidden", "leave out floodfill and external-host, which show it".into()));
+        }
+        Ok(hidden)
+    }
+
+    fn explicit_peers(&self) -> Result<BTreeSet<RouterHash>, SettingsError> {
+        let text = self.text("explicit-peers");
+        let wrong = |name| {
+            self.wrong("explicit-peers", format!("{name:?} is no router hash, 44 characters of I2P base64"))
+        };
+        let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
+        names.map(|name| RouterHash::from_base64(name).ok_or_else(|| wrong(name))).collect()
     }
 
     fn proxy(&self) -> Result<Option<String>, SettingsError> {
@@ -616,6 +648,9 @@ mod tests {
     fn every_setting_has_the_same_order_of_sources() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("aioli.toml");
+        const A: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+        const B: &str = "BBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBA=";
+        const C: &str = "CCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCA=";
         for s in SETTINGS.iter().filter(|s| s.key != "tunnel-lifetime") {
             // Values that are possible and tell the three sources apart, where there are three.
             let [a, b, c] = match s.value {
@@ -626,6 +661,7 @@ mod tests {
                 "WHEN" => ["now", "never", "auto"],
                 "URL" => ["http://a:1", "socks5://b:2", "http://c:3"],
                 "KBPS" => ["100", "200", "300"],
+                "HASHES" => [A, B, C],
                 _ => ["4", "5", "6"],
             };
             std::fs::write(&file, format!("{} = \"{c}\"\n", s.key)).unwrap();
@@ -709,6 +745,8 @@ mod tests {
                 "bandwidth-out = \"-1\" (from the command line) is not possible: give 0 to",
             ),
             (&[], &[("I2P_TRANSIT_SHARE", "101")], "give 0 to 100 percent"),
+            (&["--explicit-peers", "AAAA"], &[], "\"AAAA\" is no router hash"),
+            (&["--hidden", "--floodfill"], &[], "leave out floodfill"),
             (&["--host", "example.com"], &[], "give an IP address"),
             (&[], &[("I2P_FLOODFILL", "maybe")], "give true or false"),
             (&["--config", "/does/not/exist"], &[], "cannot read the configuration file"),

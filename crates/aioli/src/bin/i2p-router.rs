@@ -50,7 +50,7 @@ fn main() -> ExitCode {
 fn run(settings: &Settings) -> Result<()> {
     let data_dir = DataDir::open(&settings.data_dir)?;
     let identity = identity(&data_dir)?;
-    let (listener, port) = listener(settings, &data_dir)?;
+    let listening = if settings.hidden { None } else { Some(listener(settings, &data_dir)?) };
     if let Some(path) = &settings.stats_file {
         // Heard of now rather than every five seconds.
         std::fs::write(path, "{}\n").with_context(|| {
@@ -58,13 +58,14 @@ fn run(settings: &Settings) -> Result<()> {
         })?;
     }
     let sam = settings.sam.map(|a| bind(a, "SAM", "--sam or --no-sam")).transpose()?;
-    let published = published(settings).map(|ip| SocketAddr::new(ip, port));
-    say(format!("listening on {}", SocketAddr::new(settings.host, port)));
-    match published {
-        Some(address) => say(format!("publishing {address}")),
-        None => {
-            say("publishing no address: give --external-host so that other routers can connect to this one")
-        }
+    let published = listening.as_ref().and_then(|(_, port)| say_where(settings, *port));
+    if settings.hidden {
+        say("hidden: listening for no other router, publishing nothing, relaying nothing for others");
+    }
+    if !settings.explicit_peers.is_empty() {
+        say(
+            "explicit peers: only they are next to this router in its tunnels. They see more of it than they should",
+        );
     }
     if let Some(address) = settings.sam {
         say(format!("SAM for applications on {address}"));
@@ -76,6 +77,8 @@ fn run(settings: &Settings) -> Result<()> {
         net_id: settings.net_id,
         private_network: settings.private_network,
         floodfill: settings.floodfill,
+        hidden: settings.hidden,
+        explicit_peers: settings.explicit_peers.clone(),
         published: published.into_iter().collect(),
         inbound,
         outbound,
@@ -89,7 +92,7 @@ fn run(settings: &Settings) -> Result<()> {
     let node = Node::start(NodeConfig {
         router,
         identity,
-        listeners: vec![listener],
+        listeners: listening.into_iter().map(|(listener, _)| listener).collect(),
         sam,
         sam_config: SamConfig { defaults: SessionDefaults { inbound, outbound }, ..SamConfig::default() },
         data_dir: Some(data_dir),
@@ -101,6 +104,19 @@ fn run(settings: &Settings) -> Result<()> {
     })?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(until_stopped(node, reseeds))
+}
+
+/// Says where others reach this router, and returns what is published of it.
+fn say_where(settings: &Settings, port: u16) -> Option<SocketAddr> {
+    say(format!("listening on {}", SocketAddr::new(settings.host, port)));
+    let published = published(settings).map(|ip| SocketAddr::new(ip, port));
+    match published {
+        Some(address) => say(format!("publishing {address}")),
+        None => {
+            say("publishing no address: give --external-host so that other routers can connect to this one")
+        }
+    }
+    published
 }
 
 /// How first peers are found.
