@@ -41,6 +41,10 @@ pub struct TunnelOptions {
     pub quantity: u8,
     /// Tunnels kept besides, 0 to 16.
     pub backup: u8,
+    /// What each tunnel is to carry, in KB/s: hops are asked whether they have it (proposal 168), and a gateway
+    /// to drop what is more than four times that. 0: nothing is asked, as hardly anybody does; whoever asks
+    /// stands out.
+    pub kbps: u32,
 }
 
 /// What a session is made of.

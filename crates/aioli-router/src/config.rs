@@ -49,7 +49,7 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        let exploratory = TunnelOptions { length: 3, variance: 0, quantity: 3, backup: 0 };
+        let exploratory = TunnelOptions { length: 3, variance: 0, quantity: 3, backup: 0, kbps: 0 };
         Self {
             net_id: PUBLIC_NETWORK,
             private_network: false,

@@ -45,6 +45,9 @@ pub(crate) struct Profile {
     /// The three highest rates at which tunnels with it carried, in bytes a second.
     peaks: [u64; 3],
     build_ms: u32,
+    /// What it offered for a tunnel last, in KB/s (proposal 168). Its tunnels are counted for no more than
+    /// that, and for no more than they carried.
+    offered_kbps: Option<u32>,
     /// A tunnel with it came about; this does not fade.
     proven: bool,
     /// It answered a dial of ours.
@@ -66,6 +69,7 @@ impl Profile {
             avoid_until: Instant::ZERO,
             peaks: [0; 3],
             build_ms: 0,
+            offered_kbps: None,
             proven: false,
             reached: false,
             last_news: now,
@@ -114,7 +118,8 @@ impl Profile {
 
     /// Bytes a second: the mean of the highest.
     fn speed(&self) -> u64 {
-        self.peaks.iter().sum::<u64>() / 3
+        let mean = self.peaks.iter().sum::<u64>() / 3;
+        self.offered_kbps.map_or(mean, |kbps| mean.min(u64::from(kbps) * 1024))
     }
 }
 
@@ -164,6 +169,11 @@ impl Profiles {
         if p.is_good() && self.high.len() < MAX_HIGH_CAPACITY {
             self.high.insert(*peer);
         }
+    }
+
+    /// What the peer offered for a tunnel, in KB/s.
+    pub(crate) fn offered(&mut self, peer: &RouterHash, kbps: u32, now: Instant) {
+        self.entry(peer, now).offered_kbps = Some(kbps);
     }
 
     /// The peer refused to be a hop.

@@ -11,6 +11,7 @@
 //! ```
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use aioli_core::map::{Table, table};
@@ -18,7 +19,7 @@ use aioli_core::{Cx, Duration, Instant, Rng};
 use aioli_destination::router_garlic::{seal_reply, seal_to_router};
 use aioli_netdb::{NetDb, Record, ReplyPaths, Source, Via, View};
 use aioli_transport::{DialError, Lane, Transport};
-use aioli_tunnel::{BuildResult, Delivery, PoolId, Tunnels};
+use aioli_tunnel::{BuildResult, Delivery, Places, PoolId, Subnet, Tunnels};
 use aioli_wire::garlic::{Clove, CloveDelivery};
 use aioli_wire::i2np::{DeliveryStatus, TunnelGateway};
 use aioli_wire::{
@@ -96,6 +97,25 @@ impl ReplyPaths for Paths<'_> {
 
     fn is_connected(&self, router: &RouterHash) -> bool {
         self.transport.is_connected(router)
+    }
+}
+
+/// Where routers are, as they publish it.
+struct Addresses<'a>(&'a NetDb);
+
+impl Places for Addresses<'_> {
+    fn subnet(&self, router: &RouterHash) -> Option<Subnet> {
+        let info = self.0.router(router)?;
+        Some(match info.addresses.iter().find_map(|a| a.endpoint())?.ip() {
+            IpAddr::V4(ip) => {
+                let [a, b, ..] = ip.octets();
+                Subnet([a, b, 0, 0])
+            }
+            IpAddr::V6(ip) => {
+                let [a, b, c, d, ..] = ip.octets();
+                Subnet([a, b, c, d])
+            }
+        })
     }
 }
 
@@ -212,7 +232,7 @@ impl Router {
             }
         }
         if !for_tunnels.is_empty() {
-            self.tunnels.handle_message(from, for_tunnels, &mut cx!(self));
+            self.tunnels.handle_message(from, for_tunnels, &mut cx!(self), &Addresses(&self.netdb));
         }
     }
 
@@ -292,7 +312,7 @@ impl Router {
             MessageType::DeliveryStatus => self.on_delivery_status(Source::Garlic, &message),
             kind if is_for_tunnels(kind) && kind != MessageType::TunnelData => {
                 let from = from.unwrap_or(self.hash);
-                self.tunnels.handle_message(from, vec![message], &mut cx!(self));
+                self.tunnels.handle_message(from, vec![message], &mut cx!(self), &Addresses(&self.netdb));
             }
             _ => self.dropped += 1,
         }
@@ -315,8 +335,11 @@ impl Router {
                 }
                 T::LeasesChanged { pool, leases } => self.on_leases(pool, leases),
                 T::PoolChanged { pool, inbound, outbound } => self.on_pool(pool, inbound, outbound),
-                T::BuildDone { pool, inbound, hops, result, took } => {
+                T::BuildDone { pool, inbound, hops, offers, result, took } => {
                     self.on_build_done(&hops, &result, took);
+                    for (hop, kbps) in offers {
+                        self.profiles.offered(&hop, kbps, self.now.mono);
+                    }
                     if result == BuildResult::Accepted {
                         self.confirm_guard(pool, if inbound { hops.last() } else { hops.first() });
                     }

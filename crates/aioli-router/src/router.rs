@@ -16,6 +16,7 @@ use aioli_destination::router_garlic::{self, RouterGarlic};
 use aioli_netdb::{NetDb, Source};
 use aioli_transport::{ConnId, Transport};
 use aioli_tunnel::{Acceptance, Load, PoolConfig, PoolId, PoolKind, Side, Tunnels};
+use aioli_wire::build::BandwidthWish;
 use aioli_wire::tunnel::TUNNEL_DATA_SIZE;
 use aioli_wire::{Congestion, DecodeError, Message, RouterHash, RouterInfo, Verified, VerifyError};
 use thiserror::Error;
@@ -562,7 +563,18 @@ pub(crate) fn side(options: crate::client::TunnelOptions, allow_zero_hop: bool) 
         quantity: options.quantity,
         backup: options.backup,
         allow_zero_hop: allow_zero_hop || options.length == 0,
+        bandwidth: wish(options.kbps),
     }
+}
+
+/// What hops are asked for a tunnel that is to carry so many KB/s: one of few
+/// values, lest the number tells whose tunnel it is.
+fn wish(kbps: u32) -> BandwidthWish {
+    if kbps == 0 {
+        return BandwidthWish::default();
+    }
+    let wanted = kbps.clamp(4, 1 << 20).next_power_of_two();
+    BandwidthWish { least: Some(wanted / 4), wanted: Some(wanted), limit: Some(wanted * 4) }
 }
 
 fn transport_config(config: &Config, identity: &Identity) -> aioli_transport::Config {
@@ -603,6 +615,7 @@ fn tunnel_config(config: &Config, identity: &Identity, our_hash: RouterHash) -> 
     if config.private_network {
         // A few routers bring what in the public network thousands do.
         t.limits.requests_per_neighbour *= 25;
+        t.limits.requests_per_subnet *= 25;
     }
     t.limits.transit_tunnels = config.limits.transit_tunnels;
     t

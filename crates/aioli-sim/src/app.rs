@@ -71,7 +71,7 @@ pub(crate) struct App {
 impl App {
     /// Asks for a session.
     pub(crate) fn start(&mut self, router: &mut Router, now: Now) {
-        let tunnels = TunnelOptions { length: 3, variance: 0, quantity: 2, backup: 0 };
+        let tunnels = TunnelOptions { length: 3, variance: 0, quantity: 2, backup: 0, kbps: 0 };
         let options = SessionOptions {
             keys: None,
             inbound: tunnels,

@@ -48,7 +48,7 @@ pub(crate) struct Up {
 
 impl Host {
     pub(crate) fn new(index: usize, floodfill: bool, skew: Duration, mut rng: Rng) -> Self {
-        let tunnels = TunnelOptions { length: 3, variance: 0, quantity: 2, backup: 0 };
+        let tunnels = TunnelOptions { length: 3, variance: 0, quantity: 2, backup: 0, kbps: 0 };
         let config = Config {
             net_id: NET_ID,
             private_network: true,

@@ -18,11 +18,11 @@ use aioli_core::crypto::{chacha20, noise_n, x25519};
 use aioli_core::{Cx, Date, Duration, Instant, bug};
 use aioli_wire::build::{
     BuildRecords, BuildRequest, HASH_PREFIX, MAX_RECORDS, Role, SHORT_RECORD, TUNNEL_LIFETIME_SECS,
-    random_tunnel_id, reply_accepts,
+    random_tunnel_id, reply_accepts, reply_offer,
 };
 use aioli_wire::garlic::{Clove, CloveDelivery, PayloadWriter};
 use aioli_wire::i2np::Garlic;
-use aioli_wire::{Mapping, Message, MessageId, MessageType, RouterHash, SessionTag, TunnelId, Wire};
+use aioli_wire::{Message, MessageId, MessageType, RouterHash, SessionTag, TunnelId, Wire};
 
 use crate::hops::MESSAGE_LIFETIME;
 use crate::own::{Inbound, LIFETIME, Outbound};
@@ -147,6 +147,7 @@ impl Tunnels {
         id: u32,
         cx: &mut Cx<'_>,
     ) -> Option<(Build, BuildRecords)> {
+        let wish = self.pools.get(&pool).map(|p| p.wish(inbound)).unwrap_or_default();
         let with_own = inbound && hops.len() < MAX_RECORDS;
         let count = (hops.len() + usize::from(with_own)).clamp(MIN_RECORDS, MAX_RECORDS);
         let mut slots: Vec<usize> = (0..count).collect();
@@ -170,7 +171,7 @@ impl Tunnels {
                 requested: cx.now.wall,
                 lifetime_secs: TUNNEL_LIFETIME_SECS,
                 next_message_id: if is_last { id } else { cx.rng.u32() },
-                options: Mapping::new(),
+                options: wish.options(role),
             };
             let (sealed, state) =
                 noise_n::seal(&hop.encryption_key, &request.encode_short(cx.rng), cx.rng).ok()?;
@@ -269,8 +270,9 @@ impl Tunnels {
         let Some(build) = self.builds.remove(&id).or_else(|| self.late_builds.remove(&id)) else { return };
         self.timers.stop(&Timer::Build(id));
         self.timers.stop(&Timer::LateBuild(id));
+        let mut offers = Vec::new();
         let result = match BuildRecords::decode(body, SHORT_RECORD) {
-            Ok(mut records) => read_answers(&build, &mut records),
+            Ok(mut records) => read_answers(&build, &mut records, &mut offers),
             Err(_) => BuildResult::Failed,
         };
         let accepted = result == BuildResult::Accepted;
@@ -287,7 +289,7 @@ impl Tunnels {
         // The pool may have gone while the build was under way: the tunnel is then left to die.
         let used = accepted && self.pools.contains_key(&pool) && self.take_into_use(build, cx);
         let result = if accepted && !used { BuildResult::Failed } else { result };
-        self.outputs.push_back(Output::BuildDone { pool, inbound, hops, result, took });
+        self.outputs.push_back(Output::BuildDone { pool, inbound, hops, offers, result, took });
         if !late {
             self.on_build_ended(pool, inbound, used, cx);
         } else if used {
@@ -357,6 +359,7 @@ impl Tunnels {
             pool,
             inbound,
             hops,
+            offers: Vec::new(),
             result: BuildResult::TimedOut,
             took,
         });
@@ -401,7 +404,11 @@ fn wrap_for_gateway(gateway: &Hop, message: &Message, cx: &mut Cx<'_>) -> Option
 }
 
 /// Undoes what later hops did to each answer, and opens it.
-fn read_answers(build: &Build, records: &mut BuildRecords) -> BuildResult {
+fn read_answers(
+    build: &Build,
+    records: &mut BuildRecords,
+    offers: &mut Vec<(RouterHash, u32)>,
+) -> BuildResult {
     let untouched = |(slot, expected): &(usize, Vec<u8>)| ct_eq(records.get(*slot), expected);
     if !build.own_record.as_ref().is_none_or(untouched) {
         return BuildResult::Failed;
@@ -414,7 +421,10 @@ fn read_answers(build: &Build, records: &mut BuildRecords) -> BuildResult {
         }
         let opened = ChaChaKey::new(hop.keys.reply.as_bytes()).open_in_place(hop.slot as u64, &hop.h, record);
         match opened {
-            Ok(n) if reply_accepts(record.get(..n).unwrap_or_default()) => {}
+            Ok(n) if reply_accepts(record.get(..n).unwrap_or_default()) => {
+                let offer = reply_offer(record.get(..n).unwrap_or_default());
+                offers.extend(offer.map(|kbps| (hop.hash, kbps)));
+            }
             Ok(_) => refused.push(hop.hash),
             Err(_) => return BuildResult::Failed,
         }

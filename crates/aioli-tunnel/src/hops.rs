@@ -5,7 +5,7 @@
 //! to the next hop's queue.
 
 use aioli_core::crypto::aes::TunnelLayer;
-use aioli_core::{Cx, Duration, Instant};
+use aioli_core::{Bucket, Cx, Duration, Instant};
 use aioli_wire::i2np::TunnelGateway;
 use aioli_wire::tunnel::{Fragment, TUNNEL_DATA_SIZE, TunnelDelivery, fragments};
 use aioli_wire::{Message, MessageId, MessageType, RouterHash, TunnelId, Wire};
@@ -17,6 +17,8 @@ use crate::{Timer, Tunnels};
 
 /// What we send on expires after this time.
 pub(crate) const MESSAGE_LIFETIME: Duration = Duration::from_secs(20);
+/// What the delivery instructions and padding of a message take in a tunnel, about.
+const IN_TUNNEL: usize = 64;
 /// A tunnel of others that carried nothing for so long gives way when many
 /// crowd here: creators have to test theirs within 2 minutes.
 const IDLE: Duration = Duration::from_secs(150);
@@ -38,6 +40,10 @@ pub(crate) struct Transit {
     pub(crate) ends: Instant,
     /// Whether it has carried anything.
     pub(crate) used: bool,
+    /// What was promised to it, in KB/s.
+    pub(crate) promised_kbps: u32,
+    /// What it may bring, at a gateway whose creator wants no more.
+    pub(crate) limit: Option<Bucket>,
 }
 
 /// Where a hop's messages come from and go to.
@@ -223,6 +229,13 @@ impl Tunnels {
                     self.stats.unknown_tunnel += 1;
                     return;
                 };
+                if let Some(bucket) = &mut transit.limit {
+                    if bucket.available(cx.now.mono) == 0 {
+                        self.stats.gateway_limited += 1;
+                        return;
+                    }
+                    bucket.take((message.len() + IN_TUNNEL) as u64, cx.now.mono);
+                }
                 if packer.len() + message.len() > limit {
                     self.stats.gateway_overflows += 1;
                     return;
@@ -296,10 +309,14 @@ impl Tunnels {
 
     /// An entry's time is over, or a look at whether it is used is due.
     pub(crate) fn on_entry_timer(&mut self, id: u32, now: Instant) {
-        if let Some(Entry::Transit(transit)) = self.entries.get(&id)
+        if let Some(Entry::Transit(transit)) = self.entries.get_mut(&id)
             && transit.ends > now
         {
             let crowded = self.transit > self.config.limits.transit_tunnels / 2;
+            if !transit.used {
+                // A promise that is not used goes to others.
+                self.promised_kbps -= u64::from(std::mem::take(&mut transit.promised_kbps));
+            }
             if transit.used || !crowded {
                 self.timers.set(Timer::Entry(id), transit.ends);
                 return;
@@ -314,7 +331,10 @@ impl Tunnels {
         self.timers.stop(&Timer::Entry(id));
         self.reassembly.end(id);
         match self.entries.remove(&id) {
-            Some(Entry::Transit(_)) => self.transit -= 1,
+            Some(Entry::Transit(transit)) => {
+                self.transit -= 1;
+                self.promised_kbps -= u64::from(transit.promised_kbps);
+            }
             Some(Entry::Endpoint(own)) => self.end_inbound(own),
             None => {}
         }

@@ -45,8 +45,8 @@ use throttle::Throttle;
 
 pub use load::Load;
 pub use types::{
-    Acceptance, BuildResult, Config, Delivery, Hop, HopRequest, Limits, NoTunnel, Output, Peers, PoolConfig,
-    PoolId, PoolKind, Side, Stats, Why,
+    Acceptance, BuildResult, Config, Delivery, Hop, HopRequest, Limits, NoTunnel, Nowhere, Output, Peers,
+    Places, PoolConfig, PoolId, PoolKind, Side, Stats, Subnet, Why,
 };
 
 /// What a deadline is for.
@@ -81,9 +81,13 @@ pub struct Tunnels {
     transit: usize,
     duplicates: DuplicateFilter,
     reassembly: Reassembly,
-    throttle: Throttle,
+    throttle: Throttle<RouterHash>,
     seen_builds: DuplicateFilter,
-    throttle_next: Throttle,
+    throttle_next: Throttle<RouterHash>,
+    throttle_subnet: Throttle<Subnet>,
+    throttle_next_subnet: Throttle<Subnet>,
+    /// What was promised to others' tunnels, in KB/s.
+    promised_kbps: u64,
     acceptance: Acceptance,
     load: Load,
     /// What others' tunnels may receive here, if there is a limit.
@@ -122,6 +126,12 @@ impl Tunnels {
             ),
             throttle: Throttle::new(config.limits.throttled_peers, config.limits.requests_per_neighbour),
             throttle_next: Throttle::new(config.limits.throttled_peers, config.limits.requests_per_neighbour),
+            throttle_subnet: Throttle::new(config.limits.throttled_peers, config.limits.requests_per_subnet),
+            throttle_next_subnet: Throttle::new(
+                config.limits.throttled_peers,
+                config.limits.requests_per_subnet,
+            ),
+            promised_kbps: 0,
             seen_builds: DuplicateFilter::new(config.limits.seen_builds, transit::REQUEST_WINDOW, &mut rng),
             acceptance: Acceptance::All,
             load: Load::default(),
@@ -186,20 +196,26 @@ impl Tunnels {
     }
 
     /// Takes all tunnel messages of one batch from one peer: TunnelData,
-    /// TunnelGateway and build messages.
+    /// TunnelGateway and build messages. `places` says which peers share a budget.
     #[expect(
         clippy::wildcard_enum_match_arm,
         reason = "the owner sends only these; anything else is dropped"
     )]
-    pub fn handle_message(&mut self, from: RouterHash, messages: Vec<Message>, cx: &mut Cx<'_>) {
+    pub fn handle_message(
+        &mut self,
+        from: RouterHash,
+        messages: Vec<Message>,
+        cx: &mut Cx<'_>,
+        places: &dyn Places,
+    ) {
         self.start_sweeping(cx.now.mono);
         let mut data = Vec::with_capacity(messages.len());
         for message in messages {
             match message.kind {
                 MessageType::TunnelData => data.push(message),
                 MessageType::TunnelGateway => self.on_gateway_message(&message, cx),
-                MessageType::ShortTunnelBuild => self.on_short_build(from, &message, cx),
-                MessageType::VariableTunnelBuild => self.on_long_build(from, &message, cx),
+                MessageType::ShortTunnelBuild => self.on_short_build(from, &message, cx, places),
+                MessageType::VariableTunnelBuild => self.on_long_build(from, &message, cx, places),
                 _ => self.stats.malformed += 1,
             }
         }
@@ -289,6 +305,8 @@ impl Tunnels {
         self.stats.fragments_expired += self.reassembly.expire(now);
         self.throttle.expire(now);
         self.throttle_next.expire(now);
+        self.throttle_subnet.expire(now);
+        self.throttle_next_subnet.expire(now);
         self.duplicates.expire(now);
         self.seen_builds.expire(now);
         self.neighbours.retain(|_, n| now.since(n.since) < pool::NEIGHBOUR_WINDOW);

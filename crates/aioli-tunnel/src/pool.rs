@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use aioli_core::crypto::{Secret, one_time};
 use aioli_core::{Cx, Duration, Instant};
-use aioli_wire::build::random_tunnel_id;
+use aioli_wire::build::{BandwidthWish, random_tunnel_id};
 use aioli_wire::garlic::{Clove, CloveDelivery, PayloadWriter};
 use aioli_wire::i2np::{DeliveryStatus, Garlic};
 use aioli_wire::{Lease, Message, MessageId, MessageType, RouterHash, SessionTag, TunnelId, Wire};
@@ -62,6 +62,13 @@ pub(crate) struct Pool {
     told: (usize, usize),
     into: Direction,
     out: Direction,
+}
+
+impl Pool {
+    /// What its tunnels of a direction ask of their hops.
+    pub(crate) const fn wish(&self, inbound: bool) -> BandwidthWish {
+        if inbound { self.config.inbound.bandwidth } else { self.config.outbound.bandwidth }
+    }
 }
 
 /// How building goes in one direction.

@@ -1,13 +1,14 @@
 //! Networks of `Tunnels` that exchange their outputs as routers would, under
 //! virtual time.
 
+mod budgets;
 mod builds;
 mod hop;
 mod pools;
 
 use aioli_core::crypto::{Secret, noise_n, one_time, x25519};
 use aioli_core::{Date, Duration, Now};
-use aioli_wire::build::random_tunnel_id;
+use aioli_wire::build::{BandwidthWish, random_tunnel_id};
 use aioli_wire::garlic::{Block, blocks};
 use aioli_wire::i2np::{DeliveryStatus, Garlic};
 use aioli_wire::{MessageId, SessionTag, Wire};
@@ -189,7 +190,7 @@ impl Network {
                 self.with(at, |t, cx| t.handle_delivery_status(id, cx));
             }
             MessageType::Data => self.nodes.get_mut(&at).unwrap().received.push((PoolId(99), message)),
-            _ => self.with(at, |t, cx| t.handle_message(from, vec![message], cx)),
+            _ => self.with(at, |t, cx| t.handle_message(from, vec![message], cx, &Nowhere)),
         }
     }
 
@@ -205,7 +206,7 @@ impl Network {
                 let (data, others): (Vec<_>, Vec<_>) =
                     messages.into_iter().partition(|m| m.kind == MessageType::TunnelData);
                 if !data.is_empty() {
-                    self.with(to, |t, cx| t.handle_message(from, data, cx));
+                    self.with(to, |t, cx| t.handle_message(from, data, cx, &Nowhere));
                 }
                 for message in others {
                     self.dispatch(to, from, message);
@@ -225,8 +226,14 @@ impl Network {
     }
 
     fn pool(&mut self, at: RouterHash, id: PoolId, length: u8, quantity: u8) {
-        let side =
-            Side { length, variance: 0, quantity, backup: 0, allow_zero_hop: id == PoolId::EXPLORATORY };
+        let side = Side {
+            length,
+            variance: 0,
+            quantity,
+            backup: 0,
+            allow_zero_hop: id == PoolId::EXPLORATORY,
+            bandwidth: BandwidthWish::default(),
+        };
         let kind = if id == PoolId::EXPLORATORY { PoolKind::Exploratory } else { PoolKind::Client };
         let config = PoolConfig { kind, inbound: side, outbound: side, order_key: [3; 32] };
         self.with(at, |t, cx| t.create_pool(id, config, cx));
@@ -378,9 +385,9 @@ fn a_message_passes_once_and_only_from_the_previous_hop() {
     assert_eq!(net.carry(A, B, POOL, b"once").len(), 1);
     let data = net.sent.iter().find(|(_, _, m)| m.kind == MessageType::TunnelData).cloned();
     let (from, to, message) = data.unwrap();
-    net.with(to, |t, cx| t.handle_message(from, vec![message.clone()], cx));
+    net.with(to, |t, cx| t.handle_message(from, vec![message.clone()], cx, &Nowhere));
     assert_eq!(net.stats(to).duplicates, 1);
-    net.with(to, |t, cx| t.handle_message(RouterHash::new([77; 32]), vec![message], cx));
+    net.with(to, |t, cx| t.handle_message(RouterHash::new([77; 32]), vec![message], cx, &Nowhere));
     assert_eq!(net.stats(to).wrong_previous_hop, 1);
 }
 
@@ -391,7 +398,7 @@ fn a_build_record_works_once() {
     net.run(Duration::from_secs(1));
     let build = net.sent.iter().find(|(from, _, m)| *from == A && m.kind == MessageType::ShortTunnelBuild);
     let (from, to, message) = build.cloned().unwrap();
-    net.with(to, |t, cx| t.handle_message(from, vec![message], cx));
+    net.with(to, |t, cx| t.handle_message(from, vec![message], cx, &Nowhere));
     assert_eq!(net.stats(to).builds_replayed, 1);
 }
 
@@ -429,7 +436,7 @@ proptest! {
         let body = if kind == 18 { let mut b = body; b.resize(1028, 7); b } else { body };
         let message = Message { kind: MessageType::from_code(kind), id: MessageId(u32::from(seed[0])), expires, body };
         net.with(A, |t, cx| {
-            t.handle_message(B, vec![message.clone()], cx);
+            t.handle_message(B, vec![message.clone()], cx, &Nowhere);
             t.handle_build_reply(&message, cx);
         });
         prop_assert!(net.stats(A).transit == 0);

@@ -1,4 +1,4 @@
-//! How many build requests each neighbour may bring, and be sent.
+//! How many build requests each neighbour, and each subnet of neighbours, may bring and be sent.
 //!
 //! A neighbour that floods us with requests is refused beyond its share, so
 //! that others find room; nor are we the tool of a flood against one. Shares
@@ -7,29 +7,28 @@
 use std::collections::BTreeMap;
 
 use aioli_core::{Duration, Instant};
-use aioli_wire::RouterHash;
 
 const WINDOW: Duration = Duration::from_secs(110);
 /// Above those always allowed, one request for this many tunnels that we take part in.
 const ONE_IN: usize = 12;
 
-/// Counts requests by neighbour.
+/// Counts requests by neighbour, or by subnet.
 #[derive(Debug)]
-pub(crate) struct Throttle {
-    counts: BTreeMap<RouterHash, usize>,
+pub(crate) struct Throttle<K> {
+    counts: BTreeMap<K, usize>,
     limit: usize,
     /// Requests in a window that are always allowed.
     always: usize,
     started: Instant,
 }
 
-impl Throttle {
+impl<K: Copy + Ord> Throttle<K> {
     pub(crate) const fn new(limit: usize, always: usize) -> Self {
         Self { counts: BTreeMap::new(), limit, always, started: Instant::ZERO }
     }
 
     /// Whether one more request may come from, or go to, the neighbour.
-    pub(crate) fn admit(&mut self, neighbour: &RouterHash, transit: usize) -> bool {
+    pub(crate) fn admit(&mut self, neighbour: &K, transit: usize) -> bool {
         if self.counts.len() >= self.limit && !self.counts.contains_key(neighbour) {
             return false;
         }

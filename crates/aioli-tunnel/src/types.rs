@@ -4,6 +4,7 @@ use std::fmt;
 
 use aioli_core::crypto::{Secret, x25519};
 use aioli_core::{Cx, Duration, Instant, Rng};
+use aioli_wire::build::BandwidthWish;
 use aioli_wire::{Lease, Message, RouterHash, SessionTag, TunnelId};
 use thiserror::Error;
 
@@ -51,6 +52,8 @@ pub struct Limits {
     pub throttled_peers: usize,
     /// Build requests of one neighbour in 110 s that are always considered.
     pub requests_per_neighbour: usize,
+    /// The same for all neighbours of one /16 of IPv4, or /32 of IPv6.
+    pub requests_per_subnet: usize,
     /// Bytes that wait at one gateway for a flush.
     pub gateway_bytes: usize,
     /// Builds of ours at a time.
@@ -69,6 +72,7 @@ impl Default for Limits {
             reassembly_tunnel_bytes: 4 << 20,
             throttled_peers: 8_192,
             requests_per_neighbour: 40,
+            requests_per_subnet: 160,
             gateway_bytes: 4 << 20,
             builds: 13,
             late_builds: 64,
@@ -135,6 +139,8 @@ pub struct Side {
     pub backup: u8,
     /// Whether a tunnel without hops may stand in until real ones are there.
     pub allow_zero_hop: bool,
+    /// What its tunnels ask of their hops. Hardly anybody asks: whoever does stands out.
+    pub bandwidth: BandwidthWish,
 }
 
 /// How a pool is set up.
@@ -180,6 +186,26 @@ pub struct HopRequest {
     pub builds: usize,
     /// Fixes their order.
     pub order_key: [u8; 32],
+}
+
+/// Where a router is, as far as budgets go: all of one subnet share one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Subnet(pub [u8; 4]);
+
+/// Knows where routers are.
+pub trait Places {
+    /// The subnet of a router; none if that is not known.
+    fn subnet(&self, router: &RouterHash) -> Option<Subnet>;
+}
+
+/// Nothing is known of where routers are.
+#[derive(Clone, Copy, Debug)]
+pub struct Nowhere;
+
+impl Places for Nowhere {
+    fn subnet(&self, _: &RouterHash) -> Option<Subnet> {
+        None
+    }
 }
 
 /// Who chooses hops. The first of the result is the gateway, the last the endpoint.
@@ -275,6 +301,8 @@ pub enum Output {
         inbound: bool,
         /// Through whom.
         hops: Vec<RouterHash>,
+        /// What hops offered for it, in KB/s, if they were asked.
+        offers: Vec<(RouterHash, u32)>,
         /// How.
         result: BuildResult,
         /// After how long.
@@ -357,6 +385,12 @@ pub struct Stats {
     pub transit_policed: u64,
     /// Build requests over a neighbour's share.
     pub throttled: u64,
+    /// Build requests over the share of a neighbour's subnet.
+    pub throttled_subnet: u64,
+    /// Others' tunnels refused because they asked for more bandwidth than there is.
+    pub refused_bandwidth: u64,
+    /// Messages dropped because a gateway's tunnel was to carry no more (proposal 168).
+    pub gateway_limited: u64,
     /// Build records seen before.
     pub builds_replayed: u64,
     /// Bodies that made no sense.

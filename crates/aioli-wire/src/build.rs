@@ -11,7 +11,7 @@ use std::num::NonZeroU32;
 
 use aioli_core::{Date, Rng};
 
-use crate::codec::{DecodeError, DecodeErrorKind, Reader, Writer};
+use crate::codec::{DecodeError, DecodeErrorKind, Reader, Wire, Writer};
 use crate::ids::{RouterHash, TunnelId};
 use crate::mapping::Mapping;
 
@@ -142,6 +142,50 @@ impl BuildRequest {
     }
 }
 
+/// What a creator asks for a tunnel's bandwidth (proposal 168), in KB/s: tunnel
+/// messages of 1,024 bytes a second.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BandwidthWish {
+    /// `m`: with less the tunnel is of no use.
+    pub least: Option<u32>,
+    /// `r`: what is hoped for.
+    pub wanted: Option<u32>,
+    /// `l`: more is to be dropped; for an IBGW only.
+    pub limit: Option<u32>,
+}
+
+impl BandwidthWish {
+    /// What the options of a request say. What is no positive number, or more
+    /// than a later one of `m`, `r` and `l`, says nothing.
+    pub fn parse(options: &Mapping) -> Self {
+        let limit = rate(options, "l");
+        let wanted = rate(options, "r").filter(|r| limit.is_none_or(|l| *r <= l));
+        let least = rate(options, "m").filter(|m| wanted.or(limit).is_none_or(|most| *m <= most));
+        Self { least, wanted, limit }
+    }
+
+    /// The options of a request for a hop of this role.
+    pub fn options(&self, role: Role) -> Mapping {
+        let limit = self.limit.filter(|_| role == Role::InboundGateway);
+        let pairs = [("m", self.least), ("r", self.wanted), ("l", limit)];
+        let pairs = pairs.into_iter().filter_map(|(key, rate)| Some((key, rate?.max(1).to_string())));
+        // Three short pairs: a mapping is never full of them.
+        Mapping::from_pairs(pairs).unwrap_or_default()
+    }
+
+    /// Whether an answer should say what there is.
+    pub const fn wants_answer(&self) -> bool {
+        self.least.is_some() || self.wanted.is_some()
+    }
+}
+
+/// A rate in decimal digits: 1 KB/s to 4 TB/s.
+fn rate(options: &Mapping, key: &str) -> Option<u32> {
+    let text = options.get(key)?;
+    let digits = text.bytes().all(|b| b.is_ascii_digit());
+    text.parse().ok().filter(|rate| digits && *rate > 0)
+}
+
 /// The keys that a long record carries in the open request.
 #[derive(Clone)]
 pub struct LongKeys {
@@ -180,15 +224,17 @@ pub fn decode_long(bytes: &[u8]) -> Result<(BuildRequest, LongKeys), DecodeError
     Ok((request, keys))
 }
 
-/// A hop's answer, to be encrypted into its record: `size` bytes with the status last.
-pub fn encode_reply(size: usize, accept: bool, rng: &mut Rng) -> Vec<u8> {
+/// A hop's answer, to be encrypted into its record: `size` bytes with the
+/// status last. `offer`: of a hop that accepts, the bandwidth there is, in KB/s.
+pub fn encode_reply(size: usize, accept: bool, offer: Option<u32>, rng: &mut Rng) -> Vec<u8> {
     /// The only refusal that routers send, whatever the reason.
     const REFUSED: u8 = 30;
     let mut out = vec![0; size];
     rng.fill(&mut out);
-    // No options: an empty mapping, then padding.
-    for slot in out.iter_mut().take(2) {
-        *slot = 0;
+    let offer = offer.filter(|_| accept).map(|rate| ("b", rate.to_string()));
+    let options = Mapping::from_pairs(offer).unwrap_or_default();
+    for (slot, byte) in out.iter_mut().zip(options.to_bytes()) {
+        *slot = byte;
     }
     if let Some(status) = out.last_mut() {
         *status = if accept { 0 } else { REFUSED };
@@ -199,6 +245,12 @@ pub fn encode_reply(size: usize, accept: bool, rng: &mut Rng) -> Vec<u8> {
 /// Whether a decrypted reply accepts. Any status but 0 refuses.
 pub fn reply_accepts(reply: &[u8]) -> bool {
     reply.last() == Some(&0)
+}
+
+/// The bandwidth that a decrypted reply offers, in KB/s.
+pub fn reply_offer(reply: &[u8]) -> Option<u32> {
+    let options = reply.get(..reply.len().checked_sub(1)?)?;
+    rate(&Reader::new(SPEC_SHORT, options).read().ok()?, "b")
 }
 
 /// The records of a build message, to be changed in place.
@@ -299,6 +351,7 @@ mod tests {
         fn no_bytes_make_the_decoders_panic(bytes in proptest::collection::vec(any::<u8>(), 0..2_000)) {
             let _ = BuildRequest::decode_short(&bytes);
             let _ = decode_long(&bytes);
+            let _ = reply_offer(&bytes);
             for size in [SHORT_RECORD, LONG_RECORD] {
                 if let Ok(records) = BuildRecords::decode(&bytes, size) {
                     prop_assert_eq!(records.encode(), bytes.clone());
@@ -310,10 +363,38 @@ mod tests {
     #[test]
     fn replies_say_yes_or_no() {
         let mut rng = Rng::from_seed([1; 32]);
-        assert!(reply_accepts(&encode_reply(SHORT_REPLY, true, &mut rng)));
-        let no = encode_reply(LONG_REPLY, false, &mut rng);
+        assert!(reply_accepts(&encode_reply(SHORT_REPLY, true, None, &mut rng)));
+        let no = encode_reply(LONG_REPLY, false, Some(9), &mut rng);
         assert!(!reply_accepts(&no) && no.len() == LONG_REPLY && no.last() == Some(&30));
         assert!(!reply_accepts(&[]));
+    }
+
+    #[test]
+    fn an_answer_offers_bandwidth_only_with_a_yes() {
+        let mut rng = Rng::from_seed([1; 32]);
+        let mut offer = |accept, offer| reply_offer(&encode_reply(SHORT_REPLY, accept, offer, &mut rng));
+        assert_eq!(offer(true, Some(4_000_000_000)), Some(4_000_000_000));
+        assert_eq!([offer(true, None), offer(false, Some(7))], [None, None]);
+        assert_eq!(reply_offer(&[]), None);
+    }
+
+    #[test]
+    fn wishes_that_make_no_sense_are_none() {
+        let parse = |pairs: &[(&str, &str)]| {
+            let wish = BandwidthWish::parse(&Mapping::from_pairs(pairs.iter().copied()).unwrap());
+            (wish.least, wish.wanted, wish.limit)
+        };
+        assert_eq!(parse(&[("m", "1"), ("r", "20"), ("l", "300")]), (Some(1), Some(20), Some(300)));
+        assert_eq!(parse(&[("m", "50"), ("r", "20")]), (None, Some(20), None));
+        assert_eq!(parse(&[("m", "5"), ("l", "4")]), (None, None, Some(4)));
+        for nonsense in ["", "0", "-1", "+1", "1.5", "1e3", " 1", "99999999999", "\u{663}", "x"] {
+            assert_eq!(parse(&[("m", nonsense), ("r", nonsense), ("l", nonsense)]), (None, None, None));
+        }
+        let wish = BandwidthWish { least: Some(1), wanted: Some(2), limit: Some(3) };
+        assert_eq!(BandwidthWish::parse(&wish.options(Role::InboundGateway)), wish);
+        let elsewhere = BandwidthWish::parse(&wish.options(Role::Participant));
+        assert_eq!(elsewhere, BandwidthWish { limit: None, ..wish });
+        assert!(BandwidthWish::default().options(Role::Participant).is_empty());
     }
 
     #[test]

@@ -179,7 +179,7 @@ fn start(routers: usize, sam: Vec<(usize, Option<TcpListener>)>) -> Result<Vec<N
 }
 
 fn config(published: SocketAddr, floodfill: bool) -> Config {
-    let tunnels = TunnelOptions { length: 3, variance: 0, quantity: 2, backup: 0 };
+    let tunnels = TunnelOptions { length: 3, variance: 0, quantity: 2, backup: 0, kbps: 0 };
     Config {
         net_id: NET_ID,
         private_network: true,

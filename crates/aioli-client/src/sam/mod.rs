@@ -61,7 +61,7 @@ pub struct SamConfig {
 
 impl Default for SamConfig {
     fn default() -> Self {
-        let tunnels = TunnelOptions { length: 3, variance: 0, quantity: 3, backup: 0 };
+        let tunnels = TunnelOptions { length: 3, variance: 0, quantity: 3, backup: 0, kbps: 0 };
         Self {
             defaults: SessionDefaults { inbound: tunnels, outbound: tunnels },
             max_connections: 4_096,

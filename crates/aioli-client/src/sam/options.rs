@@ -77,6 +77,7 @@ fn tunnels(line: &Line, side: &str, default: TunnelOptions) -> Result<TunnelOpti
         variance: i8::try_from(number("lengthVariance", default.variance.into(), -7, 7)?).unwrap_or_default(),
         quantity: small(number("quantity", default.quantity.into(), 1, 16)?),
         backup: small(number("backupQuantity", default.backup.into(), 0, 16)?),
+        kbps: u32::try_from(number("bandwidth", default.kbps.into(), 0, 1_000_000)?).unwrap_or_default(),
     })
 }
 

@@ -35,7 +35,14 @@ fn build(net: &mut Network, inbound: bool, length: usize) -> Vec<RouterHash> {
 fn quiet(size: u8) -> Network {
     let mut net = Network::new(size, &Limits::default());
     net.pool(A, PoolId::EXPLORATORY, 0, 1);
-    let side = Side { length: 1, variance: 0, quantity: 0, backup: 0, allow_zero_hop: false };
+    let side = Side {
+        length: 1,
+        variance: 0,
+        quantity: 0,
+        backup: 0,
+        allow_zero_hop: false,
+        bandwidth: BandwidthWish::default(),
+    };
     let config = PoolConfig { kind: PoolKind::Client, inbound: side, outbound: side, order_key: [1; 32] };
     net.with(A, |t, cx| t.create_pool(POOL, config, cx));
     net.run(TICK);

@@ -6,6 +6,7 @@ use aioli_core::crypto::build_keys::{self, HopKeys};
 use aioli_core::crypto::chacha20;
 use aioli_wire::build::{
     BuildRecords, BuildRequest, HASH_PREFIX, LONG_RECORD, LONG_REQUEST, Role, SHORT_RECORD, reply_accepts,
+    reply_offer,
 };
 use aioli_wire::i2np::TunnelGateway;
 use aioli_wire::tunnel::{Fragment, TUNNEL_DATA_SIZE, TunnelDelivery, assemble, fragments};
@@ -13,8 +14,8 @@ use aioli_wire::{Congestion, Mapping, Writer};
 
 use super::*;
 
-const PREVIOUS: RouterHash = RouterHash::new([21; 32]);
-const NEXT: RouterHash = RouterHash::new([22; 32]);
+pub(super) const PREVIOUS: RouterHash = RouterHash::new([21; 32]);
+pub(super) const NEXT: RouterHash = RouterHash::new([22; 32]);
 const STRANGER: RouterHash = RouterHash::new([23; 32]);
 const ANSWER_ID: u32 = 4_711;
 /// The record that is for the hop, of [`COUNT`].
@@ -22,11 +23,21 @@ const SLOT: usize = 2;
 const COUNT: usize = 5;
 
 /// The hop, and what its creator knows.
-struct Asked {
-    hop: Tunnels,
+pub(super) struct Asked {
+    pub(super) hop: Tunnels,
     key: x25519::PrivateKey,
     rng: Rng,
-    now: Now,
+    pub(super) now: Now,
+    pub(super) places: Addresses,
+}
+
+/// Where neighbours are: all whose hash begins with the same byte are of one subnet.
+pub(super) struct Addresses(pub(super) bool);
+
+impl Places for Addresses {
+    fn subnet(&self, router: &RouterHash) -> Option<Subnet> {
+        self.0.then(|| Subnet([router.as_bytes()[0]; 4]))
+    }
 }
 
 /// What was asked, and what is known of it.
@@ -45,16 +56,16 @@ const LONG_REPLY_KEY: [u8; 32] = [3; 32];
 const LONG_REPLY_IV: [u8; 16] = [4; 16];
 
 impl Asked {
-    fn new(limits: Limits) -> Self {
+    pub(super) fn new(limits: Limits) -> Self {
         let mut rng = Rng::from_seed([9; 32]);
         let key = x25519::PrivateKey::generate(&mut rng);
         let config = Config { limits, ..Config::new(A, key.clone()) };
         let hop = Tunnels::new(config, rng.fork());
         let now = Now { mono: Instant::from_micros(5), wall: Date::from_secs(1_780_000_020) };
-        Self { hop, key, rng, now }
+        Self { hop, key, rng, now, places: Addresses(false) }
     }
 
-    fn request(&mut self, role: Role) -> BuildRequest {
+    pub(super) fn request(&mut self, role: Role) -> BuildRequest {
         BuildRequest {
             receive_tunnel: random_tunnel_id(&mut self.rng),
             next_tunnel: TunnelId::new(77).unwrap(),
@@ -114,9 +125,13 @@ impl Asked {
         self.sealed(LONG_RECORD, &plain)
     }
 
-    fn tell(&mut self, from: RouterHash, messages: Vec<Message>) -> Vec<(RouterHash, Vec<Message>)> {
+    pub(super) fn tell(
+        &mut self,
+        from: RouterHash,
+        messages: Vec<Message>,
+    ) -> Vec<(RouterHash, Vec<Message>)> {
         let mut cx = Cx { now: self.now, rng: &mut self.rng };
-        self.hop.handle_message(from, messages, &mut cx);
+        self.hop.handle_message(from, messages, &mut cx, &self.places);
         self.hop.flush(&mut cx);
         std::iter::from_fn(|| self.hop.poll_output())
             .map(|output| {
@@ -129,7 +144,7 @@ impl Asked {
     }
 
     /// Asks with a short record; whether it was accepted, none if there was no answer.
-    fn ask(&mut self, from: RouterHash, request: &BuildRequest) -> Option<(bool, HopKeys)> {
+    pub(super) fn ask(&mut self, from: RouterHash, request: &BuildRequest) -> Option<(bool, HopKeys)> {
         let question = self.short(request);
         let mut sent = self.tell(from, vec![question.message.clone()]);
         let (to, mut messages) = sent.pop()?;
@@ -160,6 +175,22 @@ impl Asked {
         clove.body.to_vec()
     }
 
+    /// The same, with the bandwidth that was offered.
+    pub(super) fn ask_for(
+        &mut self,
+        from: RouterHash,
+        request: &BuildRequest,
+    ) -> Option<(bool, Option<u32>)> {
+        let question = self.short(request);
+        let mut sent = self.tell(from, vec![question.message.clone()]);
+        let body = Self::answer_of(request.role, &question, sent.pop()?.1.remove(0));
+        let mut got = BuildRecords::decode(&body, SHORT_RECORD).unwrap();
+        let key = ChaChaKey::new(question.keys.reply.as_bytes());
+        let n = key.open_in_place(SLOT as u64, &question.h, got.get_mut(SLOT)).unwrap();
+        let reply = &got.get(SLOT)[..n];
+        Some((reply_accepts(reply), reply_offer(reply)))
+    }
+
     fn check_short(&self, question: &Question, body: &[u8]) -> bool {
         let mut got = BuildRecords::decode(body, SHORT_RECORD).unwrap();
         let key = question.keys.reply.as_bytes();
@@ -174,7 +205,7 @@ impl Asked {
         reply_accepts(&got.get(SLOT)[..n])
     }
 
-    fn advance(&mut self, time: Duration) {
+    pub(super) fn advance(&mut self, time: Duration) {
         self.now.mono += time;
         self.now.wall = self.now.wall + time;
         let mut cx = Cx { now: self.now, rng: &mut self.rng };

@@ -150,7 +150,14 @@ fn lengths_vary_as_asked() {
     for (variance, range) in [(0, 2..=2), (1, 2..=3), (-1, 1..=3), (-2, 1..=4)] {
         let mut net = Network::new(8, &Limits::default());
         net.pool(A, PoolId::EXPLORATORY, 1, 1);
-        let side = Side { length: 2, variance, quantity: 12, backup: 0, allow_zero_hop: false };
+        let side = Side {
+            length: 2,
+            variance,
+            quantity: 12,
+            backup: 0,
+            allow_zero_hop: false,
+            bandwidth: BandwidthWish::default(),
+        };
         let config = PoolConfig { kind: PoolKind::Client, inbound: side, outbound: side, order_key: [1; 32] };
         net.with(A, |t, cx| t.create_pool(POOL, config, cx));
         net.run(Duration::from_secs(20));

@@ -70,8 +70,13 @@ fn run(settings: &Settings) -> Result<()> {
     if let Some(address) = settings.sam {
         say(format!("SAM for applications on {address}"));
     }
-    let tunnels =
-        |quantity| TunnelOptions { length: settings.tunnel_length, variance: 0, quantity, backup: 0 };
+    let tunnels = |quantity| TunnelOptions {
+        length: settings.tunnel_length,
+        variance: 0,
+        quantity,
+        backup: 0,
+        kbps: 0,
+    };
     let (inbound, outbound) = (tunnels(settings.inbound_tunnels), tunnels(settings.outbound_tunnels));
     let router = Config {
         net_id: settings.net_id,
