@@ -339,7 +339,7 @@ fn load(
         }
     }
     let guards = data_dir.and_then(DataDir::load_guards);
-    if guards.is_some_and(|text| !router.load_guards(&text, clock.now())) {
+    if guards.is_some_and(|text| !router.load_guards(&text)) {
         tracing::warn!("router.guards is damaged: what cannot be read of it is left out");
     }
     let _ = notices.send(Notice::Loaded { routers, skipped });

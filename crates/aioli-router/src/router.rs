@@ -275,8 +275,8 @@ impl Router {
     }
 
     /// Takes what [`StoreWrite::Guards`] gave, before the start. False: some of it was damaged and is left out.
-    pub fn load_guards(&mut self, text: &str, now: Now) -> bool {
-        self.guards.load(text, now.wall)
+    pub fn load_guards(&mut self, text: &str) -> bool {
+        self.guards.load(text)
     }
 
     /// Publishes ourselves and builds tunnels.
@@ -517,7 +517,9 @@ impl Router {
                 }
                 Timer::Profiles => {
                     self.profiles.maintain(now.mono);
-                    self.guards.maintain(now.wall);
+                    if self.clock.is_settled() {
+                        self.guards.maintain(now.wall);
+                    }
                     self.store_guards();
                     self.timers.set(Timer::Profiles, now.mono + PROFILES_EVERY);
                 }

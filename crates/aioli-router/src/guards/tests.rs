@@ -25,7 +25,7 @@ fn guards_outlive_a_restart_and_end_after_weeks() {
     let text = guards.take_changed().unwrap();
     assert_eq!(guards.take_changed(), None);
     let mut again = Guards::new(8);
-    assert!(again.load(&text, START + DAY));
+    assert!(again.load(&text));
     assert_eq!(again.of(&KEY), (0..5).map(peer).collect::<Vec<_>>());
     assert_eq!(again.of(&[8; 32]), []);
     assert!(!text.contains(&aioli_wire::base64::encode(&KEY)), "the key does not show");
@@ -73,7 +73,7 @@ fn damaged_text_loses_only_what_is_damaged() {
     let text = confirmed(3).take_changed().unwrap();
     let load = |text: &str| {
         let mut guards = Guards::new(8);
-        (guards.load(text, START), guards.of(&KEY).len())
+        (guards.load(text), guards.of(&KEY).len())
     };
     assert_eq!(load(&text), (true, 3));
     assert_eq!(load(""), (false, 0));
