@@ -33,6 +33,9 @@ const NEWCOMER_ONE_IN_SURGE: u64 = 16;
 const EXPLORATORY_MIX: Mix = Mix { few: 24, one_in: 4 };
 /// Applications use what is known to work.
 const CLIENT_MIX: Mix = Mix { few: 12, one_in: 20 };
+/// So often hops are drawn until the one next to us was not given its fill of builds; in a small network that
+/// gives way.
+const DRAWS: usize = 4;
 /// A peer takes part in at most one third of our tunnels, once there are this many.
 const CAP_FROM_TUNNELS: usize = 6;
 /// What a router says of high congestion counts as medium after this time (proposal 162).
@@ -121,8 +124,17 @@ impl Peers for Selector<'_> {
         let candidates = self.candidates(request, rng);
         let unproven = self.unproven_hops(&candidates, request, rng);
         for strictness in [Strictness::Apart, Strictness::All, Strictness::NoCap, Strictness::Desperate] {
-            if let Some(hops) = self.draw(&candidates, request, strictness, unproven, rng) {
-                return Some(hops);
+            let mut drawn = None;
+            for _ in 0..DRAWS {
+                drawn = self.draw(&candidates, request, strictness, unproven, rng);
+                let next_to_us =
+                    drawn.as_ref().and_then(|h| if request.inbound { h.last() } else { h.first() });
+                if !next_to_us.is_some_and(|hop| request.spent.contains(&hop.hash)) {
+                    break;
+                }
+            }
+            if drawn.is_some() {
+                return drawn;
             }
         }
         None

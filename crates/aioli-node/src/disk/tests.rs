@@ -99,3 +99,17 @@ fn a_directory_that_cannot_be_used_says_which() {
     let error = DataDir::open(&file.join("below")).unwrap_err().to_string();
     assert!(error.contains("data directory") && error.contains("below"), "{error}");
 }
+
+#[test]
+fn guards_come_back_and_only_their_owner_may_read_them() {
+    let (_root, data) = open();
+    assert_eq!(data.load_guards(), None);
+    data.store_guards("aioli guards 1\n").unwrap();
+    assert_eq!(data.load_guards().as_deref(), Some("aioli guards 1\n"));
+    let path = data.root.join("router.guards");
+    assert_eq!(mode(&path), 0o600);
+    fs::write(&path, vec![b' '; 2 << 20]).unwrap();
+    assert_eq!(data.load_guards().as_deref(), Some(""), "too large: as if damaged");
+    fs::write(&path, [0xff; 9]).unwrap();
+    assert!(data.load_guards().is_some());
+}

@@ -323,6 +323,24 @@ fn a_stranger_rarely_gets_next_to_us() {
 }
 
 #[test]
+fn who_had_its_fill_of_builds_is_spared_next_to_us_without_guards_too() {
+    let (mut router, all) = large(60);
+    let kind = PoolKind::Exploratory;
+    for inbound in [true, false] {
+        let spent = all[..20].to_vec();
+        let request = HopRequest { kind, inbound, spent: spent.clone(), ..request(3) };
+        let near = (0..200).filter(|_| {
+            let hops = choose_of(&mut router, &request, NOW).unwrap();
+            spent.contains(&hops[if inbound { 2 } else { 0 }])
+        });
+        // A third to the fourth power: 1 in 81.
+        assert!(near.count() <= 12);
+    }
+    let request = HopRequest { kind, spent: all, ..request(3) };
+    assert!(choose_of(&mut router, &request, NOW).is_some(), "but rather that than no tunnel");
+}
+
+#[test]
 fn explicit_peers_are_the_only_ones_next_to_us() {
     let (mut router, all) = large(40);
     router.config.explicit_peers = all[3..5].iter().copied().collect();
