@@ -81,7 +81,7 @@ impl Hop {
     /// Gives messages to the hop; says how many it passes on.
     pub fn relay(&mut self, messages: Vec<Message>) -> usize {
         let mut cx = Cx { now: now(), rng: &mut self.rng };
-        self.tunnels.handle_message(PREVIOUS, messages, &mut cx);
+        self.tunnels.handle_message(PREVIOUS, messages, &mut cx, &aioli_tunnel::Nowhere);
         self.tunnels.flush(&mut cx);
         let mut passed = 0;
         while let Some(output) = self.tunnels.poll_output() {

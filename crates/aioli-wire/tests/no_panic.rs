@@ -208,7 +208,12 @@ fn valid() -> impl Strategy<Value = Vec<u8>> {
         message().prop_map(|v| v.encode_standard()),
         build_request().prop_map(|v| v.encode_short(&mut Rng::from_seed([1; 32])).to_vec()),
         build_body(),
-        any::<bool>().prop_map(|accept| encode_reply(202, accept, &mut Rng::from_seed([1; 32]))),
+        (any::<bool>(), any::<Option<u32>>()).prop_map(|(accept, offer)| encode_reply(
+            202,
+            accept,
+            offer,
+            &mut Rng::from_seed([1; 32])
+        )),
         tunnel_fragments(),
         tunnel_fragments().prop_map(|v| assemble(tunnel_id(9), &v, &mut Rng::from_seed([2; 32]))),
         (destination(), any::<[u8; 32]>())
