@@ -137,6 +137,8 @@ pub const FETCH_PATIENCE: Duration = Duration::from_millis(1_200);
 pub const RETRY_PATH: Duration = Duration::from_millis(200);
 /// Floodfills that one search asks.
 pub const MAX_QUERIES: u8 = 8;
+/// Floodfills that a search asks if only a reply named the router.
+pub const MAX_DERIVED_QUERIES: u8 = 3;
 /// Times that one silent floodfill is asked when there is no other.
 pub const MAX_ASKED_AGAIN: u8 = 3;
 /// Failures in a row that put a floodfill behind the others.

@@ -36,6 +36,7 @@ mod storing;
 mod tests;
 mod throttle;
 mod upkeep;
+mod watch;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -54,6 +55,7 @@ pub use disk::{router_info_name, router_info_path};
 pub use routers::Stored;
 pub use routing::RoutingKey;
 pub use stats::Stats;
+pub use watch::{SearchEnded, Sought, VerifyCache};
 
 use explore::Explorer;
 use lease_sets::LeaseSetStore;
@@ -208,6 +210,8 @@ pub enum Output {
     RenewLocal,
     /// Write or remove a file.
     Record(Record),
+    /// A search has ended. Only if [`NetDb::report_searches`] asked for it.
+    SearchEnded(SearchEnded),
 }
 
 /// Why the database wants to be called at a time.
@@ -276,6 +280,8 @@ pub struct NetDb {
     timers: Timers<Timer>,
     outputs: VecDeque<Output>,
     stats: Stats,
+    verify_cache: Option<Arc<dyn VerifyCache>>,
+    reports_searches: bool,
 }
 
 impl NetDb {
@@ -307,6 +313,8 @@ impl NetDb {
             timers: Timers::new(),
             outputs: VecDeque::new(),
             stats: Stats::default(),
+            verify_cache: None,
+            reports_searches: false,
             config,
         }
     }

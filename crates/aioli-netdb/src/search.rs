@@ -91,6 +91,10 @@ pub(crate) struct Search {
     pub(crate) for_floodfills: bool,
     /// Who named the router, and so probably knows it.
     pub(crate) hint: Option<RouterHash>,
+    /// Nobody asked for it but a reply's naming it: few queries, and what they name is not fetched, or
+    /// one liar who names phantoms would keep us asking for ever more of them.
+    pub(crate) derived: bool,
+    pub(crate) began: Instant,
     pub(crate) deadline: Instant,
     pub(crate) asked: BTreeMap<RouterHash, Asked>,
     /// Who is being asked, and until when we wait.
@@ -104,13 +108,15 @@ pub(crate) struct Search {
 }
 
 impl Search {
-    pub(crate) const fn new(deadline: Instant) -> Self {
+    pub(crate) const fn new(began: Instant, deadline: Instant) -> Self {
         Self {
             waiters: Vec::new(),
             wanted: false,
             secret: false,
             for_floodfills: false,
             hint: None,
+            derived: false,
+            began,
             deadline,
             asked: BTreeMap::new(),
             current: None,
@@ -135,7 +141,11 @@ impl Search {
         if mono >= self.deadline {
             return Step::Fail;
         }
-        let max = if key.what == What::Explore { 2 } else { config::MAX_QUERIES };
+        let max = match key.what {
+            What::Explore => 2,
+            What::Router | What::LeaseSet if self.derived => config::MAX_DERIVED_QUERIES,
+            What::Router | What::LeaseSet => config::MAX_QUERIES,
+        };
         let near = RoutingKey::of(&key.key, wall);
         let target = RouterHash::from(key.key);
         let fresh = |h: &RouterHash| !self.asked.contains_key(h) && *h != target;

@@ -49,6 +49,7 @@ impl NetDb {
         } else if let Some(search) = self.start_search(key, config::ROUTER_SEARCH_TIME, cx) {
             search.wanted = true;
             search.secret = false;
+            search.derived = false;
         } else {
             self.outputs.push_back(Output::RouterNotFound(*hash));
         }
@@ -116,7 +117,7 @@ impl NetDb {
                 return None;
             }
             self.stats.searches_started += 1;
-            self.searches.insert(key, Search::new(cx.now.mono + patience));
+            self.searches.insert(key, Search::new(cx.now.mono, cx.now.mono + patience));
             self.timers.set(Timer::Search(key), cx.now.mono);
         }
         self.searches.get_mut(&key)
@@ -300,6 +301,9 @@ impl NetDb {
 
     /// Fetches the routers that a reply names and we do not know; says how many.
     fn fetch_named(&mut self, key: SearchKey, reply: &DatabaseSearchReply, cx: &Cx<'_>) -> usize {
+        if self.searches.get(&key).is_some_and(|s| s.derived) {
+            return 0;
+        }
         let max = self.config.limits.fetches_per_search;
         // A client's search must not tie its tunnels to the router's own.
         let secret = key.what == What::LeaseSet && key.view != View::Router;
@@ -320,6 +324,7 @@ impl NetDb {
             let running = self.searches.contains_key(&fetch);
             let Some(search) = self.start_search(fetch, config::ROUTER_SEARCH_TIME, cx) else { break };
             if !running {
+                search.derived = true;
                 search.secret = secret;
                 search.hint = (!secret).then_some(reply.from);
             }
@@ -342,6 +347,7 @@ impl NetDb {
     pub(crate) fn finish_router_search(&mut self, hash: &RouterHash, cx: &Cx<'_>) {
         let key = SearchKey::router((*hash).into());
         let Some(search) = self.searches.remove(&key) else { return };
+        self.report_search(&key, &search, true);
         self.timers.stop(&Timer::Search(key));
         self.stats.searches_found += 1;
         self.failures.forget(&key);
@@ -360,6 +366,7 @@ impl NetDb {
     pub(crate) fn finish_lease_set_search(&mut self, view: View, set: &Arc<Verified<LeaseSet>>, cx: &Cx<'_>) {
         let key = SearchKey::lease_set(view, set.key().into());
         let Some(search) = self.searches.remove(&key) else { return };
+        self.report_search(&key, &search, true);
         self.timers.stop(&Timer::Search(key));
         self.stats.searches_found += 1;
         self.failures.forget(&key);
@@ -384,6 +391,7 @@ impl NetDb {
 
     fn fail_search(&mut self, key: SearchKey, cx: &Cx<'_>) {
         let Some(search) = self.searches.remove(&key) else { return };
+        self.report_search(&key, &search, false);
         self.timers.stop(&Timer::Search(key));
         self.stats.searches_failed += 1;
         if search.was_denied() {

@@ -112,7 +112,7 @@ impl NetDb {
         let info = match known {
             Some(known) if known.bytes() != info.claims().bytes() => return Ok(Stored::Known),
             Some(known) => Arc::clone(known),
-            None => Arc::new(info.verify().map_err(Rejected::Signature)?),
+            None => self.check(info).map_err(Rejected::Signature)?,
         };
         let (stored, evicted) = self.routers.insert(info, origin, now.mono);
         self.stats.routers_evicted += u64::from(evicted);

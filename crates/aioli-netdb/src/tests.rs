@@ -302,7 +302,7 @@ impl World {
                 self.nodes[i].expected.insert(tag, (view, key));
             }
             Output::Found { id, lease_set, .. } => self.see(i, Seen::Found(id, lease_set)),
-            Output::Silent(_) => {}
+            Output::Silent(_) | Output::SearchEnded(_) => {}
             Output::NotFound { id, .. } => self.see(i, Seen::NotFound(id)),
             Output::RouterFound(info) => self.see(i, Seen::Router(info.hash())),
             Output::RouterNotFound(hash) => self.see(i, Seen::NoRouter(hash)),

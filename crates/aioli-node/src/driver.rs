@@ -160,6 +160,7 @@ impl Shared {
                 Output::Event(event) => {
                     let _ = self.sinks.notices.send(Notice::Router(event));
                 }
+                Output::Tapped(_) => {}
             }
         }
     }

@@ -20,6 +20,7 @@ mod router;
 mod selection;
 mod sessions;
 mod stats;
+pub mod tap;
 
 pub use aioli_transport::{Bandwidth, ConnId};
 pub use client::{ClientEvent, SessionId, SessionOptions, StreamId, TunnelOptions};

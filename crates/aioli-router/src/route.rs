@@ -28,6 +28,7 @@ use aioli_wire::{
 
 use crate::event::Event;
 use crate::router::{Output, Router, StoreWrite, cx};
+use crate::tap::Tapped;
 
 /// Messages whose id is remembered, per generation.
 const SEEN_PER_GENERATION: usize = 65_536;
@@ -373,6 +374,7 @@ impl Router {
     fn on_build_done(&mut self, hops: &[RouterHash], result: &BuildResult, took: Duration) {
         let now = self.now.mono;
         tracing::debug!(?hops, ?result, ?took, "build");
+        self.tap_build(hops, result, took);
         match result {
             BuildResult::Accepted => {
                 self.own_tunnels += u32::from(!hops.is_empty());
@@ -442,51 +444,56 @@ impl Router {
     }
 
     fn drain_netdb(&mut self) -> bool {
-        use aioli_netdb::Output as N;
         let mut moved = false;
         while let Some(output) = self.netdb.poll_output() {
             moved = true;
-            match output {
-                N::Send { to, via, message, garlic } => self.send_for_netdb(to, via, message, garlic),
-                N::SendTunnel { gateway, tunnel, message, wrap } => {
-                    let message = match wrap {
-                        Some((key, tag)) => {
-                            let sealed = seal_reply(&key, tag, &[clove(&message)], &mut cx!(self));
-                            let Ok(body) = sealed else { continue };
-                            self.wrapper(body)
-                        }
-                        None => message,
-                    };
-                    self.send_to_tunnel(gateway, tunnel, &message);
-                }
-                N::ExpectReply { view, tag, key, until } => {
-                    if self.reply_views.expect(tag, view, until) {
-                        self.garlic.expect_reply(tag, key, until);
-                    }
-                }
-                N::Found { id, view, lease_set } => self.on_lease_set(id, view, Some(lease_set)),
-                N::NotFound { id, view, .. } => self.on_lease_set(id, view, None),
-                N::Silent(view) => self.tunnels.suspect(pool_of(view), &cx!(self)),
-                N::RouterFound(info) => {
-                    for message in self.awaiting.take(&info.hash()) {
-                        self.transport.send(&info, Lane::Own, message, &mut cx!(self));
-                    }
-                }
-                N::RouterNotFound(hash) => {
-                    self.dropped += self.awaiting.take(&hash).len() as u64;
-                    self.tunnels.handle_peer_gone(&hash, &mut cx!(self));
-                }
-                N::Published { what, .. } => self.on_published(&what),
-                N::RenewLocal => self.renew_own_info(),
-                N::Record(Record::StoreRouter(hash, bytes)) => {
-                    self.outputs.push_back(Output::Store(StoreWrite::RouterInfo { hash, bytes }));
-                }
-                N::Record(Record::RemoveRouter(hash)) => {
-                    self.outputs.push_back(Output::Store(StoreWrite::RemoveRouterInfo(hash)));
-                }
-            }
+            self.on_netdb_output(output);
         }
         moved
+    }
+
+    pub(crate) fn on_netdb_output(&mut self, output: aioli_netdb::Output) {
+        use aioli_netdb::Output as N;
+        match output {
+            N::Send { to, via, message, garlic } => self.send_for_netdb(to, via, message, garlic),
+            N::SendTunnel { gateway, tunnel, message, wrap } => {
+                let message = match wrap {
+                    Some((key, tag)) => {
+                        let sealed = seal_reply(&key, tag, &[clove(&message)], &mut cx!(self));
+                        let Ok(body) = sealed else { return };
+                        self.wrapper(body)
+                    }
+                    None => message,
+                };
+                self.send_to_tunnel(gateway, tunnel, &message);
+            }
+            N::ExpectReply { view, tag, key, until } => {
+                if self.reply_views.expect(tag, view, until) {
+                    self.garlic.expect_reply(tag, key, until);
+                }
+            }
+            N::Found { id, view, lease_set } => self.on_lease_set(id, view, Some(lease_set)),
+            N::NotFound { id, view, .. } => self.on_lease_set(id, view, None),
+            N::Silent(view) => self.tunnels.suspect(pool_of(view), &cx!(self)),
+            N::RouterFound(info) => {
+                for message in self.awaiting.take(&info.hash()) {
+                    self.transport.send(&info, Lane::Own, message, &mut cx!(self));
+                }
+            }
+            N::RouterNotFound(hash) => {
+                self.dropped += self.awaiting.take(&hash).len() as u64;
+                self.tunnels.handle_peer_gone(&hash, &mut cx!(self));
+            }
+            N::Published { what, .. } => self.on_published(&what),
+            N::RenewLocal => self.renew_own_info(),
+            N::Record(Record::StoreRouter(hash, bytes)) => {
+                self.outputs.push_back(Output::Store(StoreWrite::RouterInfo { hash, bytes }));
+            }
+            N::Record(Record::RemoveRouter(hash)) => {
+                self.outputs.push_back(Output::Store(StoreWrite::RemoveRouterInfo(hash)));
+            }
+            N::SearchEnded(ended) => self.outputs.push_back(Output::Tapped(Tapped::Search(ended))),
+        }
     }
 
     fn send_for_netdb(&mut self, to: RouterHash, via: Via, message: Message, garlic: bool) {

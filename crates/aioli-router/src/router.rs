@@ -37,6 +37,7 @@ use crate::route::SeenMessages;
 use crate::selection::Selector;
 use crate::sessions::Sessions;
 use crate::stats::Stats;
+use crate::tap::{Tap, Tapped};
 
 /// Small tables are swept this often.
 const SWEEP_EVERY: Duration = Duration::from_secs(10);
@@ -70,6 +71,8 @@ pub enum Output {
     Client(ClientEvent),
     /// For the user.
     Event(Event),
+    /// For a simulation that asked for it.
+    Tapped(Tapped),
 }
 
 /// What the disk must learn.
@@ -153,6 +156,7 @@ pub struct Router {
     pub(crate) met_a_peer: bool,
     pub(crate) shutting_down: bool,
     pub(crate) dropped: u64,
+    pub(crate) tap: Tap,
     lag: Lag,
     governor: Governor,
     /// Bytes that may wait for all peers.
@@ -207,6 +211,7 @@ impl Router {
             met_a_peer: false,
             shutting_down: false,
             dropped: 0,
+            tap: Tap::default(),
             lag: Lag::default(),
             governor: Governor::new(config.bandwidth, now.mono),
             queue_limit,
@@ -554,6 +559,9 @@ impl Router {
 
     /// Hands a message to the NetDB.
     pub(crate) fn tell_netdb(&mut self, source: Source, message: &Message) -> bool {
+        if self.tap_database(source, message) {
+            return true;
+        }
         self.with_paths(|netdb, cx, paths| netdb.handle_message(source, message, cx, paths))
     }
 }

@@ -60,8 +60,21 @@ impl World {
     }
 
     fn crash(&mut self, victim: usize) {
+        if self.stop(victim) {
+            self.schedule(self.scenario.down_for, Happening::Start { host: victim });
+        }
+    }
+
+    /// A host leaves for good.
+    pub(crate) fn leave(&mut self, host: usize) {
+        self.stop(host);
+        self.hosts[host].gone = true;
+        self.hosts[host].disk = crate::host::Disk::default();
+    }
+
+    fn stop(&mut self, victim: usize) -> bool {
         let life = self.hosts[victim].life;
-        let Some(up) = self.hosts[victim].crash(self.now) else { return };
+        let Some(up) = self.hosts[victim].crash(self.now) else { return false };
         for (pipe, end) in up.conns.into_values() {
             self.cut(pipe, end);
         }
@@ -70,7 +83,7 @@ impl World {
         let before = self.transfers.len();
         self.transfers.retain(|_, t| t.from != hit && t.to != hit);
         self.report.crashed += (before - self.transfers.len()) as u64;
-        self.schedule(self.scenario.down_for, Happening::Start { host: victim });
+        true
     }
 
     /// Some connection breaks: what was under way is lost, both ends are told at once.

@@ -4,11 +4,16 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use aioli_core::{Duration, Instant, Now, Rng};
-use aioli_router::{Config, ConnId, Identity, Router, StoreWrite, TunnelOptions};
-use aioli_wire::RouterHash;
+use aioli_router::tap::Tap;
+use aioli_router::{Config, ConnId, Identity, Router, StoreWrite, TunnelOptions, create_router_info};
+use aioli_wire::{RouterHash, RouterInfo, Verified};
 
 use crate::app::App;
+use crate::hostile::Role;
+use crate::memo::Memo;
 use crate::pipe;
+use crate::scenario::Scenario;
+use crate::world::EPOCH;
 
 /// The network id of simulated networks.
 const NET_ID: u8 = 98;
@@ -30,6 +35,21 @@ pub(crate) struct Host {
     /// Counts starts.
     pub(crate) life: u32,
     pub(crate) rng: Rng,
+    pub(crate) role: Role,
+    /// Whether it has a destination.
+    pub(crate) has_session: bool,
+    /// It has left for good.
+    pub(crate) gone: bool,
+    /// Its first RouterInfo.
+    pub(crate) first_info: Arc<Verified<RouterInfo>>,
+}
+
+/// What is fixed when a host is made.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Setup {
+    pub(crate) floodfill: bool,
+    pub(crate) role: Role,
+    pub(crate) has_session: bool,
 }
 
 /// What a crash destroys.
@@ -47,33 +67,57 @@ pub(crate) struct Up {
 }
 
 impl Host {
-    pub(crate) fn new(index: usize, floodfill: bool, skew: Duration, mut rng: Rng) -> Self {
-        let tunnels = TunnelOptions { length: 3, variance: 0, quantity: 2, backup: 0, kbps: 0 };
-        let config = Config {
-            net_id: NET_ID,
-            private_network: true,
-            floodfill,
-            published: vec![pipe::address(index)],
-            inbound: tunnels,
-            outbound: tunnels,
-            ..Config::default()
-        };
+    pub(crate) fn new(index: usize, setup: Setup, scenario: &Scenario, at: Instant, mut rng: Rng) -> Self {
+        let mut config = config(scenario);
+        config.floodfill = setup.floodfill;
+        config.published = vec![match scenario.scale {
+            Some(_) => pipe::public_address(index),
+            None => pipe::address(index),
+        }];
         let identity = Identity::generate(&mut rng);
-        let ahead = rng.duration(Duration::ZERO, skew * 2);
-        Self { config, identity, disk: Disk::default(), ahead, wrong_ms: 0, up: None, life: 0, rng }
+        let ahead = rng.duration(Duration::ZERO, scenario.skew * 2);
+        let wall = EPOCH - scenario.skew + at.since(Instant::ZERO) + ahead;
+        let first_info = create_router_info(&config, &identity, Now { mono: at, wall });
+        let Setup { role, has_session, .. } = setup;
+        Self {
+            config,
+            identity,
+            disk: Disk::default(),
+            ahead,
+            wrong_ms: 0,
+            up: None,
+            life: 0,
+            rng,
+            role,
+            has_session,
+            gone: false,
+            first_info,
+        }
+    }
+
+    /// How a host like this one is made.
+    pub(crate) const fn setup(&self) -> Setup {
+        Setup { floodfill: self.config.floodfill, role: self.role, has_session: self.has_session }
     }
 
     /// Starts the router from what the disk holds.
-    pub(crate) fn start(&mut self, now: Now) {
+    pub(crate) fn start(&mut self, memo: Option<&Arc<Memo>>, now: Now) {
         self.life += 1;
         let mut router = Router::new(self.config.clone(), self.identity.clone(), self.rng.bytes(), now);
+        if let Some(memo) = memo {
+            router.share_checks(Arc::<Memo>::clone(memo));
+            let honest = self.role == Role::Honest;
+            router.set_tap(Tap { outcomes: honest, database: !honest });
+        }
         for bytes in self.disk.files.values() {
             // What is outdated by now is skipped, as the product does.
             let _ = router.load_router_info(bytes, now);
         }
         router.start(now);
         let mut app = App::default();
-        app.start(&mut router, now);
+        if self.has_session {
+            app.start(&mut router, now);
+        }
         self.up = Some(Up { router, app, since: now.mono, conns: BTreeMap::new(), fuse: None, wake: None });
     }
 
@@ -83,6 +127,23 @@ impl Host {
         self.disk.crash(now, &mut self.rng);
         Some(up)
     }
+}
+
+/// How the routers of a scenario are set up.
+pub(crate) fn config(scenario: &Scenario) -> Config {
+    let quantity = scenario.scale.as_ref().map_or(2, |scale| scale.quantity);
+    let tunnels = TunnelOptions { length: 3, variance: 0, quantity, backup: 0, kbps: 0 };
+    let mut config = Config {
+        net_id: NET_ID,
+        private_network: scenario.scale.is_none(),
+        inbound: tunnels,
+        outbound: tunnels,
+        ..Config::default()
+    };
+    if let Some(scale) = &scenario.scale {
+        config.limits.routers = scale.known_routers;
+    }
+    config
 }
 
 /// A disk that writes late, in order.

@@ -27,7 +27,8 @@ impl World {
         for (i, host) in self.hosts.iter().enumerate() {
             let Some(up) = &host.up else { continue };
             let split = !self.split.is_empty();
-            if !split && !up.app.is_ready() && self.now.since(up.since) > READY_WITHIN {
+            let waited_for = host.has_session && self.scenario.scale.is_none() && !split;
+            if waited_for && !up.app.is_ready() && self.now.since(up.since) > READY_WITHIN {
                 return Err(Violation::NotReady { host: i, after: self.now.since(up.since) });
             }
             let error = self.clock_error_ms(i);
@@ -50,8 +51,15 @@ impl World {
                 } else if elapsed * 4 > total * 3 {
                     *late = size.max(*late);
                 }
+                let looks = self.report.means.entry(table).or_default();
+                let quarter = (elapsed * 4 > total && elapsed * 2 < total, elapsed * 4 > total * 3);
+                for (on, (sum, looks)) in [quarter.0, quarter.1].into_iter().zip(looks) {
+                    *sum += u64::from(on) * size;
+                    *looks += u64::from(on);
+                }
             }
         }
+        self.report.tally.up = self.hosts.iter().filter(|host| host.up.is_some()).count() as u64;
         let stuck = self.transfers.iter().find(|(_, t)| self.now.since(t.since) > TRANSFER_WITHIN);
         stuck.map_or(Ok(()), |(id, t)| Err(Violation::Stuck { id: *id, since: t.since }))
     }
@@ -90,6 +98,7 @@ impl World {
         if failed * 1_000 > started * self.scenario.tolerated_failures_permille {
             return Err(Violation::Unreachable { failed, started });
         }
+        self.judge_scale()?;
         if self.scenario.duration < GROWTH_SHOWS_AFTER {
             return Ok(());
         }

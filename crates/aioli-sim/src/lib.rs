@@ -13,15 +13,20 @@
 mod app;
 mod faults;
 mod host;
+mod hostile;
 mod judge;
+mod live;
+mod memo;
 mod oracle;
 mod pipe;
 mod scenario;
+mod tally;
 mod world;
 
 pub use oracle::{Failure, LostTransfer, Report, Violation};
 pub use pipe::LinkModel;
-pub use scenario::{REGRESSIONS, SCENARIOS, Scenario, scenario};
+pub use scenario::{Demands, Flood, REGRESSIONS, SCENARIOS, Scale, Scenario, scenario};
+pub use tally::{Counts, Share, Tally};
 pub use world::World;
 
 /// Runs a scenario twice with the same seed. Fails on a violation, or if the runs differ.

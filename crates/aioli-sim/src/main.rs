@@ -4,7 +4,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use aioli_core::Duration;
-use aioli_sim::{SCENARIOS, World, check, scenario};
+use aioli_sim::{Report, SCENARIOS, World, check, scenario};
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().collect();
@@ -22,7 +22,12 @@ fn main() -> ExitCode {
         scenario.duration = Duration::from_secs(60 * minutes);
     }
     let once = args.iter().any(|a| a == "--once");
-    let result = if once { World::new(&scenario, seed).run() } else { check(&scenario, seed) };
+    let result = if once {
+        World::new(&scenario, seed).run_watched(&mut |at, report| progress(at, report))
+    } else {
+        check(&scenario, seed)
+    };
+    let _ = writeln!(out, "{}", used());
     match result {
         Ok(report) => {
             let _ = writeln!(out, "{name}, seed {seed}: {report}");
@@ -36,4 +41,42 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// One line every ten virtual minutes, on the error output.
+fn progress(at: Duration, report: &Report) {
+    let minutes = at.as_millis() / 60_000;
+    if !minutes.is_multiple_of(10) {
+        return;
+    }
+    let all = report.tally.total();
+    let _ = writeln!(
+        std::io::stderr(),
+        "{minutes} min: {} events; RouterInfos {}; LeaseSets {}; honest builds {}; builds {}; {}",
+        report.events,
+        all.routers,
+        all.lease_sets,
+        all.honest_builds,
+        all.builds,
+        used()
+    );
+}
+
+/// Memory and CPU time of this process, where Linux tells.
+fn used() -> String {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let memory = |key: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(key)).unwrap_or("");
+        line.trim_start_matches(':').trim().trim_end_matches(" kB").parse::<u64>().unwrap_or(0) / 1_024
+    };
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let fields: Vec<u64> =
+        stat.rsplit(')').next().unwrap_or("").split_whitespace().map(|f| f.parse().unwrap_or(0)).collect();
+    let ticks = |i: usize| fields.get(i).copied().unwrap_or(0);
+    format!(
+        "{} MB resident, at most {} MB, {} s CPU",
+        memory("VmRSS"),
+        memory("VmHWM"),
+        (ticks(11) + ticks(12)) / 100
+    )
 }

@@ -8,6 +8,8 @@ use aioli_core::{Duration, Instant};
 use aioli_router::client::StreamEnd;
 use thiserror::Error;
 
+use crate::tally::Tally;
+
 /// How a run went.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
@@ -33,6 +35,10 @@ pub struct Report {
     pub slowest: Duration,
     /// The largest size of each table, in the second quarter of the run and in the last.
     pub tables: BTreeMap<&'static str, (u64, u64)>,
+    /// The size of each table summed over routers and looks, in the same quarters; then the looks.
+    pub means: BTreeMap<&'static str, [(u64, u64); 2]>,
+    /// Of a network like the live one.
+    pub tally: Tally,
 }
 
 impl fmt::Display for Report {
@@ -54,8 +60,21 @@ impl fmt::Display for Report {
         for lost in &self.failures {
             writeln!(f, "  {lost}")?;
         }
+        if self.tally.up > 0 {
+            write!(f, "{}", self.tally)?;
+        }
         for (table, (early, late)) in &self.tables {
-            writeln!(f, "  {table:<28} at most {early:>8} early, {late:>8} late")?;
+            let mean = |quarter: usize| {
+                let (sum, looks) =
+                    self.means.get(table).and_then(|m| m.get(quarter)).copied().unwrap_or((0, 0));
+                sum / looks.max(1)
+            };
+            writeln!(
+                f,
+                "  {table:<28} at most {early:>8} early, {late:>8} late; on average {:>6} and {:>6}",
+                mean(0),
+                mean(1)
+            )?;
         }
         let trace: String = self.trace.iter().take(8).map(|b| format!("{b:02x}")).collect();
         write!(f, "trace {trace}")
@@ -180,6 +199,18 @@ pub enum Violation {
         early: u64,
         /// Its largest size late in the run.
         late: u64,
+    },
+    /// Fewer succeeded than the scenario demands.
+    #[error("of {what} {ok} of {of} succeeded, fewer than {permille} in a thousand")]
+    TooFew {
+        /// Of what.
+        what: &'static str,
+        /// How many.
+        ok: u64,
+        /// Of how many.
+        of: u64,
+        /// The demand.
+        permille: u64,
     },
     /// Two runs with one seed differ.
     #[error("two runs with the same seed differ: {first:02x?} and {second:02x?}")]

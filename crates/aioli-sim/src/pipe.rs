@@ -90,6 +90,26 @@ impl Lane {
     }
 }
 
+/// The address of host `i` of a network with public rules: every one in a /16
+/// of its own, as long as there are enough. Nothing is ever sent there.
+pub(crate) fn public_address(host: usize) -> SocketAddr {
+    spread(20, host)
+}
+
+/// The address of fake `i`: apart from those of the hosts.
+pub(crate) fn fake_address(fake: usize) -> SocketAddr {
+    spread(110, fake)
+}
+
+/// Numbers spread over the /16s of 50 /8s, from `first`.0.0.0 on.
+fn spread(first: u8, number: usize) -> SocketAddr {
+    const NETS: usize = 50 * 256;
+    // A prime that shares no factor with the number of /16s: neighbours in number are none in address.
+    let net = (number % NETS) * 7_919 % NETS;
+    let part = |n: usize| u8::try_from(n % 256).unwrap_or(0);
+    SocketAddr::from(([first + part(net / 256), part(net), part(number / NETS), 2], 9_700))
+}
+
 /// The address of host `i`: the benchmarking range, one host per /24.
 pub(crate) fn address(host: usize) -> SocketAddr {
     let [_, _, b, c] = u32::try_from(host + 1).unwrap_or(u32::MAX).to_be_bytes();

@@ -39,6 +39,62 @@ pub struct Scenario {
     pub quiet: Duration,
     /// Transfers between live hosts that may fail, in thousandths.
     pub tolerated_failures_permille: u64,
+    /// What makes the network like the live one, if it is.
+    pub scale: Option<Scale>,
+}
+
+/// Size, churn and enemies of a network like the live one. Its routers hold to
+/// the rules of the public network.
+#[derive(Clone, Debug)]
+pub struct Scale {
+    /// One host in so many has a destination; the others only relay and serve.
+    pub session_every: usize,
+    /// Tunnels of each kind and direction.
+    pub quantity: u8,
+    /// RouterInfos that a new host knows, as after a reseed.
+    pub reseed: usize,
+    /// Hosts of a thousand that leave for good within a day; a new one joins for each.
+    pub replaced_per_day_permille: u64,
+    /// Floodfills of a hundred that are hostile.
+    pub hostile_percent: usize,
+    /// Somebody looks for somebody else's RouterInfo this often.
+    pub probe_every: Duration,
+    /// A hostile floodfill of the flooding kind stores a fake this often, if ever.
+    pub junk_every: Option<Duration>,
+    /// Fake routers that pour in.
+    pub flood: Option<Flood>,
+    /// RouterInfos that a router may know.
+    pub known_routers: usize,
+    /// Nothing is judged before this time: everyone starts at once.
+    pub warm_up: Duration,
+    /// What must hold.
+    pub demands: Demands,
+}
+
+/// Fake routers: signed RouterInfos with nothing behind their addresses.
+#[derive(Clone, Debug)]
+pub struct Flood {
+    /// How many.
+    pub fakes: usize,
+    /// Of a hundred so many claim to be floodfills.
+    pub floodfills_percent: u64,
+    /// When it begins.
+    pub after: Duration,
+    /// All of them are stored once in this time, then again with a new date, to the end.
+    pub over: Duration,
+    /// Hosts that store them.
+    pub senders: usize,
+}
+
+/// Shares that must be reached, in thousandths.
+#[derive(Clone, Copy, Debug)]
+pub struct Demands {
+    /// Lookups of what exists, by honest routers.
+    pub lookups: u64,
+    /// Builds by honest routers through honest hops that are up.
+    pub honest_builds: u64,
+    /// All builds by honest routers.
+    pub builds: u64,
 }
 
 const YEAR: i64 = 365 * 86_400;
@@ -54,6 +110,54 @@ const LONG: LinkModel = LinkModel {
     jitter: Duration::from_millis(10),
     loss_permille: 10,
     rate: None,
+};
+
+/// What networks like the live one share: churn, a tenth of the floodfills hostile.
+const LIVE: Scale = Scale {
+    session_every: 8,
+    quantity: 1,
+    reseed: 70,
+    replaced_per_day_permille: 333,
+    hostile_percent: 10,
+    probe_every: Duration::from_secs(1),
+    junk_every: Some(Duration::from_secs(4)),
+    flood: None,
+    known_routers: 10_000,
+    warm_up: Duration::from_secs(10 * 60),
+    demands: Demands { lookups: 990, honest_builds: 950, builds: 0 },
+};
+
+const LIVE_NETWORK: Scenario = Scenario {
+    name: "thousand",
+    routers: 1_000,
+    floodfills: 200,
+    link: LONG,
+    duration: Duration::from_secs(10 * 3600),
+    transfer_every: Duration::from_secs(5),
+    transfer_bytes: 20_000,
+    crash_every: None,
+    down_for: SECOND,
+    reset_every: None,
+    partition_every: None,
+    partition_for: SECOND,
+    skew: Duration::from_secs(5),
+    wrong_clocks: &[],
+    quiet: Duration::ZERO,
+    tolerated_failures_permille: 50,
+    scale: Some(LIVE),
+};
+
+const FLOODED: Scale = Scale {
+    known_routers: 600,
+    flood: Some(Flood {
+        fakes: 3_000,
+        floodfills_percent: 10,
+        after: Duration::from_secs(40 * 60),
+        over: Duration::from_secs(40 * 60),
+        senders: 30,
+    }),
+    demands: Demands { lookups: 0, honest_builds: 900, builds: 900 },
+    ..LIVE
 };
 
 /// All scenarios.
@@ -75,6 +179,7 @@ pub const SCENARIOS: &[Scenario] = &[
         wrong_clocks: &[],
         quiet: Duration::from_secs(2 * 60),
         tolerated_failures_permille: 0,
+        scale: None,
     },
     Scenario {
         name: "generations",
@@ -93,6 +198,7 @@ pub const SCENARIOS: &[Scenario] = &[
         wrong_clocks: &[],
         quiet: Duration::from_secs(4 * 60),
         tolerated_failures_permille: 0,
+        scale: None,
     },
     Scenario {
         name: "churn",
@@ -111,6 +217,7 @@ pub const SCENARIOS: &[Scenario] = &[
         wrong_clocks: &[],
         quiet: Duration::from_secs(12 * 60),
         tolerated_failures_permille: 10,
+        scale: None,
     },
     Scenario {
         name: "faults",
@@ -129,6 +236,7 @@ pub const SCENARIOS: &[Scenario] = &[
         wrong_clocks: &[],
         quiet: Duration::from_secs(14 * 60),
         tolerated_failures_permille: 20,
+        scale: None,
     },
     Scenario {
         name: "clocks",
@@ -148,6 +256,7 @@ pub const SCENARIOS: &[Scenario] = &[
         wrong_clocks: &[600, -600, 3 * 3_600, -5 * 3_600, 12 * YEAR, -1_782_514_000],
         quiet: Duration::from_secs(12 * 60),
         tolerated_failures_permille: 10,
+        scale: None,
     },
     Scenario {
         name: "day",
@@ -166,6 +275,62 @@ pub const SCENARIOS: &[Scenario] = &[
         wrong_clocks: &[],
         quiet: Duration::from_secs(20 * 60),
         tolerated_failures_permille: 10,
+        scale: None,
+    },
+    LIVE_NETWORK,
+    Scenario {
+        name: "five-thousand",
+        routers: 5_000,
+        floodfills: 1_000,
+        duration: Duration::from_secs(3600),
+        transfer_every: SECOND,
+        scale: Some(Scale { probe_every: Duration::from_millis(200), ..LIVE }),
+        ..LIVE_NETWORK
+    },
+    Scenario {
+        name: "flood",
+        routers: 200,
+        floodfills: 40,
+        duration: Duration::from_secs(150 * 60),
+        scale: Some(FLOODED),
+        ..LIVE_NETWORK
+    },
+    Scenario {
+        name: "hundred",
+        routers: 100,
+        floodfills: 30,
+        duration: Duration::from_secs(2 * 3600),
+        scale: Some(Scale { session_every: 4, probe_every: Duration::from_secs(3), ..LIVE }),
+        ..LIVE_NETWORK
+    },
+    Scenario {
+        name: "village",
+        routers: 60,
+        floodfills: 30,
+        duration: Duration::from_secs(45 * 60),
+        scale: Some(Scale { session_every: 6, probe_every: Duration::from_secs(3), reseed: 40, ..LIVE }),
+        ..LIVE_NETWORK
+    },
+    Scenario {
+        name: "flooded-village",
+        routers: 40,
+        floodfills: 10,
+        duration: Duration::from_secs(50 * 60),
+        scale: Some(Scale {
+            known_routers: 160,
+            reseed: 30,
+            session_every: 5,
+            probe_every: Duration::from_secs(3),
+            flood: Some(Flood {
+                fakes: 600,
+                floodfills_percent: 10,
+                after: Duration::from_secs(15 * 60),
+                over: Duration::from_secs(20 * 60),
+                senders: 6,
+            }),
+            ..FLOODED
+        }),
+        ..LIVE_NETWORK
     },
 ];
 

@@ -2,17 +2,21 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use aioli_core::crypto::hash::sha256_parts;
 use aioli_core::{Date, Duration, Instant, Now, Rng};
 use aioli_router::{ConnId, Output};
-use aioli_wire::DestinationHash;
+use aioli_wire::{DestinationHash, RouterHash};
 
 use crate::app::Outcome;
 use crate::host::Host;
+use crate::live;
+use crate::memo::Memo;
 use crate::oracle::{Failure, Report, Violation};
-use crate::pipe::{self, End, Pipe, WINDOW};
+use crate::pipe::{End, Pipe, WINDOW};
 use crate::scenario::Scenario;
+use crate::tally::Tally;
 
 /// Where virtual wall time starts: some day in 2026, an hour before midnight UTC.
 pub(crate) const EPOCH: Date = Date::from_secs(1_782_514_800);
@@ -20,8 +24,10 @@ pub(crate) const EPOCH: Date = Date::from_secs(1_782_514_800);
 const BATCH: usize = 64 * 1024;
 /// Tables are measured, and liveness is checked, this often.
 pub(crate) const INSPECT_EVERY: Duration = Duration::from_secs(60);
-/// Hosts start one after the other.
+/// Hosts start one after the other, so far apart at most...
 const START_GAP: Duration = Duration::from_millis(100);
+/// ...and all of them within this time.
+const ALL_STARTED: Duration = Duration::from_secs(100);
 /// Bytes of a call.
 const CALL: u64 = 2_000;
 /// A published destination is used by others only after this time.
@@ -43,6 +49,10 @@ pub(crate) enum Happening {
     Split,
     Heal,
     Transfer,
+    Replace,
+    Probe,
+    Junk,
+    Flood { number: usize },
     Call,
     Inspect,
 }
@@ -74,6 +84,13 @@ pub struct World {
     /// When it was made one again.
     pub(crate) healed: Option<Instant>,
     pub(crate) report: Report,
+    /// Hosts by what others know of them.
+    pub(crate) by_router: BTreeMap<RouterHash, usize>,
+    pub(crate) by_address: BTreeMap<SocketAddr, usize>,
+    pub(crate) by_destination: BTreeMap<DestinationHash, usize>,
+    /// Fakes that hostile floodfills have stored.
+    pub(crate) fakes_sent: usize,
+    memo: Option<Arc<Memo>>,
 }
 
 impl World {
@@ -82,9 +99,7 @@ impl World {
         let mut bytes = [0; 32];
         bytes[..8].copy_from_slice(&seed.to_be_bytes());
         let mut rng = Rng::from_seed(bytes);
-        let mut hosts: Vec<_> = (0..scenario.routers)
-            .map(|i| Host::new(i, i < scenario.floodfills, scenario.skew, rng.fork()))
-            .collect();
+        let mut hosts = live::hosts(scenario, &mut rng);
         for (host, seconds) in hosts.iter_mut().rev().zip(scenario.wrong_clocks) {
             host.wrong_ms = seconds * 1_000;
         }
@@ -112,22 +127,34 @@ impl World {
                 called: 0,
                 slowest: Duration::ZERO,
                 tables: BTreeMap::new(),
+                means: BTreeMap::new(),
+                tally: Tally::default(),
             },
+            by_router: BTreeMap::new(),
+            by_address: BTreeMap::new(),
+            by_destination: BTreeMap::new(),
+            fakes_sent: 0,
+            memo: scenario.scale.as_ref().map(|_| Arc::default()),
         };
         world.introduce();
         world
     }
 
     /// Runs to the end of the scenario.
-    pub fn run(mut self) -> Result<Report, Box<Failure>> {
-        let result = self.run_to_end();
+    pub fn run(self) -> Result<Report, Box<Failure>> {
+        self.run_watched(&mut |_, _| {})
+    }
+
+    /// The same, and tells at every look at the tables how far it is.
+    pub fn run_watched(mut self, watch: &mut dyn FnMut(Duration, &Report)) -> Result<Report, Box<Failure>> {
+        let result = self.run_to_end(watch);
         match result.and_then(|()| self.judge()) {
             Ok(()) => Ok(self.report),
             Err(violation) => Err(Box::new(Failure { violation, report: self.report })),
         }
     }
 
-    fn run_to_end(&mut self) -> Result<(), Violation> {
+    fn run_to_end(&mut self, watch: &mut dyn FnMut(Duration, &Report)) -> Result<(), Violation> {
         let end = Instant::ZERO + self.scenario.duration;
         while let Some((at, _)) = self.queue.first_key_value().map(|(key, _)| *key)
             && at <= end
@@ -135,32 +162,49 @@ impl World {
             let Some((_, happening)) = self.queue.pop_first() else { break };
             self.now = at;
             self.report.events += 1;
+            let inspects = matches!(happening, Happening::Inspect);
             self.handle(happening)?;
+            if inspects {
+                watch(at.since(Instant::ZERO), &self.report);
+            }
         }
         Ok(())
     }
 
     /// Everyone's first RouterInfo is on everyone's disk, as after a reseed.
     fn introduce(&mut self) {
-        let infos: Vec<_> = (0..self.hosts.len())
-            .map(|i| {
-                let host = &self.hosts[i];
-                aioli_router::create_router_info(&host.config, &host.identity, self.clock(i))
-            })
-            .collect();
         for i in 0..self.hosts.len() {
-            let own = self.hosts[i].identity.hash();
-            for info in infos.iter().filter(|info| info.hash() != own) {
+            // Dated by the host's own clock, which may be wrong.
+            let (host, now) = (&self.hosts[i], self.clock(i));
+            let info = aioli_router::create_router_info(&host.config, &host.identity, now);
+            self.hosts[i].first_info = info;
+        }
+        let infos: Vec<_> = self.hosts.iter().map(|host| Arc::clone(&host.first_info)).collect();
+        let known = self.scenario.scale.as_ref().map(|scale| scale.reseed);
+        let gap = START_GAP.min(ALL_STARTED / u32::try_from(self.hosts.len()).unwrap_or(u32::MAX).max(1));
+        for i in 0..self.hosts.len() {
+            let host = &self.hosts[i];
+            self.by_router.insert(host.identity.hash(), i);
+            self.by_address.extend(host.config.published.iter().map(|address| (*address, i)));
+            let own = host.identity.hash();
+            let others: Vec<_> = match known {
+                Some(n) => (0..n).filter_map(|_| self.rng.choose(&infos)).collect(),
+                None => infos.iter().collect(),
+            };
+            for info in others.into_iter().filter(|info| info.hash() != own) {
                 self.hosts[i].disk.prepare(info.hash(), info.shared_bytes());
             }
-            self.schedule(START_GAP * u32::try_from(i).unwrap_or(u32::MAX), Happening::Start { host: i });
+            self.schedule(gap * u32::try_from(i).unwrap_or(u32::MAX), Happening::Start { host: i });
         }
+        self.schedule_life();
         self.schedule(Duration::from_secs(60), Happening::Transfer);
         self.schedule(INSPECT_EVERY, Happening::Inspect);
         self.schedule_faults();
         let quiet = self.scenario.quiet;
         let last = self.scenario.duration.saturating_sub(quiet / 2);
-        self.schedule(last, Happening::Call);
+        if self.scenario.scale.is_none() {
+            self.schedule(last, Happening::Call);
+        }
     }
 
     /// What the clocks of a host show.
@@ -209,9 +253,10 @@ impl World {
             Happening::Bytes { pipe, lane, bytes } => self.on_bytes(pipe, lane, bytes),
             Happening::Closed { pipe, lane } => self.on_closed(pipe, lane),
             Happening::Readable(end) => self.read_on(end),
+            Happening::Start { host } if self.hosts[host].gone => Ok(()),
             Happening::Start { host } => {
                 let now = self.clock(host);
-                self.hosts[host].start(now);
+                self.hosts[host].start(self.memo.as_ref(), now);
                 self.pump(host)
             }
             Happening::Crash => {
@@ -225,6 +270,13 @@ impl World {
             }
             Happening::Heal => self.on_heal(),
             Happening::Transfer => self.on_transfer(),
+            Happening::Replace => {
+                self.on_replace();
+                Ok(())
+            }
+            Happening::Probe => self.on_probe(),
+            Happening::Junk => self.on_junk(),
+            Happening::Flood { number } => self.on_flood(number),
             Happening::Call => self.on_call(),
             Happening::Inspect => self.on_inspect(),
         }
@@ -252,8 +304,11 @@ impl World {
 
     fn on_dialled(&mut self, from: End, to: SocketAddr) -> Result<(), Violation> {
         let delay = self.scenario.link.delay;
-        let source = pipe::address(from.host);
-        let target = (0..self.hosts.len()).find(|i| pipe::address(*i) == to);
+        let Some(source) = self.hosts[from.host].config.published.first().copied() else { return Ok(()) };
+        let target = self.by_address.get(&to).copied();
+        if target.is_none() && is_black_hole(to) {
+            return Ok(());
+        }
         if target.is_some_and(|target| self.is_split(from.host, target)) {
             // No answer of any kind: the router gives up by itself.
             return Ok(());
@@ -496,6 +551,7 @@ impl World {
                 Output::Store(write) => self.hosts[host].disk.store(write, self.now),
                 Output::Client(event) => up.app.handle_event(&event, &mut up.router, now),
                 Output::Event(_) => {}
+                Output::Tapped(tapped) => self.on_tapped(host, tapped),
             }
         }
         self.take_outcomes(host)?;
@@ -535,6 +591,7 @@ impl World {
             match outcome {
                 Outcome::Published(hash) => {
                     self.published.insert(host, (hash, life, self.now));
+                    self.by_destination.insert(hash, host);
                 }
                 Outcome::Completed { id } => {
                     if let Some(t) = self.transfers.remove(&id) {
@@ -562,5 +619,13 @@ impl World {
             up.wake = Some(next);
             self.schedule_at(next, Happening::Wake { host, life });
         }
+    }
+}
+
+/// Nothing stands at this address, and it does not even say so: every other is like that.
+fn is_black_hole(to: SocketAddr) -> bool {
+    match to.ip() {
+        std::net::IpAddr::V4(ip) => ip.octets()[1] % 2 == 1,
+        std::net::IpAddr::V6(_) => false,
     }
 }

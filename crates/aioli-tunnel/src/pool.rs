@@ -21,8 +21,10 @@ use crate::packer::Packer;
 use crate::types::{Delivery, Hop, HopRequest, Output, Peers, PoolConfig, PoolId, Side};
 use crate::{Timer, Tunnels};
 
-/// A pool looks at its tunnels at least this often.
+/// A pool that lacks tunnels or builds some looks at them this often...
 const MANAGE_EVERY: Duration = Duration::from_secs(1);
+/// ...and any other when something is due, at least this often: an idle router wakes seldom.
+const MANAGE_AT_LEAST: Duration = Duration::from_secs(10);
 /// Builds begun for one direction of a pool while it is empty or after failures: doubles from here.
 const BACKOFF: Duration = Duration::from_millis(250);
 /// And at most.
@@ -149,7 +151,34 @@ impl Tunnels {
         }
         self.test_due(id, cx);
         self.refresh_at(id, cx.now.mono);
-        self.timers.set_earlier(Timer::Pool(id), cx.now.mono + MANAGE_EVERY);
+        self.timers.set_earlier(Timer::Pool(id), self.next_look(id, cx.now.mono));
+    }
+
+    /// When something of this pool is due next.
+    fn next_look(&self, id: PoolId, now: Instant) -> Instant {
+        let soon = now + MANAGE_EVERY;
+        let Some(pool) = self.pools.get(&id) else { return soon };
+        for (inbound, side, direction) in
+            [(true, pool.config.inbound, pool.into), (false, pool.config.outbound, pool.out)]
+        {
+            let wanted = usize::from(side.quantity) + usize::from(side.backup);
+            let lacks = side.length > 0 && self.lasting(id, inbound, now) < wanted;
+            if lacks || direction.under_way > 0 {
+                return soon;
+            }
+        }
+        let outbound = self.outbound.values().filter(|t| t.pool == id).map(|t| (&t.health, t.ends));
+        let inbound = self.inbound.values().filter(|t| t.pool == id).map(|t| (&t.health, t.ends));
+        let due = outbound.chain(inbound).flat_map(|(health, ends)| {
+            let later = |at: &Instant| *at > now;
+            [
+                Some(health.replace_at).filter(later),
+                Some(ends - STOP_USING).filter(later),
+                Some(health.test_at),
+            ]
+        });
+        let first = due.flatten().min().unwrap_or(soon);
+        first.clamp(soon, now + MANAGE_AT_LEAST)
     }
 
     /// Tunnels without hops: where they are asked for, and where nothing else is there yet.
@@ -348,6 +377,9 @@ impl Tunnels {
     /// Recounts a pool's usable tunnels and tells what changed.
     pub(crate) fn refresh_pool(&mut self, id: PoolId) {
         self.refresh_at(id, self.latest);
+        if self.pools.contains_key(&id) {
+            self.timers.set_earlier(Timer::Pool(id), self.latest);
+        }
     }
 
     fn refresh_at(&mut self, id: PoolId, now: Instant) {
@@ -533,6 +565,13 @@ impl Tunnels {
             }
             // Soon again, with another partner: which of the two was it?
             health.test_at = cx.now.mono + RETEST;
+        }
+        let pools = [
+            self.outbound.get(&test.outbound).map(|t| t.pool),
+            self.inbound.get(&test.inbound).map(|t| t.pool),
+        ];
+        for pool in pools.into_iter().flatten() {
+            self.timers.set_earlier(Timer::Pool(pool), cx.now.mono + RETEST);
         }
         self.report_test(&test, false, cx);
         if self.outbound.get(&test.outbound).is_some_and(|t| t.health.failures >= MAX_FAILURES) {
