@@ -300,7 +300,12 @@ pub const SCENARIOS: &[Scenario] = &[
         routers: 100,
         floodfills: 30,
         duration: Duration::from_secs(2 * 3600),
-        scale: Some(Scale { session_every: 4, probe_every: Duration::from_secs(3), ..LIVE }),
+        scale: Some(Scale {
+            session_every: 4,
+            probe_every: Duration::from_secs(3),
+            junk_every: Some(Duration::from_secs(30)),
+            ..LIVE
+        }),
         ..LIVE_NETWORK
     },
     Scenario {
@@ -308,7 +313,15 @@ pub const SCENARIOS: &[Scenario] = &[
         routers: 60,
         floodfills: 30,
         duration: Duration::from_secs(45 * 60),
-        scale: Some(Scale { session_every: 6, probe_every: Duration::from_secs(3), reseed: 40, ..LIVE }),
+        scale: Some(Scale {
+            session_every: 6,
+            probe_every: Duration::from_secs(3),
+            junk_every: Some(Duration::from_secs(30)),
+            reseed: 40,
+            // Churn in fast motion: a tenth in half an hour.
+            replaced_per_day_permille: 5_000,
+            ..LIVE
+        }),
         ..LIVE_NETWORK
     },
     Scenario {
