@@ -181,6 +181,15 @@ impl NetDb {
         }
     }
 
+    /// What waits for better times does not.
+    pub(crate) fn republish_now(&mut self, now: Instant) {
+        for (key, publication) in &mut self.publications {
+            publication.restart();
+            let allowed = publication.allowed(now);
+            self.timers.set(Timer::Publish(*key), allowed);
+        }
+    }
+
     fn forget_tokens(&mut self, key: &PublicationKey) {
         if let Some(publication) = self.publications.get_mut(key) {
             for token in std::mem::take(&mut publication.tokens) {

@@ -77,6 +77,15 @@ impl NetDb {
         }
     }
 
+    /// The computer has slept: nobody is forgotten before there was a chance to hear of them, and
+    /// what we publish is published again.
+    pub fn resumed(&mut self, now: Now) {
+        if self.started.is_some() {
+            self.started = Some(now.mono);
+        }
+        self.republish_now(now.mono);
+    }
+
     /// All keys have moved: what we publish must be at its new place.
     fn on_new_day(&mut self, cx: &mut Cx<'_>) {
         self.republish_all(cx);

@@ -4,7 +4,10 @@
 //! router.keys.json      the identity, mode 0600, written once
 //! router.info           our signed RouterInfo
 //! router.state.json     the port that was drawn
+//! peers.json            what was learned of other routers, mode 0600
 //! netDb/rX/routerInfo-<base64 hash>.dat
+//! aioli.version         which layout this is
+//! aioli.lock            locked by whoever uses the directory
 //! ```
 //!
 //! Everything is written to a temporary file and renamed: a kill at any moment
@@ -14,12 +17,19 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use aioli_core::crypto::{Secret, ed25519, x25519};
 use aioli_router::Identity;
 use aioli_wire::{RouterHash, base64};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+
+mod layout;
+mod lock;
+mod peers;
+
+pub use lock::Holder;
 
 /// No RouterInfo file is larger; see `aioli_wire::router_info`.
 const MAX_ROUTER_INFO_FILE: u64 = 16 * 1024;
@@ -56,12 +66,51 @@ pub enum DiskError {
         /// What is wrong with it.
         reason: String,
     },
+    /// Another router uses it.
+    #[error(
+        "the data directory {path} is in use by another router ({holder}). Stop that one first, or give this one \
+         a directory of its own with --data-dir"
+    )]
+    InUse {
+        /// Where it is.
+        path: PathBuf,
+        /// Who uses it.
+        holder: Holder,
+    },
+    /// A newer program has written it.
+    #[error(
+        "the data directory {path} was written by a newer program ({program}, layout {layout}; this one knows \
+         layout {ours}). It was left as it is: use the newer program, or another directory with --data-dir"
+    )]
+    Newer {
+        /// Where it is.
+        path: PathBuf,
+        /// Which program wrote it.
+        program: String,
+        /// Its layout.
+        layout: u32,
+        /// The newest that this program knows.
+        ours: u32,
+    },
+    /// It does not say which version it has.
+    #[error(
+        "the version file {path} is damaged ({reason}). It was left as it is: delete it if no newer program has \
+         used this directory"
+    )]
+    VersionFile {
+        /// Where it is.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
 }
 
-/// An open data directory.
+/// An open data directory, locked for as long as this or a clone of it lives.
 #[derive(Clone, Debug)]
 pub struct DataDir {
     root: PathBuf,
+    /// Held, never read.
+    _lock: Arc<File>,
 }
 
 /// `router.keys.json`. All values are in the I2P base64 alphabet.
@@ -83,14 +132,22 @@ struct StateFile {
 }
 
 impl DataDir {
-    /// Opens the directory, making it (mode 0700) if need be, and proves that it can be written.
+    /// Opens the directory, making it (mode 0700) if need be, locks it, brings it up to this
+    /// program's layout and proves that it can be written.
     pub fn open(root: &Path) -> Result<Self, DiskError> {
         let io = |error| DiskError::Io { what: "the data directory", path: root.to_owned(), error };
         fs::DirBuilder::new().recursive(true).mode(0o700).create(root).map_err(io)?;
+        let lock = lock::take(root).map_err(|refused| match refused {
+            lock::Refused::Held(holder) => DiskError::InUse { path: root.to_owned(), holder },
+            lock::Refused::Io(error) => {
+                DiskError::Io { what: "the lock file", path: root.join(lock::FILE), error }
+            }
+        })?;
+        layout::settle(root)?;
         let probe = root.join(".writable");
         write_atomic(&probe, b"", 0o600).map_err(io)?;
         fs::remove_file(&probe).map_err(io)?;
-        Ok(Self { root: root.to_owned() })
+        Ok(Self { root: root.to_owned(), _lock: Arc::new(lock) })
     }
 
     /// Where the identity lives.
@@ -179,6 +236,11 @@ impl DataDir {
         for file in files.take(MAX_NETDB_FILES) {
             let name = file.file_name();
             let is_ours = name.to_str().is_some_and(|n| n.starts_with("routerInfo-") && n.ends_with(".dat"));
+            if name.to_str().is_some_and(|n| n.starts_with("routerInfo-") && n.ends_with(".tmp")) {
+                // A kill has left it. If it stays, it does no harm.
+                let _ = fs::remove_file(file.path());
+                continue;
+            }
             match read_bounded(&file.path(), MAX_ROUTER_INFO_FILE) {
                 Ok(bytes) if is_ours => found.push(bytes),
                 Ok(_) => {}

@@ -47,7 +47,7 @@ pub(crate) struct Shared {
     /// A link has ended.
     ended: Notify,
     stopping: Cell<bool>,
-    clock: Clock,
+    clock: Cell<Clock>,
     sinks: Sinks,
     /// What the kernel may hold of a peer's bytes that we do not read yet; none for its own choice.
     receive_buffer: Option<usize>,
@@ -79,14 +79,26 @@ impl Shared {
             wake: Notify::new(),
             ended: Notify::new(),
             stopping: Cell::new(false),
-            clock,
+            clock: Cell::new(clock),
             sinks,
             receive_buffer,
         })
     }
 
     pub(crate) fn now(&self) -> Now {
-        self.clock.now()
+        self.clock.get().now()
+    }
+
+    /// When the system's wall clock is further from ours than this, it was set: follows it. The router
+    /// finds out by itself.
+    pub(crate) fn follow_wall_clock(&self, tolerated_ms: u64) {
+        let mut clock = self.clock.get();
+        let apart = clock.apart();
+        if apart.unsigned_abs() > tolerated_ms {
+            clock.follow(apart);
+            self.clock.set(clock);
+            self.with_machines(|m, now| m.router.handle_timeout(now));
+        }
     }
 
     /// The state machines, for a snapshot or a command.
@@ -399,7 +411,7 @@ pub(crate) async fn run(shared: Rc<Shared>) {
         let deadline = shared.next_timeout();
         tokio::select! {
             () = shared.wake.notified() => {}
-            () = tokio::time::sleep_until(shared.clock.to_std(deadline).into()) => {}
+            () = tokio::time::sleep_until(shared.clock.get().to_std(deadline).into()) => {}
         }
     }
     shared.pump();

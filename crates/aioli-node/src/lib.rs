@@ -10,6 +10,7 @@
 //!   timer    ─┘   └────────────────┘  └─► events to whoever holds the Node
 //! ```
 
+mod addresses;
 mod clock;
 mod complaints;
 mod disk;
@@ -19,7 +20,8 @@ mod node;
 pub mod reseed;
 mod sntp;
 
+pub use addresses::AddressWatch;
 pub use clock::{Clock, entropy};
-pub use disk::{DataDir, DiskError};
+pub use disk::{DataDir, DiskError, Holder};
 pub use node::{Node, NodeConfig, NodeError, Notice, Snapshot, bind};
 pub use sntp::{SntpConfig, SntpError};

@@ -11,8 +11,9 @@ use aioli_client::{Sam, SamConfig, SamStats};
 use aioli_core::Rng;
 use aioli_router::{Config, Event, Identity, Router, Stats, StoreWrite};
 use thiserror::Error;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
+use crate::addresses::{self, AddressWatch};
 use crate::clock::{Clock, entropy};
 use crate::complaints::Complaints;
 use crate::disk::DataDir;
@@ -24,6 +25,12 @@ use crate::sntp::{self, Sntp, SntpConfig, SntpError};
 const SNAPSHOT_EVERY: Duration = Duration::from_millis(500);
 /// At the end, what is queued for peers and programs that do not read is given up after this time.
 const LAST_WORDS: Duration = Duration::from_secs(3);
+/// Others' tunnels are counted this often while they are waited for.
+const DRAIN_CHECK: Duration = Duration::from_millis(200);
+/// And told about no more often than this.
+const DRAIN_TOLD_EVERY: Duration = Duration::from_secs(1);
+/// A wall clock that is this far from ours was set.
+const CLOCK_SET_MS: u64 = 2_000;
 /// Connections waiting in the kernel to be accepted.
 const BACKLOG: i32 = 1024;
 
@@ -60,6 +67,8 @@ pub struct NodeConfig {
     pub time_servers: Option<SntpConfig>,
     /// The machine's clocks; see [`Clock::start`].
     pub clock: Clock,
+    /// How our addresses are found out; none leaves those that `router` publishes.
+    pub addresses: Option<AddressWatch>,
 }
 
 /// Why a node cannot start.
@@ -96,10 +105,24 @@ pub enum Notice {
         /// Damaged or outdated ones, skipped.
         skipped: usize,
     },
+    /// What an earlier start has learned of other routers was loaded.
+    Remembered {
+        /// Routers that something is remembered of.
+        routers: usize,
+    },
     /// First peers are looked for.
     Reseed(ReseedProgress),
     /// No time server could be used at the start.
     TimeServers(SntpError),
+    /// Others' tunnels are waited for before the end; see [`Node::begin_drain`].
+    Draining {
+        /// How many are left.
+        tunnels: usize,
+        /// How long the last of them may last, and no longer than is waited.
+        at_most: Duration,
+    },
+    /// Goodbyes are said: the thread ends within seconds.
+    Stopping,
 }
 
 /// The router's counters at a moment.
@@ -116,7 +139,7 @@ pub struct Snapshot {
 /// A running router. Dropping it stops the router.
 #[derive(Debug)]
 pub struct Node {
-    stop: Option<oneshot::Sender<()>>,
+    stop: Option<mpsc::UnboundedSender<Stop>>,
     thread: Option<JoinHandle<()>>,
     notices: mpsc::UnboundedReceiver<Notice>,
     snapshot: Arc<Mutex<Snapshot>>,
@@ -131,7 +154,7 @@ impl Node {
     pub fn start(config: NodeConfig) -> Result<Self, NodeError> {
         let listening = config.listeners.iter().filter_map(|l| l.local_addr().ok()).collect();
         let sam = config.sam.as_ref().and_then(|l| l.local_addr().ok());
-        let (stop, stopped) = oneshot::channel();
+        let (stop, stopped) = mpsc::unbounded_channel();
         let (notice_sink, notices) = mpsc::unbounded_channel();
         let snapshot = Arc::new(Mutex::new(Snapshot::default()));
         let sinks = (notice_sink, Arc::clone(&snapshot));
@@ -152,6 +175,16 @@ impl Node {
         self.snapshot.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Asks the router to take part in no further tunnels of others and to stop when those that
+    /// it takes part in have ended, or after `grace`. Until then everything goes on, and
+    /// [`Notice::Draining`] tells how far it is; [`Notice::Stopping`] is the last one.
+    pub fn begin_drain(&self, grace: Duration) {
+        if let Some(stop) = &self.stop {
+            // An error means that it has ended already.
+            let _ = stop.send(Stop::Drained(grace));
+        }
+    }
+
     /// Stops the router and waits until its thread has ended.
     pub fn stop(mut self) {
         self.finish();
@@ -161,7 +194,7 @@ impl Node {
     pub fn begin_stop(&mut self) {
         if let Some(stop) = self.stop.take() {
             // An error means that it has ended already.
-            let _ = stop.send(());
+            let _ = stop.send(Stop::Now);
         }
     }
 
@@ -199,9 +232,18 @@ fn bind_socket(address: SocketAddr) -> std::io::Result<TcpListener> {
     Ok(socket.into())
 }
 
+/// How a router is to stop.
+#[derive(Clone, Copy, Debug)]
+enum Stop {
+    /// When others' tunnels have ended, or after this time.
+    Drained(Duration),
+    /// Saying goodbye.
+    Now,
+}
+
 type OwnerSinks = (mpsc::UnboundedSender<Notice>, Arc<Mutex<Snapshot>>);
 
-fn run_thread(config: NodeConfig, sinks: OwnerSinks, stopped: oneshot::Receiver<()>) {
+fn run_thread(config: NodeConfig, sinks: OwnerSinks, stopped: mpsc::UnboundedReceiver<Stop>) {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -229,7 +271,7 @@ async fn serve(
     config: NodeConfig,
     (notices, snapshot): OwnerSinks,
     store: std::sync::mpsc::Sender<StoreWrite>,
-    mut stopped: oneshot::Receiver<()>,
+    mut stopped: mpsc::UnboundedReceiver<Stop>,
 ) {
     let NodeConfig {
         router,
@@ -243,6 +285,7 @@ async fn serve(
         reseed,
         time_servers,
         clock,
+        addresses,
     } = config;
     let net_id = router.net_id;
     let mut rng = Rng::from_seed(entropy());
@@ -252,7 +295,10 @@ async fn serve(
     let mut sntp = time_servers.map(Sntp::new);
     let answered = tokio::select! {
         answered = set_clock(&mut router, sntp.as_mut(), clock, &notices) => answered,
-        _ = &mut stopped => return,
+        _ = stopped.recv() => {
+            let _ = notices.send(Notice::Stopping);
+            return;
+        }
     };
     load(&mut router, data_dir.as_ref(), known_routers, clock, &notices);
     let machines = Machines { router, sam: Sam::new(sam_config, rng.fork()) };
@@ -275,9 +321,15 @@ async fn serve(
         tokio::task::spawn_local(keep_seeded(Rc::clone(&shared), reseed, net_id));
     }
     tokio::task::spawn_local(watch(Rc::clone(&shared), snapshot, stats_file));
+    if let Some(addresses) = addresses {
+        tokio::task::spawn_local(addresses::watch(Rc::clone(&shared), addresses));
+    }
     let driver = tokio::task::spawn_local(driver::run(Rc::clone(&shared)));
-    // An error means that the handle was dropped: stop as well.
-    let _ = stopped.await;
+    // None means that the handle was dropped: stop as well.
+    if let Some(Stop::Drained(grace)) = stopped.recv().await {
+        drain(&shared, grace, &mut stopped).await;
+    }
+    shared.notify(Notice::Stopping);
     listening.iter().for_each(tokio::task::JoinHandle::abort);
     shared.with_machines(|m, now| {
         m.sam.shut_down(&mut m.router, now);
@@ -289,6 +341,28 @@ async fn serve(
     shared.stop();
     if driver.await.is_err() {
         tracing::error!("the router's driver panicked; please report the message above");
+    }
+}
+
+/// Waits until others' tunnels have ended, the time is over, or it is to be at once.
+async fn drain(shared: &Rc<Shared>, grace: Duration, stopped: &mut mpsc::UnboundedReceiver<Stop>) {
+    let begun = shared.now().mono;
+    shared.with_machines(|m, now| m.router.begin_drain(now));
+    let mut told: Option<(usize, aioli_core::Instant)> = None;
+    loop {
+        let ((tunnels, left), now) = shared.with_machines(|m, now| (m.router.transit_left(now), now.mono));
+        let grace_left = grace.saturating_sub(now.since(begun));
+        if tunnels == 0 || grace_left.is_zero() {
+            return;
+        }
+        if told.is_none_or(|(before, at)| before != tunnels && now.since(at) >= DRAIN_TOLD_EVERY) {
+            shared.notify(Notice::Draining { tunnels, at_most: left.min(grace_left) });
+            told = Some((tunnels, now));
+        }
+        let wait = DRAIN_CHECK.min(grace_left);
+        if tokio::time::timeout(wait, stopped.recv()).await.is_ok() {
+            return;
+        }
     }
 }
 
@@ -343,6 +417,11 @@ fn load(
         tracing::warn!("router.guards is damaged: what cannot be read of it is left out");
     }
     let _ = notices.send(Notice::Loaded { routers, skipped });
+    let profiles = data_dir.map(DataDir::load_profiles).unwrap_or_default();
+    let remembered = router.load_profiles(&profiles, clock.now());
+    if remembered > 0 {
+        let _ = notices.send(Notice::Remembered { routers: remembered });
+    }
 }
 
 /// Reseeds at the start if that is asked for, and whenever too few routers are known.
@@ -418,6 +497,7 @@ fn store_all(data_dir: Option<DataDir>, writes: &std::sync::mpsc::Receiver<Store
             StoreWrite::RemoveRouterInfo(hash) => dir.remove_router_info(hash),
             StoreWrite::OwnRouterInfo(bytes) => dir.store_own_router_info(bytes),
             StoreWrite::Guards(text) => dir.store_guards(text),
+            StoreWrite::Profiles(profiles) => dir.store_profiles(profiles),
         };
         match result {
             Err(error) if !failing => {
@@ -436,6 +516,7 @@ fn store_all(data_dir: Option<DataDir>, writes: &std::sync::mpsc::Receiver<Store
 async fn watch(shared: Rc<Shared>, snapshot: Arc<Mutex<Snapshot>>, file: Option<PathBuf>) {
     let (mut round, mut complaints, mut failing) = (0_u32, Complaints::default(), false);
     loop {
+        shared.follow_wall_clock(CLOCK_SET_MS);
         let now = shared.with_machines(|m, _| Snapshot {
             stats: m.router.stats(),
             sam: m.sam.stats(),

@@ -1,6 +1,9 @@
 //! What a router tells its user: state changes, never traffic.
 
 use std::fmt;
+use std::net::SocketAddr;
+
+use aioli_core::Duration;
 
 use crate::clock::ClockSource;
 
@@ -8,8 +11,20 @@ use crate::clock::ClockSource;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
+    /// Other routers are known, and the first is dialled.
+    Connecting {
+        /// How many are known.
+        known: usize,
+    },
     /// The first session with another router stands.
     FirstPeer,
+    /// The first exploratory tunnels are built: those that stand and those wanted.
+    Building {
+        /// Towards us.
+        inbound: (usize, usize),
+        /// Away from us.
+        outbound: (usize, usize),
+    },
     /// Exploratory tunnels stand both ways: lookups and sessions work.
     Ready {
         /// Inbound tunnels.
@@ -40,6 +55,18 @@ pub enum Event {
     },
     /// Nobody is known to connect to.
     NoRouters,
+    /// The computer has slept.
+    Resumed {
+        /// For how long.
+        gap: Duration,
+    },
+    /// The computer's clock was set.
+    ClockSet {
+        /// Forward by this many seconds, or back.
+        seconds: i64,
+    },
+    /// Our addresses are now these.
+    Addresses(Vec<SocketAddr>),
 }
 
 impl Event {
@@ -69,6 +96,37 @@ impl fmt::Display for Wrong {
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Connecting { known } => write!(f, "connecting to other routers, of {known} known"),
+            Self::Building { inbound, outbound } => write!(
+                f,
+                "building tunnels: {} of {} inbound, {} of {} outbound",
+                inbound.0, inbound.1, outbound.0, outbound.1
+            ),
+            Self::Resumed { gap } => write!(
+                f,
+                "awake again after {}: connecting anew and building tunnels",
+                if gap.as_secs() < 120 {
+                    format!("{} s", gap.as_secs())
+                } else {
+                    format!("{} min", gap.as_secs() / 60)
+                }
+            ),
+            Self::ClockSet { seconds } => write!(
+                f,
+                "the computer's clock was set {} by {} s; the router follows it",
+                if *seconds < 0 { "back" } else { "forward" },
+                seconds.abs()
+            ),
+            Self::Addresses(addresses) => match addresses.as_slice() {
+                [] => write!(f, "publishing no address any more: none is left that others can reach"),
+                some => {
+                    write!(
+                        f,
+                        "publishing {}",
+                        some.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+                    )
+                }
+            },
             Self::FirstPeer => write!(f, "connected to the first router"),
             Self::Ready { inbound, outbound } => {
                 write!(f, "ready: {inbound} inbound and {outbound} outbound tunnels")

@@ -12,6 +12,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use aioli_core::{Duration, Instant};
 use aioli_wire::RouterHash;
 
+mod stored;
+
+pub use stored::StoredProfile;
+
 /// After a refusal the peer is left alone for this long, doubled for each refusal in a row.
 const DECLINE_PAUSE: Duration = Duration::from_secs(60);
 /// The longest pause after refusals.

@@ -182,6 +182,7 @@ impl Router {
                     }
                     if !std::mem::replace(&mut self.met_a_peer, true) {
                         self.outputs.push_back(Output::Event(Event::FirstPeer));
+                        self.tell_building(0, 0);
                     }
                 }
                 T::Disconnected { .. } => {}
@@ -345,7 +346,8 @@ impl Router {
                         self.confirm_guard(pool, if inbound { hops.last() } else { hops.first() });
                     }
                 }
-                T::TestDone { hops, ok, .. } => {
+                T::TestDone { hops, ok, rtt } => {
+                    let hops = if !ok && self.slept_through(rtt) { Vec::new() } else { hops };
                     for hop in &hops {
                         self.profiles.tested(hop, ok, self.now.mono);
                     }
@@ -394,6 +396,7 @@ impl Router {
                     }
                 }
             }
+            BuildResult::TimedOut if self.slept_through(took) => {}
             BuildResult::TimedOut => {
                 for hop in hops {
                     self.profiles.unanswered(hop, hops.len() - 1, now);
@@ -439,6 +442,8 @@ impl Router {
             self.outputs.push_back(Output::Event(Event::Ready { inbound, outbound }));
         } else if !ready && self.ready && !self.shutting_down {
             self.outputs.push_back(Output::Event(Event::TunnelsLost));
+        } else if !ready && inbound + outbound > 0 && !self.shutting_down {
+            self.tell_building(inbound, outbound);
         }
         self.ready = ready;
     }

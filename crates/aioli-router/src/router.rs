@@ -18,7 +18,7 @@ use aioli_transport::{ConnId, Transport};
 use aioli_tunnel::{Acceptance, Load, PoolConfig, PoolId, PoolKind, Side, Tunnels};
 use aioli_wire::build::BandwidthWish;
 use aioli_wire::tunnel::TUNNEL_DATA_SIZE;
-use aioli_wire::{Congestion, DecodeError, Message, RouterHash, RouterInfo, Verified, VerifyError};
+use aioli_wire::{DecodeError, Message, RouterHash, RouterInfo, Verified, VerifyError};
 use thiserror::Error;
 
 use crate::bandwidth::{self, Counters, Governor};
@@ -30,8 +30,9 @@ use crate::garlic::{Awaiting, ReplyViews};
 use crate::guards::Guards;
 use crate::identity::Identity;
 use crate::lag::Lag;
+use crate::lifecycle;
 use crate::own_info::{self, Known};
-use crate::profiles::Profiles;
+use crate::profiles::{Profiles, StoredProfile};
 use crate::roster::Roster;
 use crate::route::SeenMessages;
 use crate::selection::Selector;
@@ -91,6 +92,8 @@ pub enum StoreWrite {
     OwnRouterInfo(Arc<[u8]>),
     /// Who stands next to us in our tunnels, for [`Router::load_guards`]. Nobody else may read it.
     Guards(String),
+    /// All that was learned of other routers.
+    Profiles(Vec<StoredProfile>),
 }
 
 /// Why a RouterInfo from the disk was not taken.
@@ -112,7 +115,10 @@ pub enum LoadError {
 pub(crate) enum Timer {
     Sweep,
     Profiles,
+    StoreProfiles,
     Bandwidth,
+    /// Other addresses are published.
+    Addresses,
     /// A session waits no longer for its LeaseSet to be confirmed.
     SessionReady(PoolId),
     /// An ended session has had its last words.
@@ -155,6 +161,13 @@ pub struct Router {
     pub(crate) ready: bool,
     pub(crate) met_a_peer: bool,
     pub(crate) shutting_down: bool,
+    /// Others' tunnels are refused because we are to stop.
+    pub(crate) draining: bool,
+    /// When the computer woke up last.
+    pub(crate) resumed_at: Instant,
+    pub(crate) addresses_not_before: Instant,
+    /// What was published of our state.
+    published: Known,
     pub(crate) dropped: u64,
     pub(crate) tap: Tap,
     lag: Lag,
@@ -210,6 +223,10 @@ impl Router {
             ready: false,
             met_a_peer: false,
             shutting_down: false,
+            draining: false,
+            resumed_at: Instant::ZERO,
+            addresses_not_before: Instant::ZERO,
+            published: Known::default(),
             dropped: 0,
             tap: Tap::default(),
             lag: Lag::default(),
@@ -236,7 +253,7 @@ impl Router {
 
     /// Takes a RouterInfo from `netDb/`.
     pub fn load_router_info(&mut self, bytes: &[u8], now: Now) -> Result<RouterHash, LoadError> {
-        self.now = self.clock.read(now);
+        self.enter(now);
         let info = RouterInfo::decode_unverified(bytes)?;
         let hash = info.claims().hash();
         if hash == self.hash {
@@ -289,9 +306,11 @@ impl Router {
         self.enter(now);
         self.started = true;
         self.renew_own_info();
-        if self.netdb.router_count() == 0 {
-            self.outputs.push_back(Output::Event(Event::NoRouters));
+        match self.netdb.router_count() {
+            0 => self.outputs.push_back(Output::Event(Event::NoRouters)),
+            known => self.outputs.push_back(Output::Event(Event::Connecting { known })),
         }
+        self.greet_old_friends();
         let pool = PoolConfig {
             kind: PoolKind::Exploratory,
             inbound: side(self.config.inbound, true),
@@ -301,6 +320,7 @@ impl Router {
         self.tunnels.create_pool(PoolId::EXPLORATORY, pool, &mut cx!(self));
         self.timers.set(Timer::Sweep, now.mono + SWEEP_EVERY);
         self.timers.set(Timer::Profiles, now.mono + PROFILES_EVERY);
+        self.timers.set(Timer::StoreProfiles, now.mono + lifecycle::STORE_PROFILES_EVERY);
         self.govern();
         if self.config.bandwidth.transit_percent == 0 || self.config.hidden {
             self.tunnels.set_accepting(Acceptance::None);
@@ -382,19 +402,6 @@ impl Router {
         self.outputs.pop_front()
     }
 
-    /// Ends sessions and says goodbye to peers.
-    pub fn shut_down(&mut self, now: Now) {
-        self.enter(now);
-        self.shutting_down = true;
-        self.tunnels.set_accepting(Acceptance::None);
-        for session in self.sessions.ids() {
-            self.destroy_session(session, now);
-        }
-        self.netdb.flush_records(now);
-        self.store_guards();
-        self.transport.shut_down(&mut cx!(self));
-    }
-
     /// Counters since the start, and the sizes of tables.
     pub fn stats(&self) -> Stats {
         let (transport, netdb, tunnels) = (self.transport.stats(), self.netdb.stats(), self.tunnels.stats());
@@ -439,8 +446,13 @@ impl Router {
 
     /// Every call from outside starts here.
     pub(crate) fn enter(&mut self, now: Now) {
+        let before = self.now;
         self.now = self.clock.read(now);
         self.dirty = true;
+        // Before the start nothing is due, so that silence says nothing.
+        if self.started && !self.shutting_down {
+            self.on_time(before);
+        }
     }
 
     /// Somebody has told us the time.
@@ -528,14 +540,16 @@ impl Router {
                     self.store_guards();
                     self.timers.set(Timer::Profiles, now.mono + PROFILES_EVERY);
                 }
+                Timer::StoreProfiles => self.store_profiles(),
                 Timer::Bandwidth => self.govern(),
+                Timer::Addresses => self.publish_addresses(),
                 Timer::SessionReady(pool) => self.announce_session(pool),
                 Timer::SessionEnds(pool) => self.remove_session(pool),
             }
         }
     }
 
-    fn store_guards(&mut self) {
+    pub(crate) fn store_guards(&mut self) {
         if let Some(text) = self.guards.take_changed() {
             self.outputs.push_back(Output::Store(StoreWrite::Guards(text)));
         }
@@ -543,13 +557,17 @@ impl Router {
 
     /// Signs our RouterInfo anew and tells everyone who needs it.
     pub(crate) fn renew_own_info(&mut self) {
-        let known = Known {
-            // At the end it would only tell that we leave.
-            congestion: if self.shutting_down { Congestion::None } else { self.tunnels.congestion() },
+        let mut known = Known {
+            congestion: self.tunnels.congestion(),
             shared: self.governor.shared_kbytes(),
             routers: self.netdb.router_count(),
             lease_sets: self.netdb.stats().lease_sets as usize,
         };
+        if self.draining || self.shutting_down {
+            // A change would only tell that we leave.
+            known = Known { congestion: self.published.congestion, shared: self.published.shared, ..known };
+        }
+        self.published = known;
         let now = Now { wall: own_info::publication_date(self.own.published, self.now.wall), ..self.now };
         self.own = own_info::sign(&self.config, &self.identity, known, now);
         self.transport.set_local(Arc::clone(&self.own));

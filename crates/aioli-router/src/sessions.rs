@@ -83,6 +83,10 @@ impl Sessions {
         }
     }
 
+    pub(crate) fn pools(&self) -> impl Iterator<Item = PoolId> {
+        self.by_pool.keys().copied()
+    }
+
     pub(crate) fn ids(&self) -> Vec<SessionId> {
         self.by_id.keys().copied().collect()
     }

@@ -195,7 +195,7 @@ impl Disk {
             StoreWrite::RemoveRouterInfo(hash) => {
                 self.files.remove(&hash);
             }
-            StoreWrite::OwnRouterInfo(_) | StoreWrite::Guards(_) => {}
+            StoreWrite::OwnRouterInfo(_) | StoreWrite::Guards(_) | StoreWrite::Profiles(_) => {}
         }
     }
 }

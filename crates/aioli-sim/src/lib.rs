@@ -15,6 +15,7 @@ mod faults;
 mod host;
 mod hostile;
 mod judge;
+mod life;
 mod live;
 mod memo;
 mod oracle;

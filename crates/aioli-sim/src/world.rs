@@ -81,6 +81,8 @@ pub struct World {
     pub(crate) transfers: BTreeMap<u64, Transfer>,
     /// While the network is split: the hosts of one part.
     pub(crate) split: BTreeSet<usize>,
+    /// Until when a host sleeps.
+    pub(crate) asleep: BTreeMap<usize, Instant>,
     /// When it was made one again.
     pub(crate) healed: Option<Instant>,
     pub(crate) report: Report,
@@ -114,6 +116,7 @@ impl World {
             published: BTreeMap::new(),
             transfers: BTreeMap::new(),
             split: BTreeSet::new(),
+            asleep: BTreeMap::new(),
             healed: None,
             report: Report {
                 trace: [0; 32],
@@ -155,7 +158,14 @@ impl World {
     }
 
     fn run_to_end(&mut self, watch: &mut dyn FnMut(Duration, &Report)) -> Result<(), Violation> {
-        let end = Instant::ZERO + self.scenario.duration;
+        self.run_until(Instant::ZERO + self.scenario.duration, watch)
+    }
+
+    pub(crate) fn run_until(
+        &mut self,
+        end: Instant,
+        watch: &mut dyn FnMut(Duration, &Report),
+    ) -> Result<(), Violation> {
         while let Some((at, _)) = self.queue.first_key_value().map(|(key, _)| *key)
             && at <= end
         {
@@ -238,6 +248,10 @@ impl World {
     }
 
     fn handle(&mut self, happening: Happening) -> Result<(), Violation> {
+        if let Some(until) = self.wakes(&happening) {
+            self.schedule_at(until, happening);
+            return Ok(());
+        }
         match happening {
             Happening::Wake { host, life } => self.on_wake(host, life),
             Happening::Dialled { from, to } => self.on_dialled(from, to),
@@ -309,7 +323,7 @@ impl World {
         if target.is_none() && is_black_hole(to) {
             return Ok(());
         }
-        if target.is_some_and(|target| self.is_split(from.host, target)) {
+        if target.is_some_and(|target| self.is_split(from.host, target) || self.is_asleep(target)) {
             // No answer of any kind: the router gives up by itself.
             return Ok(());
         }
@@ -487,7 +501,13 @@ impl World {
         Ok(())
     }
 
-    fn transfer(&mut self, from: usize, to: usize, length: u64, call: bool) -> Result<(), Violation> {
+    pub(crate) fn transfer(
+        &mut self,
+        from: usize,
+        to: usize,
+        length: u64,
+        call: bool,
+    ) -> Result<(), Violation> {
         let Some((hash, life, _)) = self.published.get(&to).copied() else { return Ok(()) };
         let (id, now) = (self.next_number, self.clock(from));
         self.next_number += 1;

@@ -32,7 +32,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use aioli_core::map::{Table, table};
-use aioli_core::{Bucket, Cx, Instant, Rng, Timers};
+use aioli_core::{Bucket, Cx, Duration, Instant, Rng, Timers};
 use aioli_wire::{Congestion, Lease, Message, MessageType, RouterHash, TunnelId};
 
 use build::Build;
@@ -79,6 +79,8 @@ pub struct Tunnels {
     config: Config,
     entries: Table<u32, Entry>,
     transit: usize,
+    /// When the last of others' tunnels ends, at the latest.
+    transit_ends: Instant,
     duplicates: DuplicateFilter,
     reassembly: Reassembly,
     throttle: Throttle<RouterHash>,
@@ -100,7 +102,7 @@ pub struct Tunnels {
     late_builds: BTreeMap<u32, Build>,
     tests: BTreeMap<u32, Test>,
     /// How long tests take, smoothed.
-    test_rtt: Option<aioli_core::Duration>,
+    test_rtt: Option<Duration>,
     /// Who was next to us in builds of late.
     neighbours: BTreeMap<RouterHash, Neighbour>,
     /// Gateways with messages that wait for the flush.
@@ -119,6 +121,7 @@ impl Tunnels {
         Self {
             entries: table(&mut rng),
             transit: 0,
+            transit_ends: Instant::ZERO,
             duplicates: DuplicateFilter::new(config.limits.duplicates, LIFETIME + GRACE, &mut rng),
             reassembly: Reassembly::new(
                 config.limits.reassembly_tunnel_bytes,
@@ -157,6 +160,12 @@ impl Tunnels {
     /// Whether others' tunnels are accepted from now on.
     pub const fn set_accepting(&mut self, acceptance: Acceptance) {
         self.acceptance = acceptance;
+    }
+
+    /// How many tunnels of others run through us, and how long the last of them may last.
+    pub const fn transit_left(&self, now: Instant) -> (usize, Duration) {
+        let left = if self.transit == 0 { Duration::ZERO } else { self.transit_ends.since(now) };
+        (self.transit, left)
     }
 
     /// The wall clock was corrected by so many milliseconds: our leases end at other dates, though at the same

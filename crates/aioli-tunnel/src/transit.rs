@@ -210,6 +210,7 @@ impl Tunnels {
             );
         if accept {
             self.promised_kbps += u64::from(wish.least.unwrap_or(0));
+            self.transit_ends = until;
             self.stats.transit_accepted += 1;
         } else {
             self.stats.transit_refused += 1;

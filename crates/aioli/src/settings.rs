@@ -31,6 +31,8 @@ const MOST_KBPS: u64 = 100_000_000;
 
 /// What most systems ask. Each name is many servers, drawn anew at each question.
 const TIME_SERVERS: &str = "0.pool.ntp.org,1.pool.ntp.org,2.pool.ntp.org,3.pool.ntp.org";
+/// No tunnel lasts longer, in seconds.
+const MOST_GRACE: u64 = 660;
 
 /// The value name of a setting that is on or off.
 const SWITCH: &str = "";
@@ -169,6 +171,13 @@ const SETTINGS: &[Setting] = &[
         "Until a silent connection to a router is closed",
     ),
     setting(
+        "grace",
+        "I2P_GRACE",
+        "660",
+        "SECONDS",
+        "After Ctrl-C (SIGINT), how long others' tunnels are waited for, 0 to 660; SIGTERM stops at once",
+    ),
+    setting(
         "stats-file",
         "I2P_STATS_FILE",
         "",
@@ -295,6 +304,8 @@ pub struct Settings {
     pub handshake_timeout: Duration,
     /// Idle timeout.
     pub idle_timeout: Duration,
+    /// How long others' tunnels are waited for after SIGINT.
+    pub grace: Duration,
     /// Where counters go.
     pub stats_file: Option<PathBuf>,
     /// Whether only to print the configuration.
@@ -381,6 +392,7 @@ impl Values {
             bandwidth: self.bandwidth()?,
             handshake_timeout: timeout("handshake-timeout")?,
             idle_timeout: timeout("idle-timeout")?,
+            grace: Duration::from_secs(self.number("grace", 0, MOST_GRACE, "seconds")?),
             stats_file: (!stats_file.is_empty()).then(|| expand_home(&stats_file, env)),
             print_config,
             table: self.0,
@@ -525,8 +537,10 @@ pub fn command() -> Command {
         .version(env!("CARGO_PKG_VERSION"))
         .about("An I2P router. Every option can also be an environment variable or a line in the file.")
         .after_help(
-            "Exit status: 0 stopped cleanly, 1 cannot start or go on, 2 a setting is not possible, 130 or 143 ended \
-             at once by a second SIGINT or SIGTERM.",
+            "SIGINT (Ctrl-C) waits for others' tunnels first, see --grace; SIGTERM stops within three seconds. Each \
+             further signal goes on to the next: goodbyes, then the end at once.\n\n\
+             Exit status: 0 stopped cleanly, 1 cannot start or go on, 2 a setting is not possible, 130 or 143 ended \
+             at once by a further SIGINT or SIGTERM.",
         )
         .arg(
             Arg::new("config")

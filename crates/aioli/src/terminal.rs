@@ -28,10 +28,14 @@ pub fn is_interactive() -> bool {
 
 /// Says that stopping has begun, below the `^C` that a terminal shows.
 pub fn say_stopping() {
+    below_the_signal();
+    say("stopping; a second signal ends at once");
+}
+
+fn below_the_signal() {
     if is_interactive() {
         say("");
     }
-    say("stopping; a second signal ends at once");
 }
 
 /// Replaces the last `lines` lines of the terminal by `text`.
@@ -81,6 +85,11 @@ impl ReseedBar {
         }
     }
 
+    /// Whether there is no bar.
+    const fn is_idle(&self) -> bool {
+        self.0.is_none()
+    }
+
     /// Says a line above the bar, if there is one.
     pub fn say(&self, line: impl AsRef<str>) {
         match &self.0 {
@@ -98,6 +107,84 @@ fn bar() -> ProgressBar {
     }
     bar.enable_steady_tick(TICK);
     bar
+}
+
+/// A router's way from its start to its end: a line for each phase and, on a terminal, what is
+/// waited for below the last.
+#[derive(Debug, Default)]
+pub struct Phases {
+    reseed: ReseedBar,
+    waiting: Option<ProgressBar>,
+    tunnels: Option<usize>,
+}
+
+impl Phases {
+    /// Says a line.
+    pub fn say(&self, line: impl AsRef<str>) {
+        match &self.waiting {
+            Some(bar) => bar.suspend(|| say(line)),
+            None => self.reseed.say(line),
+        }
+    }
+
+    /// Shows how reseeding goes.
+    pub fn reseed(&mut self, progress: &ReseedProgress) {
+        self.done();
+        self.reseed.show(progress);
+    }
+
+    /// A phase has begun that takes a while: a line, or on a terminal what is waited for and how long already.
+    pub fn wait(&mut self, what: &str) {
+        if !is_interactive() || !self.reseed.is_idle() {
+            self.say(what);
+            return;
+        }
+        let bar = self.waiting.get_or_insert_with(|| {
+            let bar = ProgressBar::new_spinner();
+            if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} ({elapsed})") {
+                bar.set_style(style);
+            }
+            bar.enable_steady_tick(TICK);
+            bar
+        });
+        bar.set_message(what.to_owned());
+    }
+
+    /// The phase is over.
+    pub fn done(&mut self) {
+        if let Some(bar) = self.waiting.take() {
+            bar.finish_and_clear();
+        }
+    }
+
+    /// Others' tunnels are waited for.
+    pub fn drain(&mut self, tunnels: usize, at_most: Duration) {
+        let time = match at_most.as_secs() {
+            s @ ..60 => format!("{s} s"),
+            s => format!("{} min {:02} s", s / 60, s % 60),
+        };
+        let is_first = self.tunnels.is_none();
+        if is_first {
+            self.done();
+            below_the_signal();
+            say("stopping: no further tunnels of others are accepted; another signal ends at once");
+        }
+        // In a log a line for each tenth is enough.
+        let step = self.tunnels.unwrap_or(0) / 10;
+        if is_interactive() || is_first || tunnels + step.max(1) <= self.tunnels.unwrap_or(0) {
+            self.tunnels = Some(tunnels);
+            self.wait(&format!("waiting for {tunnels} tunnels of others, {time} at most"));
+        }
+    }
+
+    /// Says that goodbyes have begun.
+    pub fn stopping(&mut self) {
+        self.done();
+        match self.tunnels {
+            Some(_) => say("stopping: saying goodbye"),
+            None => say_stopping(),
+        }
+    }
 }
 
 /// Sends logs of this level and above to stderr.

@@ -173,6 +173,7 @@ fn start(routers: usize, sam: Vec<(usize, Option<TcpListener>)>) -> Result<Vec<N
                 reseed: None,
                 time_servers: None,
                 clock: Clock::start(),
+                addresses: None,
             })?)
         })
         .collect()

@@ -194,6 +194,7 @@ async fn a_node_with_a_wrong_clock_corrects_it_and_says_so() {
             known_routers: Vec::new(),
             stats_file: None,
             reseed: None,
+            addresses: None,
             time_servers: Some(config(&servers.iter().collect::<Vec<_>>())),
             clock: Clock::start().shifted(wrong_ms),
         })

@@ -248,9 +248,14 @@ impl Transport {
     /// Ends all sessions and dials, and refuses new ones.
     pub fn shut_down(&mut self, cx: &mut Cx<'_>) {
         self.local = None;
+        self.close_all(TerminationReason::RouterShutdown, cx);
+    }
+
+    /// Ends all sessions and dials. Nobody is blamed, and new ones may begin at once.
+    pub fn close_all(&mut self, reason: TerminationReason, cx: &mut Cx<'_>) {
         for conn in self.conn_ids.clone() {
             match self.conns.get(&conn).map(|c| &c.state) {
-                Some(State::Established(_)) => self.terminate(conn, TerminationReason::RouterShutdown, cx),
+                Some(State::Established(_)) => self.terminate(conn, reason, cx),
                 Some(State::Closing) | None => {}
                 Some(_) => {
                     let peer = self.conns.get(&conn).filter(|c| !c.inbound).and_then(|c| c.peer);

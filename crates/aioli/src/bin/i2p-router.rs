@@ -1,20 +1,21 @@
 //! `i2p-router`: one router, until it is told to stop.
 //!
 //! Exit status: 0 stopped cleanly, 1 it cannot start or go on, 2 a setting is
-//! not possible, 130 or 143 ended at once by a second SIGINT or SIGTERM.
+//! not possible, 130 or 143 ended at once by a further SIGINT or SIGTERM.
 
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use aioli::settings::{Reseed, Settings, SettingsError};
-use aioli::terminal::{INTERRUPTED, ReseedBar, TERMINATED, complain, log_to_stderr, say, say_stopping};
+use aioli::terminal::{INTERRUPTED, Phases, TERMINATED, complain, log_to_stderr, say};
 use aioli_client::{SamConfig, SessionDefaults};
 use aioli_core::Rng;
 use aioli_node::reseed::{ReseedConfig, ReseedSource, Trust};
-use aioli_node::{Clock, DataDir, Node, NodeConfig, Notice, SntpConfig, bind, entropy};
+use aioli_node::{AddressWatch, Clock, DataDir, Node, NodeConfig, Notice, SntpConfig, bind, entropy};
 use aioli_router::{Config, Event, Identity, TunnelOptions};
 use anyhow::{Context, Result, ensure};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Exit status for settings that are not possible.
 const BAD_SETTINGS: u8 = 2;
@@ -48,6 +49,12 @@ fn main() -> ExitCode {
 }
 
 fn run(settings: &Settings) -> Result<()> {
+    let started = Instant::now();
+    say(format!(
+        "i2p-router {} starting, data in {}",
+        env!("CARGO_PKG_VERSION"),
+        settings.data_dir.display()
+    ));
     let data_dir = DataDir::open(&settings.data_dir)?;
     let identity = identity(&data_dir)?;
     let listening = if settings.hidden { None } else { Some(listener(settings, &data_dir)?) };
@@ -58,7 +65,8 @@ fn run(settings: &Settings) -> Result<()> {
         })?;
     }
     let sam = settings.sam.map(|a| bind(a, "SAM", "--sam or --no-sam")).transpose()?;
-    let published = listening.as_ref().and_then(|(_, port)| say_where(settings, *port));
+    let mut addresses = listening.as_ref().and_then(|(_, port)| watched(settings, *port));
+    let published = listening.as_ref().and_then(|(_, port)| say_where(settings, *port, addresses.as_mut()));
     if settings.hidden {
         say("hidden: listening for no other router, publishing nothing, relaying nothing for others");
     }
@@ -106,15 +114,21 @@ fn run(settings: &Settings) -> Result<()> {
         reseed,
         time_servers: settings.time_servers.clone().map(SntpConfig::new),
         clock: Clock::start(),
+        addresses,
     })?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(until_stopped(node, reseeds))
+    runtime.block_on(until_stopped(node, Run { started, grace: settings.grace, reseeds }))
 }
 
 /// Says where others reach this router, and returns what is published of it.
-fn say_where(settings: &Settings, port: u16) -> Option<SocketAddr> {
+fn say_where(settings: &Settings, port: u16, watch: Option<&mut AddressWatch>) -> Option<SocketAddr> {
     say(format!("listening on {}", SocketAddr::new(settings.host, port)));
-    let published = published(settings).map(|ip| SocketAddr::new(ip, port));
+    let published = match watch {
+        // If it fails now, the node says so and tries again.
+        Some(watch) => watch.choose(None).unwrap_or_default(),
+        None => published(settings),
+    };
+    let published = published.map(|ip| SocketAddr::new(ip, port));
     match published {
         Some(address) => say(format!("publishing {address}")),
         None => {
@@ -184,35 +198,106 @@ fn published(settings: &Settings) -> Option<IpAddr> {
     (settings.private_network || aioli_wire::ip::is_public(own)).then_some(own)
 }
 
-/// Tells what happens until a signal comes: the first stops cleanly, the second at once.
-async fn until_stopped(mut node: Node, reseeds: bool) -> Result<()> {
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut bar = ReseedBar::default();
+/// How the address is found out when the settings name none.
+fn watched(settings: &Settings, port: u16) -> Option<AddressWatch> {
+    (settings.external_host.is_none() && settings.host.is_unspecified())
+        .then(|| AddressWatch::new(port, settings.host, settings.private_network))
+}
+
+/// What asks the router to stop.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+/// What matters while a router runs.
+struct Run {
+    started: Instant,
+    /// How long others' tunnels are waited for.
+    grace: Duration,
+    /// First peers are looked for.
+    reseeds: bool,
+}
+
+/// How far a router is on its way out.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// It runs.
+    Running,
+    /// It waits for others' tunnels.
+    Draining,
+    /// It says goodbye.
+    Leaving,
+}
+
+/// Tells what happens until the router has stopped. SIGINT lets others' tunnels end first,
+/// SIGTERM does not; each further signal goes one step on.
+async fn until_stopped(mut node: Node, run: Run) -> Result<()> {
+    let mut signals =
+        Signals { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? };
+    let (mut phases, mut way) = (Phases::default(), Way::Running);
     loop {
-        tokio::select! {
+        let status = tokio::select! {
             notice = node.notice() => match notice {
-                Some(Notice::Loaded { routers, skipped: 0 }) => say(format!("{routers} other routers known")),
-                Some(Notice::Loaded { routers, skipped }) => say(format!(
-                    "{routers} other routers known; {skipped} damaged or outdated entries skipped"
-                )),
                 // Reseeding says what to do, should it fail.
-                Some(Notice::Router(Event::NoRouters)) if reseeds => {}
-                Some(Notice::Router(event)) => bar.say(event.to_string()),
-                Some(Notice::Reseed(progress)) => bar.show(&progress),
-                Some(Notice::TimeServers(error)) => bar.say(error.to_string()),
+                Some(Notice::Router(Event::NoRouters)) if run.reseeds => continue,
+                Some(Notice::Stopping) => {
+                    way = Way::Leaving;
+                    phases.stopping();
+                    continue;
+                }
+                Some(notice) => {
+                    tell(&mut phases, notice, run.started);
+                    continue;
+                }
+                None if way == Way::Leaving => break,
                 None => anyhow::bail!("the router has ended by itself; the log says why"),
             },
-            _ = interrupt.recv() => break,
-            _ = terminate.recv() => break,
-        }
+            _ = signals.interrupt.recv() => INTERRUPTED,
+            _ = signals.terminate.recv() => TERMINATED,
+        };
+        way = match way {
+            Way::Running if status == INTERRUPTED => {
+                node.begin_drain(run.grace);
+                Way::Draining
+            }
+            Way::Running | Way::Draining => {
+                node.begin_stop();
+                Way::Leaving
+            }
+            Way::Leaving => std::process::exit(status),
+        };
     }
-    say_stopping();
+    // What it has to write is written when its thread has ended.
     tokio::select! {
         stopped = tokio::task::spawn_blocking(move || node.stop()) => stopped.context("stopping failed")?,
-        _ = interrupt.recv() => std::process::exit(INTERRUPTED),
-        _ = terminate.recv() => std::process::exit(TERMINATED),
+        _ = signals.interrupt.recv() => std::process::exit(INTERRUPTED),
+        _ = signals.terminate.recv() => std::process::exit(TERMINATED),
     }
     say("stopped");
     Ok(())
+}
+
+/// A line, or what is waited for.
+fn tell(phases: &mut Phases, notice: Notice, started: Instant) {
+    match notice {
+        Notice::Loaded { routers, skipped: 0 } => phases.say(format!("{routers} other routers known")),
+        Notice::Loaded { routers, skipped } => phases
+            .say(format!("{routers} other routers known; {skipped} damaged or outdated entries skipped")),
+        Notice::Remembered { routers } => {
+            phases.say(format!("{routers} of them remembered from the last time"))
+        }
+        Notice::Reseed(progress) => phases.reseed(&progress),
+        Notice::TimeServers(error) => phases.say(error.to_string()),
+        Notice::Router(event @ Event::Ready { .. }) => {
+            phases.done();
+            phases.say(format!("{event}, {:.1} s after the start", started.elapsed().as_secs_f64()));
+        }
+        Notice::Router(event @ (Event::Connecting { .. } | Event::Building { .. })) => {
+            phases.wait(&event.to_string());
+        }
+        Notice::Router(event) => phases.say(event.to_string()),
+        Notice::Draining { tunnels, at_most } => phases.drain(tunnels, at_most),
+        Notice::Stopping => phases.stopping(),
+    }
 }
