@@ -355,7 +355,11 @@ async fn drain(shared: &Rc<Shared>, grace: Duration, stopped: &mut mpsc::Unbound
         if tunnels == 0 || grace_left.is_zero() {
             return;
         }
-        if told.is_none_or(|(before, at)| before != tunnels && now.since(at) >= DRAIN_TOLD_EVERY) {
+        let since = |at| now.since(at);
+        let tell = told.is_none_or(|(before, at)| {
+            since(at) >= DRAIN_TOLD_EVERY && (before != tunnels || since(at) >= 10 * DRAIN_TOLD_EVERY)
+        });
+        if tell {
             shared.notify(Notice::Draining { tunnels, at_most: left.min(grace_left) });
             told = Some((tunnels, now));
         }
