@@ -20,17 +20,20 @@ const MONOTONIC: ClockId = ClockId::Monotonic;
 pub struct Clock {
     start: Duration,
     wall_at_start_ms: u64,
+    /// Of which so much is wrong on purpose.
+    shifted_ms: i64,
 }
 
 impl Clock {
     /// Starts now.
     pub fn start() -> Self {
-        Self { start: running(), wall_at_start_ms: system_wall().as_millis() }
+        Self { start: running(), wall_at_start_ms: system_wall().as_millis(), shifted_ms: 0 }
     }
 
     /// The same clock with another wall time, by so many milliseconds: how a machine whose clock is wrong looks.
     pub fn shifted(self, ms: i64) -> Self {
-        Self { wall_at_start_ms: self.wall_at_start_ms.saturating_add_signed(ms), ..self }
+        let wall_at_start_ms = self.wall_at_start_ms.saturating_add_signed(ms);
+        Self { wall_at_start_ms, shifted_ms: self.shifted_ms.saturating_add(ms), ..self }
     }
 
     /// Both clocks.
@@ -45,8 +48,8 @@ impl Clock {
     /// By how many milliseconds the system's wall clock is ahead of ours: it was set, or the
     /// computer is a copy that was woken up elsewhere.
     pub fn apart(&self) -> i64 {
-        let (system, ours) = (system_wall().as_millis(), self.now().wall.as_millis());
-        i64::try_from(system).unwrap_or(i64::MAX).saturating_sub(i64::try_from(ours).unwrap_or(i64::MAX))
+        let millis = |date: Date| i64::try_from(date.as_millis()).unwrap_or(i64::MAX);
+        millis(system_wall().shifted(self.shifted_ms)).saturating_sub(millis(self.now().wall))
     }
 
     /// Sets our wall clock on by so many milliseconds.
@@ -99,6 +102,8 @@ mod tests {
             clock.follow(clock.apart());
             assert!(clock.apart().abs() < 1_000);
         }
+        // One that is wrong on purpose stays so.
+        assert!(clock.shifted(-3_600_000).apart().abs() < 1_000);
     }
 
     #[test]

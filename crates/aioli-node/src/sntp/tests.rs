@@ -202,7 +202,9 @@ async fn a_node_with_a_wrong_clock_corrects_it_and_says_so() {
         let told = loop {
             match node.notice().await.expect("the router runs") {
                 Notice::Router(event @ Event::ClockCorrected { .. }) => break event.to_string(),
-                Notice::Router(_) | Notice::Loaded { .. } | Notice::Reseed(_) => {}
+                Notice::Router(_) | Notice::Loaded { .. } | Notice::Remembered { .. } | Notice::Reseed(_) => {
+                }
+                Notice::Draining { .. } | Notice::Stopping => panic!("nobody asked it to"),
                 Notice::TimeServers(error) => panic!("{error}"),
             }
         };
