@@ -35,11 +35,12 @@ impl Router {
     /// Connects at once to those that first tunnels begin with: our guards and, where there are few,
     /// those that served best of whom we have dialled before.
     pub(crate) fn greet_old_friends(&mut self) {
-        let guards = match self.config.explicit_peers.as_slice() {
-            [] => self.guards.of(&order_key(&self.identity.signing)),
-            explicit => explicit.to_vec(),
+        let explicit = &self.config.explicit_peers;
+        let (guards, few) = if explicit.is_empty() {
+            (self.guards.of(&order_key(&self.identity.signing)), self.profiles.best())
+        } else {
+            (explicit.iter().copied().collect(), Vec::new())
         };
-        let few = if self.config.explicit_peers.is_empty() { self.profiles.best() } else { Vec::new() };
         let others = few.into_iter().filter(|peer| !guards.contains(peer));
         let friends = guards.iter().copied().chain(others);
         let known: Vec<_> =

@@ -69,7 +69,11 @@ impl World {
             | Happening::Heal
             | Happening::Transfer
             | Happening::Call
-            | Happening::Inspect => None,
+            | Happening::Inspect
+            | Happening::Replace
+            | Happening::Probe
+            | Happening::Junk
+            | Happening::Flood { .. } => None,
         };
         self.asleep.get(&host?).copied().filter(|until| *until > self.now)
     }
