@@ -53,6 +53,15 @@ pub enum Rejected {
     /// Not asked for, or not to be stored here.
     #[error("not asked for")]
     Unsolicited,
+    /// Of a router that is banned or on the blocklist.
+    #[error("banned")]
+    Banned,
+    /// Of a router that we never had to do with, when there are too many of these.
+    #[error("too many new routers")]
+    Crowded,
+    /// There is no time to check its signature now.
+    #[error("too many stores")]
+    Busy,
     /// Nothing newer than what is known.
     #[error("not newer")]
     NotNewer,

@@ -55,6 +55,20 @@ pub struct Limits {
     pub throttled_keys: usize,
     /// Floods of one key in [`FLOOD_WINDOW`]; ten times as many in a private network.
     pub floods_per_key: u16,
+    /// Senders whose stores are counted.
+    pub throttled_senders: usize,
+    /// Stores about others that one sender may bring in [`STORE_WINDOW`]; ten
+    /// times as many in a private network.
+    pub stores_per_sender: u16,
+    /// The same for all that come in garlic, whose senders nobody sees.
+    pub stores_in_garlic: u16,
+    /// Signatures that are checked in a second for stores that nobody asked
+    /// for; ten times as many in a private network.
+    pub checks_per_second: u32,
+    /// Senders of wrong stores that are not listened to for a while.
+    pub muted: usize,
+    /// RouterInfos that go to disk at a time, every [`RECORDS_INTERVAL`].
+    pub records_at_once: usize,
 }
 
 impl Default for Limits {
@@ -72,6 +86,12 @@ impl Default for Limits {
             lookups_per_peer: 120,
             throttled_keys: 16_384,
             floods_per_key: 3,
+            throttled_senders: 4_096,
+            stores_per_sender: 60,
+            stores_in_garlic: 1_200,
+            checks_per_second: 50,
+            muted: 1_024,
+            records_at_once: 400,
         }
     }
 }
@@ -105,6 +125,16 @@ pub const NO_EXPIRY_AFTER_START: Duration = Duration::from_secs(60 * 60);
 pub const FEW_ROUTERS: usize = 90;
 /// With no more routers than this, none expires.
 pub const NO_EXPIRY_ROUTERS: usize = 25;
+/// Of a full store newcomers have at least one part in this many.
+pub const NEWCOMERS_PART: usize = 4;
+/// A newcomer has this time to be of use, before another may take its place.
+pub const PROBATION: Duration = Duration::from_secs(10 * 60);
+/// Failures that put a newcomer behind all others...
+pub const MAX_FAILURES_NEW: u8 = 1;
+/// ...and failures in a row that do it to a router that was of use before.
+pub const MAX_FAILURES_PROVEN: u8 = 4;
+/// Uses of a router that count; halved each day.
+pub const MAX_USES: u8 = 16;
 /// How long a LeaseSet is kept after its end, for clocks that differ.
 pub const LEASE_SET_FUDGE: Duration = Duration::from_secs(10);
 /// A cached LeaseSet is given out without a search only if it lasts this long.
@@ -145,6 +175,12 @@ pub const MAX_ASKED_AGAIN: u8 = 3;
 pub const MAX_FLOODFILL_FAILURES: u8 = 2;
 /// For how long.
 pub const FLOODFILL_PENALTY: Duration = Duration::from_secs(5 * 60);
+/// The penalty doubles with each further failure, up to this.
+pub const MAX_FLOODFILL_PENALTY: Duration = Duration::from_secs(60 * 60);
+/// Routers that a floodfill names and nobody knows, until it counts as failing.
+pub const MAX_LIES: u8 = 4;
+/// From this query on, every other one goes to a floodfill that has answered us before.
+pub const TRUST_FROM_QUERY: u8 = 2;
 /// How long a key is taken for absent after one failed search. Twice as long after each further one.
 pub const NEGATIVE_PAUSE: Duration = Duration::from_millis(500);
 /// The longest of these pauses.
@@ -156,6 +192,18 @@ pub const NEGATIVE_TIME: Duration = Duration::from_secs(2 * 60);
 pub const LOOKUP_WINDOW: Duration = Duration::from_secs(2 * 60);
 /// Window of [`Limits::floods_per_key`].
 pub const FLOOD_WINDOW: Duration = Duration::from_secs(90);
+/// Window of [`Limits::stores_per_sender`].
+pub const STORE_WINDOW: Duration = Duration::from_secs(60);
+/// Signature checks that may be saved up for a rush, in seconds of [`Limits::checks_per_second`].
+pub const CHECKS_SAVED: u32 = 10;
+/// Wrong stores of one sender in [`OFFENCE_WINDOW`] after which it is not listened to.
+pub const MAX_OFFENCES: u16 = 8;
+/// Window of [`MAX_OFFENCES`].
+pub const OFFENCE_WINDOW: Duration = Duration::from_secs(10 * 60);
+/// For a time between this...
+pub const MUTE_MIN: Duration = Duration::from_secs(8 * 60);
+/// ...and this.
+pub const MUTE_MAX: Duration = Duration::from_secs(15 * 60);
 /// Floodfills that a store is flooded to.
 pub const FLOOD_TO: usize = 3;
 /// Further ones, of the next day, near midnight.

@@ -53,11 +53,11 @@ impl NetDb {
         };
         let owner = RouterHash::from(store.key);
         let keep = |h: &RouterHash| *h != owner && from != Source::Peer(*h);
-        let mut targets = self.closest_floodfills(&store.key, cx.now.wall, config::FLOOD_TO, keep);
+        let mut targets = self.flood_targets(&store.key, cx.now.wall, config::FLOOD_TO, keep);
         let midnight = cx.now.wall.until_utc_midnight();
         if midnight <= near_midnight {
             let tomorrow = cx.now.wall + midnight;
-            for next in self.closest_floodfills(&store.key, tomorrow, config::FLOOD_NEXT_DAY, keep) {
+            for next in self.flood_targets(&store.key, tomorrow, config::FLOOD_NEXT_DAY, keep) {
                 if !targets.contains(&next) {
                     targets.push(next);
                 }
@@ -71,14 +71,14 @@ impl NetDb {
         }
     }
 
-    fn closest_floodfills(
+    fn flood_targets(
         &self,
         key: &Hash,
         at: Date,
         n: usize,
         keep: impl FnMut(&RouterHash) -> bool,
     ) -> Vec<RouterHash> {
-        self.routers.closest_floodfills(&RoutingKey::of(key, at), n, keep)
+        self.routers.good_floodfills(&RoutingKey::of(key, at), n, self.now.mono, keep)
     }
 
     /// A DatabaseLookup of another router.
@@ -137,7 +137,7 @@ impl NetDb {
         let peers = if lookup.kind == LookupType::Exploratory {
             self.routers.closest_others(&near, MAX_SEARCH_REPLY_PEERS, keep)
         } else {
-            self.routers.closest_floodfills(&near, config::SEARCH_REPLY_PEERS, keep)
+            self.routers.good_floodfills(&near, config::SEARCH_REPLY_PEERS, self.now.mono, keep)
         };
         DatabaseSearchReply { key: lookup.key, peers, from: self.our_hash() }
     }

@@ -23,6 +23,7 @@ pub mod config;
 mod disk;
 mod explore;
 mod floodfill;
+mod gate;
 mod lease_sets;
 mod negative;
 mod publishing;
@@ -58,6 +59,7 @@ pub use stats::Stats;
 pub use watch::{SearchEnded, Sought, VerifyCache};
 
 use explore::Explorer;
+use gate::Gate;
 use lease_sets::LeaseSetStore;
 use negative::NegativeCache;
 use publishing::{Publication, PublicationKey};
@@ -112,6 +114,12 @@ pub trait ReplyPaths {
 
     /// Whether there is a session with this router.
     fn is_connected(&self, router: &RouterHash) -> bool;
+
+    /// Whether this router is banned, or one of its addresses.
+    fn is_barred(&self, router: &RouterInfo) -> bool {
+        let _ = router;
+        false
+    }
 }
 
 /// What was published.
@@ -277,6 +285,7 @@ pub struct NetDb {
     explorer: Explorer,
     lookups_of: Throttle<(RouterHash, u32)>,
     floods_of: Throttle<Hash>,
+    gate: Gate,
     timers: Timers<Timer>,
     outputs: VecDeque<Output>,
     stats: Stats,
@@ -310,6 +319,7 @@ impl NetDb {
             explorer: Explorer::default(),
             lookups_of: Throttle::new(config::LOOKUP_WINDOW, lookups, limits.throttled_peers),
             floods_of: Throttle::new(config::FLOOD_WINDOW, floods, limits.throttled_keys),
+            gate: Gate::new(limits, ease),
             timers: Timers::new(),
             outputs: VecDeque::new(),
             stats: Stats::default(),
@@ -339,6 +349,16 @@ impl NetDb {
         self.routers.floodfills()
     }
 
+    /// Whether this router has been of use to us: answered, let itself be dialled, was a hop.
+    pub fn is_proven(&self, router: &RouterHash) -> bool {
+        self.routers.is_proven(router)
+    }
+
+    /// Forgets a router, as when it is banned.
+    pub fn forget_router(&mut self, router: &RouterHash) {
+        self.routers.remove(router);
+    }
+
     /// Whether we hold a part of the database.
     pub const fn is_floodfill(&self) -> bool {
         self.floodfill
@@ -356,8 +376,11 @@ impl NetDb {
         self.begin(cx.now);
         match message.kind {
             MessageType::DatabaseStore => match DatabaseStore::from_bytes(&message.body) {
-                Ok(store) => self.on_store(from, store, cx),
-                Err(_) => self.stats.malformed += 1,
+                Ok(store) => self.on_store(from, store, cx, paths),
+                Err(_) => {
+                    self.stats.malformed += 1;
+                    self.note_wrong(from, Rejected::Malformed, cx);
+                }
             },
             MessageType::DatabaseLookup => match DatabaseLookup::from_bytes(&message.body) {
                 Ok(lookup) => self.on_lookup(from, &lookup, cx),
@@ -393,7 +416,7 @@ impl NetDb {
                 Timer::Publish(key) => self.on_publish_timer(key, cx, paths),
                 Timer::Explore => self.on_explore_timer(cx),
                 Timer::Sweep => self.on_sweep_timer(cx),
-                Timer::Records => self.flush_records(cx.now),
+                Timer::Records => self.hand_over_records(self.config.limits.records_at_once, cx.now),
                 Timer::Renew => self.on_renew_timer(cx),
             }
         }
@@ -414,6 +437,7 @@ impl NetDb {
         Stats {
             routers: self.routers.len() as u64,
             floodfills: self.routers.floodfills() as u64,
+            routers_proven: self.routers.proven() as u64,
             lease_sets: self.lease_sets.get(&View::Router).map_or(0, LeaseSetStore::len) as u64,
             searches: self.searches.len() as u64,
             ..self.stats

@@ -237,7 +237,11 @@ impl NetDb {
         let target = Self::store_key(&key, self.config.our_hash);
         let near = RoutingKey::of(&target, wall);
         let failed = &publication.failed;
-        let next = self.routers.floodfill_for(&near, now, |h| !failed.contains(h));
+        // The closest may all be inventions of one attacker.
+        let trusted = failed.len() >= usize::from(config::TRUST_FROM_QUERY) && failed.len().is_multiple_of(2);
+        let open = |h: &RouterHash| !failed.contains(h);
+        let trusted = trusted.then(|| self.routers.proven_floodfill_for(&near, now, open)).flatten();
+        let next = trusted.or_else(|| self.routers.floodfill_for(&near, now, open));
         let itself = self.floodfill && self.routers.floodfills() == 0 && key != PublicationKey::Router;
         let Some(to) = next.or_else(|| itself.then_some(self.config.our_hash)) else {
             // All have failed, or none is known yet.
@@ -355,7 +359,8 @@ impl NetDb {
         let Some(publication) = self.publications.get(&key) else { return };
         let other = |h: &RouterHash| *h != at && Some(*h) != before;
         let trusted = |h: &RouterHash| other(h) && !publication.failed.contains(h);
-        let asked = self.routers.floodfill_for(&near, now, trusted);
+        let sure = before.and_then(|_| self.routers.proven_floodfill_for(&near, now, trusted));
+        let asked = sure.or_else(|| self.routers.floodfill_for(&near, now, trusted));
         let asked = asked.or_else(|| self.routers.floodfill_for(&near, now, other)).unwrap_or(at);
         let Some(route) = self.store_route(&key, &asked, paths) else {
             self.timers.set(Timer::Publish(key), now + config::RETRY_PATH);

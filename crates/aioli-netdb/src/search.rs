@@ -91,6 +91,8 @@ pub(crate) struct Search {
     pub(crate) for_floodfills: bool,
     /// Who named the router, and so probably knows it.
     pub(crate) hint: Option<RouterHash>,
+    /// The same, to tell whether it lied.
+    pub(crate) named_by: Option<RouterHash>,
     /// Nobody asked for it but a reply's naming it: few queries, and what they name is not fetched, or
     /// one liar who names phantoms would keep us asking for ever more of them.
     pub(crate) derived: bool,
@@ -117,6 +119,7 @@ impl Search {
             hint: None,
             derived: false,
             began,
+            named_by: None,
             deadline,
             asked: BTreeMap::new(),
             current: None,
@@ -152,6 +155,12 @@ impl Search {
         if self.queries < max {
             if let Some(hint) = self.hint.filter(|h| fresh(h) && routers.get(h).is_some()) {
                 return Step::Ask(hint);
+            }
+            // The closest may all be inventions of one attacker.
+            let trusted = self.queries >= config::TRUST_FROM_QUERY
+                && (self.queries - config::TRUST_FROM_QUERY).is_multiple_of(2);
+            if trusted && let Some(next) = routers.proven_floodfill_for(&near, mono, fresh) {
+                return Step::Ask(next);
             }
             if let Some(next) = routers.floodfill_for(&near, mono, fresh) {
                 return Step::Ask(next);

@@ -287,7 +287,7 @@ impl NetDb {
         cx: &mut Cx<'_>,
         paths: &dyn ReplyPaths,
     ) {
-        self.routers.touch(&reply.from, true, cx.now.mono);
+        self.routers.touch(&reply.from, cx.now.mono);
         let news = self.fetch_named(key, reply, cx);
         if key.what == What::Explore {
             self.searches.remove(&key);
@@ -327,6 +327,7 @@ impl NetDb {
                 search.derived = true;
                 search.secret = secret;
                 search.hint = (!secret).then_some(reply.from);
+                search.named_by = Some(reply.from);
             }
             news += 1;
             if let Some(search) = self.searches.get_mut(&key) {
@@ -343,6 +344,11 @@ impl NetDb {
         self.searches.get(&SearchKey::router((*hash).into())).map(|s| s.secret)
     }
 
+    /// Whether we seek this router to use it, not because somebody named it.
+    pub(crate) fn router_is_wanted(&self, hash: &RouterHash) -> bool {
+        self.searches.get(&SearchKey::router((*hash).into())).is_some_and(|s| s.wanted)
+    }
+
     /// Ends the search for a router that is now known.
     pub(crate) fn finish_router_search(&mut self, hash: &RouterHash, cx: &Cx<'_>) {
         let key = SearchKey::router((*hash).into());
@@ -353,6 +359,9 @@ impl NetDb {
         self.failures.forget(&key);
         if let Some(asked) = search.current {
             self.routers.note_answer(&asked, cx.now.mono);
+        }
+        if let Some(from) = search.named_by {
+            self.routers.note_named(&from);
         }
         if search.wanted
             && let Some(info) = self.routers.get(hash)
@@ -396,6 +405,9 @@ impl NetDb {
         self.stats.searches_failed += 1;
         if search.was_denied() {
             self.failures.note(key, cx.now.mono);
+            if let Some(from) = search.named_by {
+                self.routers.note_phantom(&from, cx.now.mono);
+            }
         }
         match key.what {
             What::Router => {
@@ -443,6 +455,6 @@ impl NetDb {
     /// This router is alive: a session with it stands, or a tunnel through it works.
     pub fn note_alive(&mut self, router: &RouterHash, cx: &mut Cx<'_>) {
         self.begin(cx.now);
-        self.routers.touch(router, true, cx.now.mono);
+        self.routers.note_answer(router, cx.now.mono);
     }
 }

@@ -17,6 +17,10 @@ pub struct Stats {
     pub routers_refused: u64,
     /// RouterInfos that went because the store was full.
     pub routers_evicted: u64,
+    /// RouterInfos now known of routers that have been of use to us.
+    pub routers_proven: u64,
+    /// RouterInfos refused because the store was full of newcomers.
+    pub routers_crowded: u64,
     /// RouterInfos that grew too old.
     pub routers_expired: u64,
     /// LeaseSets accepted, new or newer.
@@ -29,6 +33,10 @@ pub struct Stats {
     pub bad_signatures: u64,
     /// Stores under a key that is not that of the data.
     pub wrong_keys: u64,
+    /// Stores not looked at: too many of one sender or in all, or of one that is not listened to.
+    pub stores_throttled: u64,
+    /// Times that a sender of wrong stores was no longer listened to.
+    pub senders_muted: u64,
     /// Messages that could not be decoded.
     pub malformed: u64,
     /// Messages that came where they must not come, or that nobody asked for.

@@ -19,7 +19,7 @@ use aioli_wire::{DestinationHash, Hash, LeaseSet, RouterHash, RouterInfo, Unveri
 use crate::admission::{self, Rejected};
 use crate::routers::{Origin, Stored};
 use crate::search::SearchKey;
-use crate::{NetDb, Source, View, config};
+use crate::{NetDb, ReplyPaths, Source, View, config};
 
 impl NetDb {
     /// A RouterInfo file. What is refused will be removed from the disk.
@@ -46,7 +46,7 @@ impl NetDb {
         self.begin(cx.now);
         let info = RouterInfo::decode_unverified(bytes).map_err(|_| Rejected::Malformed)?;
         let hash = info.claims().hash();
-        let origin = Origin { met: false, served: true, record };
+        let origin = Origin { met: false, sought: true, asked: true, served: true, record };
         match self.admit_router(info, origin, max_age, cx.now) {
             Ok(_) => Ok(hash),
             Err(Rejected::Stale) if !self.clock_known => {
@@ -72,7 +72,8 @@ impl NetDb {
         self.begin(cx.now);
         let hash = info.claims().hash();
         let met = from == Source::Peer(hash);
-        let origin = Origin { met, served: true, record: true };
+        // The transport bounds how many sessions begin.
+        let origin = Origin { met, sought: false, asked: true, served: true, record: true };
         let result = self.admit_router(info, origin, self.max_router_age(), cx.now);
         if result.is_ok() {
             self.finish_router_search(&hash, cx);
@@ -93,6 +94,8 @@ impl NetDb {
             Ok(Stored::New | Stored::Newer) => self.stats.routers_stored += 1,
             Ok(Stored::Known) | Err(Rejected::Ours) => {}
             Err(Rejected::Signature(_)) => self.stats.bad_signatures += 1,
+            Err(Rejected::Crowded) => self.stats.routers_crowded += 1,
+            Err(Rejected::Busy) => self.stats.stores_throttled += 1,
             Err(_) => self.stats.routers_refused += 1,
         }
         result
@@ -112,9 +115,13 @@ impl NetDb {
         let info = match known {
             Some(known) if known.bytes() != info.claims().bytes() => return Ok(Stored::Known),
             Some(known) => Arc::clone(known),
+            None if !self.routers.has_room(&hash, origin, now.mono) => return Err(Rejected::Crowded),
+            None if !(origin.met || origin.asked || self.gate.may_check(now.mono)) => {
+                return Err(Rejected::Busy);
+            }
             None => self.check(info).map_err(Rejected::Signature)?,
         };
-        let (stored, evicted) = self.routers.insert(info, origin, now.mono);
+        let (stored, evicted) = self.routers.insert(info, origin, now.mono).map_err(|_| Rejected::Crowded)?;
         self.stats.routers_evicted += u64::from(evicted);
         Ok(stored)
     }
@@ -150,6 +157,7 @@ impl NetDb {
             Ok(Stored::New | Stored::Newer) => self.stats.lease_sets_stored += 1,
             Ok(Stored::Known) => {}
             Err(Rejected::Signature(_)) => self.stats.bad_signatures += 1,
+            Err(Rejected::Busy) => self.stats.stores_throttled += 1,
             Err(_) => self.stats.lease_sets_refused += 1,
         }
         result
@@ -174,6 +182,10 @@ impl NetDb {
             }
             return Ok(Stored::Known);
         }
+        // What a floodfill is told by others, nobody here has asked for.
+        if served && !self.gate.may_check(now.mono) {
+            return Err(Rejected::Busy);
+        }
         let set = Arc::new(set.verify().map_err(Rejected::Signature)?);
         let (stored, evicted) = self.lease_sets_of(view).insert(set, served);
         self.stats.lease_sets_evicted += u64::from(evicted);
@@ -181,14 +193,40 @@ impl NetDb {
     }
 
     /// A DatabaseStore: a store, a flood or a reply.
-    pub(crate) fn on_store(&mut self, from: Source, store: DatabaseStore, cx: &mut Cx<'_>) {
+    pub(crate) fn on_store(
+        &mut self,
+        from: Source,
+        store: DatabaseStore,
+        cx: &mut Cx<'_>,
+        paths: &dyn ReplyPaths,
+    ) {
         match &store.data {
-            StoreData::RouterInfo { .. } => self.on_router_store(from, store, cx),
+            StoreData::RouterInfo { .. } => self.on_router_store(from, store, cx, paths),
             StoreData::LeaseSet { .. } => self.on_lease_set_store(from, store, cx),
         }
     }
 
-    fn on_router_store(&mut self, from: Source, store: DatabaseStore, cx: &mut Cx<'_>) {
+    /// Something wrong came from there.
+    pub(crate) fn note_wrong(&mut self, from: Source, why: Rejected, cx: &mut Cx<'_>) {
+        if self.gate.note(from, why, cx) {
+            self.stats.senders_muted += 1;
+        }
+    }
+
+    /// Whether a store that nobody asked for is looked at.
+    fn gate_opens(&mut self, from: Source, cx: &Cx<'_>) -> bool {
+        let opens = self.gate.opens(from, cx.now.mono);
+        self.stats.stores_throttled += u64::from(!opens);
+        opens
+    }
+
+    fn on_router_store(
+        &mut self,
+        from: Source,
+        store: DatabaseStore,
+        cx: &mut Cx<'_>,
+        paths: &dyn ReplyPaths,
+    ) {
         let hash = RouterHash::from(store.key);
         let sought = self.router_search_is_secret(&hash);
         let allowed = match from {
@@ -200,22 +238,39 @@ impl NetDb {
             self.stats.unsolicited += 1;
             return;
         }
+        if sought.is_none() && !self.gate_opens(from, cx) {
+            return;
+        }
         let Some(Ok(info)) = store.data.decode_router_info() else {
             self.stats.malformed += 1;
+            self.note_wrong(from, Rejected::Malformed, cx);
             return;
         };
         if info.claims().hash() != hash {
             self.stats.wrong_keys += 1;
+            self.note_wrong(from, Rejected::WrongKey, cx);
+            return;
+        }
+        if paths.is_barred(info.claims()) {
+            self.stats.routers_refused += 1;
             return;
         }
         let published = info.claims().published;
         let through_tunnel = matches!(from, Source::Tunnel(_));
         let origin = Origin {
             met: from == Source::Peer(hash),
+            sought: self.router_is_wanted(&hash),
+            asked: sought.is_some(),
             served: !through_tunnel || sought == Some(false),
             record: true,
         };
-        let Ok(stored) = self.admit_router(info, origin, self.max_router_age(), cx.now) else { return };
+        let stored = match self.admit_router(info, origin, self.max_router_age(), cx.now) {
+            Ok(stored) => stored,
+            Err(why) => {
+                self.note_wrong(from, why, cx);
+                return;
+            }
+        };
         self.finish_router_search(&hash, cx);
         if through_tunnel {
             return;
@@ -225,19 +280,30 @@ impl NetDb {
     }
 
     fn on_lease_set_store(&mut self, from: Source, store: DatabaseStore, cx: &mut Cx<'_>) {
+        if self.floodfill && !self.gate_opens(from, cx) {
+            return;
+        }
         let Some(Ok(set)) = store.data.decode_lease_set() else {
             self.stats.malformed += 1;
+            self.note_wrong(from, Rejected::Malformed, cx);
             return;
         };
         if Hash::from(set.claims().key()) != store.key {
             self.stats.wrong_keys += 1;
+            self.note_wrong(from, Rejected::WrongKey, cx);
             return;
         }
         match from {
             Source::Tunnel(view) => self.on_lease_set_reply(view, set, cx),
             Source::Peer(_) | Source::Garlic if self.floodfill => {
                 let hidden = set.claims().flags().contains(aioli_wire::LeaseSetFlags::UNPUBLISHED);
-                let Ok(stored) = self.admit_lease_set(View::Router, set, true, cx.now) else { return };
+                let stored = match self.admit_lease_set(View::Router, set, true, cx.now) {
+                    Ok(stored) => stored,
+                    Err(why) => {
+                        self.note_wrong(from, why, cx);
+                        return;
+                    }
+                };
                 self.acknowledge(from, &store, stored != Stored::Known && !hidden, cx);
             }
             Source::Peer(_) | Source::Garlic => self.stats.unsolicited += 1,

@@ -13,6 +13,7 @@ impl NetDb {
             sets.expire(cx.now.wall);
         }
         self.failures.sweep(cx.now.mono);
+        self.gate.sweep(cx.now.mono);
         self.expire_routers(cx.now);
         let day = cx.now.wall.utc_day();
         if day != self.day {
@@ -65,10 +66,15 @@ impl NetDb {
         config::MAX_ROUTER_AGE - spare / limit * used
     }
 
-    /// Hands changes over to the disk now; also for a shutdown.
+    /// Hands all changes over to the disk, for a shutdown.
     pub fn flush_records(&mut self, now: Now) {
+        self.hand_over_records(usize::MAX, now);
+    }
+
+    /// Hands changes over to the disk, at most so many RouterInfos: a crowd must not keep it busy.
+    pub(crate) fn hand_over_records(&mut self, max: usize, now: Now) {
         self.timers.set(Timer::Records, now.mono + config::RECORDS_INTERVAL);
-        let (write, remove) = self.routers.take_records();
+        let (write, remove) = self.routers.take_records(max);
         for info in write {
             self.outputs.push_back(Output::Record(Record::StoreRouter(info.hash(), info.shared_bytes())));
         }
@@ -88,6 +94,7 @@ impl NetDb {
 
     /// All keys have moved: what we publish must be at its new place.
     fn on_new_day(&mut self, cx: &mut Cx<'_>) {
+        self.routers.fade();
         self.republish_all(cx);
         if self.local.is_some() {
             let soon = cx.rng.duration(Duration::ZERO, config::MIDNIGHT_ROUTER_SPREAD);

@@ -2,12 +2,15 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use aioli_core::Duration;
 use aioli_transport::Bandwidth;
 use aioli_wire::RouterHash;
 
+use crate::blocklist::Blocklist;
 use crate::client::TunnelOptions;
+use crate::role::FloodfillRole;
 
 /// The network that everyone uses.
 pub const PUBLIC_NETWORK: u8 = 2;
@@ -25,7 +28,7 @@ pub struct Config {
     /// large network (one hop per /16, version floors) do not hold.
     pub private_network: bool,
     /// Whether to serve the NetDB to others.
-    pub floodfill: bool,
+    pub floodfill: FloodfillRole,
     /// Publish no address and nothing in the NetDB, and be no hop of others' tunnels. What serves others
     /// (`floodfill`, `published`) has no meaning then.
     pub hidden: bool,
@@ -39,6 +42,8 @@ pub struct Config {
     pub outbound: TunnelOptions,
     /// What we may send and receive, and what of it is for others.
     pub bandwidth: Bandwidth,
+    /// Addresses and routers that we have nothing to do with.
+    pub blocklist: Arc<Blocklist>,
     /// Until a handshake must be done.
     pub handshake_timeout: Duration,
     /// Until a silent session is closed.
@@ -53,13 +58,14 @@ impl Default for Config {
         Self {
             net_id: PUBLIC_NETWORK,
             private_network: false,
-            floodfill: false,
             hidden: false,
             explicit_peers: BTreeSet::new(),
+            floodfill: FloodfillRole::Never,
             published: Vec::new(),
             inbound: exploratory,
             outbound: exploratory,
             bandwidth: Bandwidth::default(),
+            blocklist: Arc::default(),
             handshake_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(300),
             limits: Limits::default(),
@@ -86,6 +92,8 @@ pub struct Limits {
     pub profiles: usize,
     /// Tunnel pools whose guards are remembered.
     pub guarded_pools: usize,
+    /// Bans at a time, besides the blocklist.
+    pub bans: usize,
 }
 
 impl Default for Limits {
@@ -99,6 +107,7 @@ impl Default for Limits {
             reply_keys: 4_000,
             profiles: 3_000,
             guarded_pools: 256,
+            bans: 4_000,
         }
     }
 }

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use aioli_core::Duration;
 
+use crate::bans::{BanReason, Subject};
 use crate::clock::ClockSource;
 
 /// A change of state worth a line on the terminal.
@@ -53,6 +54,17 @@ pub enum Event {
         /// And according to routers.
         routers_ms: i64,
     },
+    /// Somebody was banned; said once in a while only.
+    Banned {
+        /// Who.
+        subject: Subject,
+        /// Why.
+        reason: BanReason,
+        /// Bans of the moment.
+        bans: usize,
+    },
+    /// By the rules we hold a part of the NetDB from now on, or no longer.
+    Floodfill(bool),
     /// Nobody is known to connect to.
     NoRouters,
     /// The computer has slept.
@@ -153,6 +165,11 @@ impl fmt::Display for Event {
                 Wrong(*servers_ms),
                 Wrong(*routers_ms)
             ),
+            Self::Banned { subject, reason, bans } => {
+                write!(f, "{subject} is banned: {reason}; bans in all: {bans}")
+            }
+            Self::Floodfill(true) => write!(f, "now a floodfill: serving the network database to others"),
+            Self::Floodfill(false) => write!(f, "no longer a floodfill"),
             Self::NoRouters => write!(
                 f,
                 "no other router is known: put RouterInfos into netDb/ of the data directory, or reseed"

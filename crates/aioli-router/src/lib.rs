@@ -4,6 +4,9 @@
 //! A driver tells it what happened and does what it asks; see [`Router`].
 
 mod bandwidth;
+mod bans;
+mod barring;
+pub mod blocklist;
 pub mod client;
 mod clock;
 mod config;
@@ -15,6 +18,7 @@ mod lag;
 mod lifecycle;
 mod own_info;
 mod profiles;
+mod role;
 mod roster;
 mod route;
 mod router;
@@ -24,6 +28,8 @@ mod stats;
 pub mod tap;
 
 pub use aioli_transport::{Bandwidth, ConnId};
+pub use bans::{BanReason, Subject};
+pub use blocklist::Blocklist;
 pub use client::{ClientEvent, SessionId, SessionOptions, StreamId, TunnelOptions};
 pub use clock::ClockSource;
 pub use config::{Config, Limits, PUBLIC_NETWORK};
@@ -31,5 +37,6 @@ pub use event::Event;
 pub use identity::Identity;
 pub use own_info::create_router_info;
 pub use profiles::StoredProfile;
+pub use role::FloodfillRole;
 pub use router::{LoadError, Output, Router, StoreWrite};
 pub use stats::Stats;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use aioli_core::{Date, Duration, Now};
+use aioli_core::{Date, Duration, Now, Rng};
 use aioli_wire::{
     Bandwidth, Capabilities, Congestion, Mapping, RouterAddress, RouterInfo, RouterInfoParts, Verified,
 };
@@ -10,6 +10,7 @@ use aioli_wire::{
 use crate::bandwidth::{Governor, Shared};
 use crate::config::{Config, PUBLISHED_VERSION};
 use crate::identity::Identity;
+use crate::role::FloodfillRole;
 
 /// The cost of a published NTCP2 address.
 const COST_PUBLISHED: u8 = 10;
@@ -20,12 +21,19 @@ const UNLIMITED_KBYTES: u64 = 2_000;
 
 /// Others take no RouterInfo that is dated two minutes ahead: ours is at most so much.
 const MAX_AHEAD: Duration = Duration::from_secs(60);
+/// For so long after the start the counts of a floodfill are invented.
+const BLURRED_FOR: Duration = Duration::from_secs(30 * 60);
+/// Afterwards they are multiples of these.
+const ROUTERS_STEP: usize = 250;
+const LEASE_SETS_STEP: usize = 50;
 
 /// What a router says about its state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Known {
     /// How gladly it takes part in tunnels.
     pub(crate) congestion: Congestion,
+    /// Whether it serves the NetDB.
+    pub(crate) floodfill: bool,
     /// What it shares with others.
     pub(crate) shared: Shared,
     /// Of a floodfill: RouterInfos.
@@ -37,7 +45,8 @@ pub(crate) struct Known {
 /// Signs the RouterInfo of a router with this configuration and identity.
 pub fn create_router_info(config: &Config, identity: &Identity, now: Now) -> Arc<Verified<RouterInfo>> {
     let shared = Governor::new(config.bandwidth, now.mono).shared_kbytes();
-    sign(config, identity, Known { shared, ..Known::default() }, now)
+    let floodfill = config.floodfill == FloodfillRole::Always;
+    sign(config, identity, Known { floodfill, shared, ..Known::default() }, now)
 }
 
 /// The date of a RouterInfo that follows one of `before`. It is `now`, unless our clock went back a little: then
@@ -82,7 +91,7 @@ fn options(config: &Config, known: Known) -> Mapping {
         ("netId", config.net_id.to_string()),
         ("router.version", PUBLISHED_VERSION.to_owned()),
     ];
-    if config.floodfill && !config.hidden {
+    if known.floodfill && !config.hidden {
         pairs.push(("netdb.knownRouters", known.routers.to_string()));
         pairs.push(("netdb.knownLeaseSets", known.lease_sets.to_string()));
     }
@@ -90,14 +99,31 @@ fn options(config: &Config, known: Known) -> Mapping {
     Mapping::from_pairs(pairs).unwrap_or_default()
 }
 
-fn capabilities(config: &Config, known: &Known) -> Capabilities {
-    let shared = match known.shared {
+/// The bandwidth that we share as it is published, in KB/s.
+pub(crate) fn shared_kbytes(shared: Shared) -> u64 {
+    match shared {
         Shared::Limited(kbytes) => kbytes,
         Shared::Measured(kbytes) => kbytes.max(UNLIMITED_KBYTES),
-    };
+    }
+}
+
+/// Numbers of RouterInfos and LeaseSets as a floodfill publishes them. They
+/// would tell when it was started, and how much it is asked: so at first they
+/// are invented, as other routers do, and later rounded.
+pub(crate) fn blurred(counts: (usize, usize), uptime: Duration, rng: &mut Rng) -> (usize, usize) {
+    if uptime < BLURRED_FOR {
+        let drawn =
+            |least: usize, more: u64, rng: &mut Rng| least + usize::try_from(rng.up_to(more)).unwrap_or(0);
+        return (drawn(3_000, 1_000, rng), drawn(30, 40, rng));
+    }
+    (counts.0.next_multiple_of(ROUTERS_STEP), counts.1.next_multiple_of(LEASE_SETS_STEP))
+}
+
+fn capabilities(config: &Config, known: &Known) -> Capabilities {
+    let shared = shared_kbytes(known.shared);
     let reachable = !config.published.is_empty() && !config.hidden;
     Capabilities {
-        floodfill: config.floodfill && !config.hidden,
+        floodfill: known.floodfill && !config.hidden,
         hidden: config.hidden,
         reachable,
         unreachable: !reachable,
@@ -108,7 +134,7 @@ fn capabilities(config: &Config, known: &Known) -> Capabilities {
 
 #[cfg(test)]
 mod tests {
-    use aioli_core::{Date, Instant, Rng};
+    use aioli_core::Instant;
 
     use super::*;
 
@@ -117,11 +143,24 @@ mod tests {
         let identity = Identity::generate(&mut Rng::from_seed([1; 32]));
         let now = Now { mono: Instant::ZERO, wall: Date::from_secs(1_780_000_000) };
         let published = vec!["5.1.2.3:9000".parse().unwrap()];
-        let config = Config { hidden: true, floodfill: true, published, ..Config::default() };
+        let config =
+            Config { hidden: true, floodfill: FloodfillRole::Always, published, ..Config::default() };
         let info = create_router_info(&config, &identity, now);
         let caps = info.caps();
         assert!(caps.hidden && caps.unreachable && !caps.reachable && !caps.floodfill);
         assert!(info.addresses.iter().all(|a| a.endpoint().is_none()), "{:?}", info.addresses);
         assert_eq!(info.options.get("netdb.knownRouters"), None);
+    }
+
+    #[test]
+    fn counts_tell_neither_the_start_nor_the_load() {
+        let mut rng = Rng::from_seed([1; 32]);
+        let minutes = |n: u64| Duration::from_secs(n * 60);
+        for uptime in [0, 10, 29] {
+            let (routers, lease_sets) = blurred((12, 0), minutes(uptime), &mut rng);
+            assert!((3_000..=4_000).contains(&routers) && (30..=70).contains(&lease_sets));
+        }
+        assert_eq!(blurred((3_001, 7), minutes(30), &mut rng), (3_250, 50));
+        assert_eq!(blurred((3_249, 44), minutes(300), &mut rng), (3_250, 50));
     }
 }

@@ -26,6 +26,7 @@ use aioli_wire::{
     Lease, Message, MessageId, MessageType, RouterHash, RouterInfo, TunnelId, Unverified, Wire,
 };
 
+use crate::bans::Bans;
 use crate::event::Event;
 use crate::router::{Output, Router, StoreWrite, cx};
 use crate::tap::Tapped;
@@ -81,6 +82,7 @@ impl SeenMessages {
 struct Paths<'a> {
     tunnels: &'a Tunnels,
     transport: &'a Transport,
+    bans: &'a Bans,
     now: Instant,
 }
 
@@ -98,6 +100,10 @@ impl ReplyPaths for Paths<'_> {
 
     fn is_connected(&self, router: &RouterHash) -> bool {
         self.transport.is_connected(router)
+    }
+
+    fn is_barred(&self, router: &RouterInfo) -> bool {
+        self.bans.bars(router, self.now)
     }
 }
 
@@ -160,7 +166,8 @@ impl Router {
         &mut self,
         f: impl FnOnce(&mut NetDb, &mut Cx<'_>, &dyn ReplyPaths) -> T,
     ) -> T {
-        let paths = Paths { tunnels: &self.tunnels, transport: &self.transport, now: self.now.mono };
+        let now = self.now.mono;
+        let paths = Paths { tunnels: &self.tunnels, transport: &self.transport, bans: &self.bans, now };
         f(&mut self.netdb, &mut Cx { now: self.now, rng: &mut self.rng }, &paths)
     }
 
@@ -173,8 +180,15 @@ impl Router {
                 T::Dial { conn, to } => self.outputs.push_back(Output::Dial { conn, to }),
                 T::Transmit(conn) => self.outputs.push_back(Output::Transmit(conn)),
                 T::ReadMore(conn) => self.outputs.push_back(Output::ReadMore(conn)),
-                T::Close { conn, reset } => self.outputs.push_back(Output::Close { conn, reset }),
+                T::Close { conn, reset } => {
+                    self.accepted_from.remove(&conn);
+                    self.outputs.push_back(Output::Close { conn, reset });
+                }
+                T::HandshakeFailed { conn, why } => self.on_handshake_failed(conn, why),
                 T::Established { peer, inbound, router_info } => {
+                    if !self.welcomes(&peer, router_info.as_ref().map(Unverified::claims)) {
+                        continue;
+                    }
                     self.profiles.connected(&peer, inbound, self.now.mono);
                     match router_info {
                         Some(info) => self.store_router(info, peer),
@@ -205,12 +219,14 @@ impl Router {
         if reason.blames_peer() {
             self.profiles.unreachable(peer, self.now.mono);
         }
+        self.note_dial_failed(*peer, reason);
         self.netdb.note_unreachable(peer, &mut cx!(self));
         self.tunnels.handle_peer_gone(peer, &mut cx!(self));
     }
 
     fn store_router(&mut self, info: Unverified<RouterInfo>, from: RouterHash) {
-        if self.netdb.store(info, Source::Peer(from), &mut cx!(self)).is_err() {
+        if self.refuses(info.claims()) || self.netdb.store(info, Source::Peer(from), &mut cx!(self)).is_err()
+        {
             self.dropped += 1;
         }
     }
@@ -383,6 +399,7 @@ impl Router {
                 for hop in hops {
                     self.profiles.agreed(hop, took, now);
                     self.profiles.proved(hop, now);
+                    self.netdb.note_alive(hop, &mut cx!(self));
                     *self.in_use.entry(*hop).or_default() += 1;
                 }
             }
@@ -564,6 +581,12 @@ impl Router {
         for message in messages {
             let Err(message) = self.transport.send_to(&to, lane, message, &mut cx!(self)) else { continue };
             if let Some(info) = self.netdb.router(&to).map(Arc::clone) {
+                if self.refuses(&info) {
+                    self.dropped += 1;
+                    self.netdb.forget_router(&to);
+                    self.tunnels.handle_peer_gone(&to, &mut cx!(self));
+                    continue;
+                }
                 self.transport.send(&info, lane, message, &mut cx!(self));
             } else if self.awaiting.push(to, message, self.now.mono) {
                 self.with_paths(|netdb, cx, _| netdb.find_router(&to, cx));

@@ -6,7 +6,7 @@
 //! says what goes where.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use aioli_core::crypto::ed25519::SigningKey;
@@ -22,6 +22,7 @@ use aioli_wire::{DecodeError, Message, RouterHash, RouterInfo, Verified, VerifyE
 use thiserror::Error;
 
 use crate::bandwidth::{self, Counters, Governor};
+use crate::bans::Bans;
 use crate::client::ClientEvent;
 use crate::clock::{Clock, Heard, Tell};
 use crate::config::Config;
@@ -33,6 +34,7 @@ use crate::lag::Lag;
 use crate::lifecycle;
 use crate::own_info::{self, Known};
 use crate::profiles::{Profiles, StoredProfile};
+use crate::role::{FloodfillRole, Role};
 use crate::roster::Roster;
 use crate::route::SeenMessages;
 use crate::selection::Selector;
@@ -170,8 +172,17 @@ pub struct Router {
     published: Known,
     pub(crate) dropped: u64,
     pub(crate) tap: Tap,
+    pub(crate) bans: Bans,
+    /// When a ban was last told to the user.
+    pub(crate) ban_said: Option<Instant>,
+    /// Where connections that came in are from.
+    pub(crate) accepted_from: BTreeMap<ConnId, IpAddr>,
+    pub(crate) role: Role,
+    since: Instant,
+    /// The last router that we dialled and whose clock differs from ours.
+    pub(crate) skewed_peer: Option<(Instant, RouterHash)>,
     lag: Lag,
-    governor: Governor,
+    pub(crate) governor: Governor,
     /// Bytes that may wait for all peers.
     queue_limit: u64,
 }
@@ -229,6 +240,12 @@ impl Router {
             published: Known::default(),
             dropped: 0,
             tap: Tap::default(),
+            bans: Bans::new(Arc::clone(&config.blocklist), limits.bans),
+            ban_said: None,
+            accepted_from: BTreeMap::new(),
+            role: Role::new(config.floodfill, config.private_network, now.mono, &mut rng),
+            since: now.mono,
+            skewed_peer: None,
             lag: Lag::default(),
             governor: Governor::new(config.bandwidth, now.mono),
             queue_limit,
@@ -256,7 +273,7 @@ impl Router {
         self.enter(now);
         let info = RouterInfo::decode_unverified(bytes)?;
         let hash = info.claims().hash();
-        if hash == self.hash {
+        if hash == self.hash || self.refuses(info.claims()) {
             return Err(LoadError::Unwanted);
         }
         self.netdb.load(bytes, &mut cx!(self)).map_err(|_| LoadError::Unwanted)?;
@@ -331,7 +348,12 @@ impl Router {
     /// A TCP connection came in. None: close it.
     pub fn accepted(&mut self, from: SocketAddr, now: Now) -> Option<ConnId> {
         self.enter(now);
-        self.transport.handle_accepted(from, &mut cx!(self))
+        if self.refuses_ip(from.ip()) {
+            return None;
+        }
+        let conn = self.transport.handle_accepted(from, &mut cx!(self))?;
+        self.accepted_from.insert(conn, from.ip());
+        Some(conn)
     }
 
     /// A connection asked for by [`Output::Dial`] stands.
@@ -355,6 +377,7 @@ impl Router {
     /// The connection is gone.
     pub fn closed(&mut self, conn: ConnId, now: Now) {
         self.enter(now);
+        self.accepted_from.remove(&conn);
         self.transport.handle_closed(conn, &mut cx!(self));
     }
 
@@ -438,6 +461,13 @@ impl Router {
             reply_keys: self.reply_views.len() as u64 + garlic.reply_keys,
             awaiting: self.awaiting.len() as u64,
             profiles: self.profiles.len() as u64,
+            proven_routers: netdb.routers_proven,
+            crowded_routers: netdb.routers_crowded,
+            stores_throttled: netdb.stores_throttled,
+            senders_muted: netdb.senders_muted,
+            bad_signatures: netdb.bad_signatures,
+            bans: self.bans.len() as u64,
+            barred: self.bans.refused,
             seen_messages: self.seen.len() as u64,
             clock_voices: self.clock.voices() as u64,
             clock_steps: self.clock.steps(),
@@ -526,6 +556,7 @@ impl Router {
                     self.reply_views.expire(now.mono);
                     self.awaiting.expire(now.mono);
                     self.seen.expire(now.mono);
+                    self.bans.expire(now.mono);
                     if !self.governor.is_limited() {
                         self.govern();
                     }
@@ -538,6 +569,7 @@ impl Router {
                         self.guards.maintain(now.wall);
                     }
                     self.store_guards();
+                    self.review_role();
                     self.timers.set(Timer::Profiles, now.mono + PROFILES_EVERY);
                 }
                 Timer::StoreProfiles => self.store_profiles(),
@@ -557,11 +589,15 @@ impl Router {
 
     /// Signs our RouterInfo anew and tells everyone who needs it.
     pub(crate) fn renew_own_info(&mut self) {
+        let counts = (self.netdb.router_count(), self.netdb.stats().lease_sets as usize);
+        let uptime = self.now.mono.since(self.since);
+        let (routers, lease_sets) = own_info::blurred(counts, uptime, &mut self.rng);
         let mut known = Known {
+            floodfill: self.role.is_floodfill(),
             congestion: self.tunnels.congestion(),
             shared: self.governor.shared_kbytes(),
-            routers: self.netdb.router_count(),
-            lease_sets: self.netdb.stats().lease_sets as usize,
+            routers,
+            lease_sets,
         };
         if self.draining || self.shutting_down {
             // A change would only tell that we leave.
@@ -621,7 +657,7 @@ fn netdb_config(config: &Config, our_hash: RouterHash) -> aioli_netdb::Config {
     aioli_netdb::Config {
         our_hash,
         net_id: config.net_id,
-        floodfill: config.floodfill,
+        floodfill: config.floodfill == FloodfillRole::Always,
         private_network: config.private_network,
         limits,
     }

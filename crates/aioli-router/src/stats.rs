@@ -57,6 +57,20 @@ pub struct Stats {
     pub awaiting: u64,
     /// Peers with a profile.
     pub profiles: u64,
+    /// RouterInfos known of routers that were of use to us.
+    pub proven_routers: u64,
+    /// RouterInfos refused because too many were new.
+    pub crowded_routers: u64,
+    /// Stores of others that were not looked at: too many.
+    pub stores_throttled: u64,
+    /// Times that a peer which brought wrong stores was no longer listened to.
+    pub senders_muted: u64,
+    /// Structures for the NetDB whose signature did not hold.
+    pub bad_signatures: u64,
+    /// Bans of the moment.
+    pub bans: u64,
+    /// Connections, dials and RouterInfos refused because of bans or the blocklist.
+    pub barred: u64,
     /// Message ids remembered against replays.
     pub seen_messages: u64,
     /// Peers whose clocks are remembered.
@@ -84,6 +98,11 @@ impl Stats {
             ("replays", self.replays),
             ("bad_frames", self.bad_frames),
             ("bad_messages", self.bad_messages),
+            ("crowded_routers", self.crowded_routers),
+            ("stores_throttled", self.stores_throttled),
+            ("senders_muted", self.senders_muted),
+            ("bad_signatures", self.bad_signatures),
+            ("barred", self.barred),
             ("dropped", self.dropped),
             ("undecryptable", self.undecryptable),
             ("bugs", self.bugs),
@@ -97,6 +116,7 @@ impl Stats {
         vec![
             ("sessions", self.sessions),
             ("known_routers", self.known_routers),
+            ("proven_routers", self.proven_routers),
             ("floodfills", self.floodfills),
             ("lease_sets", self.lease_sets),
             ("transit_tunnels", self.transit_tunnels),
@@ -105,6 +125,7 @@ impl Stats {
             ("reply_keys", self.reply_keys),
             ("awaiting", self.awaiting),
             ("profiles", self.profiles),
+            ("bans", self.bans),
             ("seen_messages", self.seen_messages),
             ("clock_voices", self.clock_voices),
         ]

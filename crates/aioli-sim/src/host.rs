@@ -69,7 +69,7 @@ pub(crate) struct Up {
 impl Host {
     pub(crate) fn new(index: usize, setup: Setup, scenario: &Scenario, at: Instant, mut rng: Rng) -> Self {
         let mut config = config(scenario);
-        config.floodfill = setup.floodfill;
+        config.floodfill = setup.floodfill.into();
         config.published = vec![match scenario.scale {
             Some(_) => pipe::public_address(index),
             None => pipe::address(index),
@@ -97,7 +97,7 @@ impl Host {
 
     /// How a host like this one is made.
     pub(crate) const fn setup(&self) -> Setup {
-        Setup { floodfill: self.config.floodfill, role: self.role, has_session: self.has_session }
+        Setup { floodfill: self.config.floodfill.is_always(), role: self.role, has_session: self.has_session }
     }
 
     /// Starts the router from what the disk holds.

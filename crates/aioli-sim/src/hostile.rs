@@ -143,7 +143,7 @@ impl World {
         self.schedule(every, Happening::Junk);
         let number = self.fakes_sent;
         self.fakes_sent += 1;
-        let senders = self.hosts_that_are(|h| h.role == Role::Flooding && h.config.floodfill);
+        let senders = self.hosts_that_are(|h| h.role == Role::Flooding && h.config.floodfill.is_always());
         self.send_fake(&senders, number, true)
     }
 
@@ -156,12 +156,12 @@ impl World {
             Happening::Flood { number: number + 1 },
         );
         let fake = number % fakes.max(1);
-        let senders = self.hosts_that_are(|h| h.role == Role::Flooding && !h.config.floodfill);
+        let senders = self.hosts_that_are(|h| h.role == Role::Flooding && !h.config.floodfill.is_always());
         self.send_fake(&senders, fake, (fake as u64 * 100) % 1_000 < floodfills_percent * 10)
     }
 
     fn send_fake(&mut self, senders: &[usize], number: usize, floodfill: bool) -> Result<(), Violation> {
-        let targets = self.hosts_that_are(|h| h.role == Role::Honest && h.config.floodfill);
+        let targets = self.hosts_that_are(|h| h.role == Role::Honest && h.config.floodfill.is_always());
         let (Some(from), Some(to)) = (self.rng.choose(senders).copied(), self.rng.choose(&targets).copied())
         else {
             return Ok(());
@@ -188,7 +188,7 @@ impl World {
         seed[8] = u8::from(floodfill);
         let identity = Identity::generate(&mut Rng::from_seed(seed));
         let mut config = config(&self.scenario);
-        config.floodfill = floodfill;
+        config.floodfill = floodfill.into();
         config.published = vec![pipe::fake_address(number)];
         create_router_info(&config, &identity, self.clock(0))
     }

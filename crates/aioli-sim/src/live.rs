@@ -71,13 +71,15 @@ impl World {
         if let Some(every) = self.replace_every(&scale) {
             self.schedule(every, Happening::Replace);
         }
-        let leaving = self.hosts_that_are(|host| host.config.floodfill || host.role == Role::Honest);
+        let leaving =
+            self.hosts_that_are(|host| host.config.floodfill.is_always() || host.role == Role::Honest);
         let Some(leaving) = self.rng.choose(&leaving).copied() else { return };
         self.leave(leaving);
         let setup = self.hosts[leaving].setup();
         let host = self.hosts.len();
         let mut joining = Host::new(host, setup, &self.scenario, self.now, self.rng.fork());
-        let mut known = self.hosts_that_are(|host| host.config.floodfill || host.role == Role::Honest);
+        let mut known =
+            self.hosts_that_are(|host| host.config.floodfill.is_always() || host.role == Role::Honest);
         self.rng.shuffle(&mut known);
         for i in known.into_iter().take(scale.reseed) {
             if let Some(up) = &self.hosts[i].up {

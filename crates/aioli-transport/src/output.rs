@@ -53,6 +53,13 @@ pub enum Output {
         /// Why.
         reason: DisconnectReason,
     },
+    /// The handshake of an accepted connection failed; nobody knows yet who it was.
+    HandshakeFailed {
+        /// The connection, which may be closed already.
+        conn: ConnId,
+        /// How.
+        why: PeerMisbehaved,
+    },
     /// There will be no session with the peer for now.
     DialFailed {
         /// Who.

@@ -5,16 +5,20 @@
 //! mapping that we build stays sorted, because a signed mapping must be.
 
 use std::cmp::Ordering;
+use std::fmt;
 
 use thiserror::Error;
 
 use crate::codec::{DecodeError, DecodeErrorKind, Reader, Wire, Writer};
 
 /// Pairs of text with distinct keys.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+///
+/// Kept as they are sent: thousands of RouterInfos with a dozen pairs each are
+/// in memory, and two allocations a pair would be most of their size.
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Mapping {
-    pairs: Vec<(String, String)>,
-    size: usize,
+    /// `key=value;` pairs as encoded, all of them well-formed.
+    bytes: Vec<u8>,
 }
 
 /// A key or value has more than 255 bytes, or all together more than 65,535.
@@ -25,7 +29,7 @@ pub struct MappingFull;
 impl Mapping {
     /// No pairs.
     pub const fn new() -> Self {
-        Self { pairs: Vec::new(), size: 0 }
+        Self { bytes: Vec::new() }
     }
 
     /// These pairs, sorted. A later pair replaces an earlier one with the same key.
@@ -41,53 +45,90 @@ impl Mapping {
 
     /// The value of `key`.
     pub fn get(&self, key: &str) -> Option<&str> {
-        self.pairs.iter().find(|(k, _)| k == key).map(|(_, v)| v.as_str())
+        self.pairs().find(|(k, _)| *k == key).map(|(_, v)| v)
     }
 
     /// Sets `key` to `value`, at its sorted place.
     pub fn set(&mut self, key: &str, value: &str) -> Result<(), MappingFull> {
-        let old = self.pairs.iter().position(|(k, _)| k == key);
-        let old_size = old.and_then(|i| self.pairs.get(i)).map_or(0, |(k, v)| pair_size(k, v));
-        let size = self.size - old_size + pair_size(key, value);
+        let old_size = self.get(key).map_or(0, |old| pair_size(key, old));
+        let size = self.bytes.len() - old_size + pair_size(key, value);
         if key.len() > 255 || value.len() > 255 || size > usize::from(u16::MAX) {
             return Err(MappingFull);
         }
-        if let Some(i) = old {
-            self.pairs.remove(i);
-        }
-        let place = self.pairs.partition_point(|(k, _)| java_order(k, key) == Ordering::Less);
-        self.pairs.insert(place, (key.to_owned(), value.to_owned()));
-        self.size = size;
+        let mut pairs: Vec<(&str, &str)> = self.pairs().filter(|(k, _)| *k != key).collect();
+        let place = pairs.partition_point(|(k, _)| java_order(k, key) == Ordering::Less);
+        pairs.insert(place, (key, value));
+        self.bytes = encoded(&pairs, size);
         Ok(())
     }
 
     /// Removes `key`.
     pub fn remove(&mut self, key: &str) {
-        if let Some(i) = self.pairs.iter().position(|(k, _)| k == key) {
-            let (k, v) = self.pairs.remove(i);
-            self.size -= pair_size(&k, &v);
-        }
+        let pairs: Vec<(&str, &str)> = self.pairs().filter(|(k, _)| *k != key).collect();
+        self.bytes = encoded(&pairs, self.bytes.len());
     }
 
     /// All pairs, in order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &str)> {
-        self.pairs.iter().map(|(k, v)| (k.as_str(), v.as_str()))
+        self.pairs().collect::<Vec<_>>().into_iter()
     }
 
     /// How many pairs there are.
-    pub const fn len(&self) -> usize {
-        self.pairs.len()
+    pub fn len(&self) -> usize {
+        self.pairs().count()
     }
 
     /// Whether there are none.
     pub const fn is_empty(&self) -> bool {
-        self.pairs.is_empty()
+        self.bytes.is_empty()
     }
 
     /// Whether the keys ascend, as those of a signed mapping must.
     pub fn is_sorted(&self) -> bool {
-        self.pairs.is_sorted_by(|a, b| java_order(&a.0, &b.0) == Ordering::Less)
+        self.pairs().is_sorted_by(|a, b| java_order(a.0, b.0) == Ordering::Less)
     }
+
+    fn pairs(&self) -> Pairs<'_> {
+        Pairs(&self.bytes)
+    }
+}
+
+impl fmt::Debug for Mapping {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.pairs()).finish()
+    }
+}
+
+/// The pairs in the bytes of a [`Mapping`].
+struct Pairs<'a>(&'a [u8]);
+
+impl<'a> Pairs<'a> {
+    /// A string and the separator behind it.
+    fn string(&mut self) -> Option<&'a str> {
+        let (len, rest) = self.0.split_first()?;
+        let (text, rest) = rest.split_at_checked(usize::from(*len))?;
+        self.0 = rest.get(1..)?;
+        std::str::from_utf8(text).ok()
+    }
+}
+
+impl<'a> Iterator for Pairs<'a> {
+    type Item = (&'a str, &'a str);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        Some((self.string()?, self.string()?))
+    }
+}
+
+fn encoded(pairs: &[(&str, &str)], size: usize) -> Vec<u8> {
+    let mut w = Writer::with_capacity(size);
+    for (key, value) in pairs {
+        write_string(&mut w, key);
+        w.u8(b'=');
+        write_string(&mut w, value);
+        w.u8(b';');
+    }
+    w.as_slice().to_vec()
 }
 
 impl<'a> Wire<'a> for Mapping {
@@ -96,31 +137,25 @@ impl<'a> Wire<'a> for Mapping {
     fn decode(r: &mut Reader<'a>) -> Result<Self, DecodeError> {
         let size = usize::from(r.u16()?);
         let mut r = r.sub(Self::SPEC, size)?;
-        let mut pairs = Vec::new();
+        let start = r.at();
+        let mut keys = Vec::new();
         while !r.is_empty() {
-            let key = string(&mut r)?.to_owned();
+            keys.push(string(&mut r)?);
             expect(&mut r, b'=')?;
-            let value = string(&mut r)?.to_owned();
+            string(&mut r)?;
             expect(&mut r, b';')?;
-            pairs.push((key, value));
         }
-        let mut keys: Vec<&str> = pairs.iter().map(|(k, _)| k.as_str()).collect();
         keys.sort_unstable();
         if keys.windows(2).any(|w| w.first() == w.last()) {
             return Err(r.invalid("repeated key"));
         }
-        Ok(Self { pairs, size })
+        Ok(Self { bytes: r.since(start).to_vec() })
     }
 
     fn encode(&self, w: &mut Writer) {
         // `set` and `decode` keep the size within 16 bits.
-        w.u16(u16::try_from(self.size).unwrap_or(u16::MAX));
-        for (key, value) in &self.pairs {
-            write_string(w, key);
-            w.u8(b'=');
-            write_string(w, value);
-            w.u8(b';');
-        }
+        w.u16(u16::try_from(self.bytes.len()).unwrap_or(u16::MAX));
+        w.bytes(&self.bytes);
     }
 }
 

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use aioli_core::Duration;
-use aioli_router::Bandwidth;
+use aioli_router::{Bandwidth, FloodfillRole};
 use aioli_wire::RouterHash;
 use clap::{Arg, ArgAction, Command};
 use thiserror::Error;
@@ -95,7 +95,6 @@ const SETTINGS: &[Setting] = &[
         "SERVERS",
         "Time servers, HOST or HOST:PORT with commas between them, or never; in a private network only when given",
     ),
-    setting("floodfill", "I2P_FLOODFILL", "false", SWITCH, "Serve the network database to others"),
     setting("hidden", "I2P_HIDDEN", "false", SWITCH, "Publish no address and relay nothing for others"),
     setting(
         "explicit-peers",
@@ -103,6 +102,20 @@ const SETTINGS: &[Setting] = &[
         "",
         "HASHES",
         "Only these routers next to this one in its tunnels, with commas between; for finding faults",
+    ),
+    setting(
+        "floodfill",
+        "I2P_FLOODFILL",
+        "false",
+        "WHETHER",
+        "Serve the network database to others: true (also without a value), false, or auto, by the rules",
+    ),
+    setting(
+        "blocklist",
+        "I2P_BLOCKLIST",
+        "",
+        "FILE",
+        "Addresses and routers to have nothing to do with, one a line, as in Java I2P's blocklist.txt",
     ),
     setting("sam", "I2P_SAM", "127.0.0.1:7656", "HOST:PORT", "Where SAM listens for applications"),
     setting("no-sam", "I2P_NO_SAM", "false", SWITCH, "Do not offer SAM"),
@@ -284,12 +297,14 @@ pub struct Settings {
     pub reseed_config: Option<PathBuf>,
     /// Time servers to ask, if any.
     pub time_servers: Option<Vec<String>>,
-    /// Floodfill.
-    pub floodfill: bool,
     /// Publish nothing.
     pub hidden: bool,
     /// Whom alone to have next to us in tunnels, if there are any.
     pub explicit_peers: BTreeSet<RouterHash>,
+    /// Whether to be a floodfill.
+    pub floodfill: FloodfillRole,
+    /// Addresses and routers to have nothing to do with.
+    pub blocklist: Option<PathBuf>,
     /// SAM, unless switched off.
     pub sam: Option<SocketAddr>,
     /// Hops in each tunnel.
@@ -382,9 +397,10 @@ impl Values {
             reseed_proxy: self.proxy()?,
             reseed_config: self.path("reseed-config", env),
             time_servers: self.time_servers()?,
-            floodfill: self.switch("floodfill")?,
             hidden: self.hidden()?,
             explicit_peers: self.explicit_peers()?,
+            floodfill: self.floodfill()?,
+            blocklist: self.path("blocklist", env),
             sam,
             tunnel_length: self.number("tunnel-length", 0, 8, "hops")?,
             inbound_tunnels: self.number("inbound-tunnels", 1, 16, "tunnels")?,
@@ -417,7 +433,7 @@ impl Values {
 
     fn hidden(&self) -> Result<bool, SettingsError> {
         let hidden = self.switch("hidden")?;
-        if hidden && (self.switch("floodfill")? || !self.text("external-host").is_empty()) {
+        if hidden && (self.floodfill()? != FloodfillRole::Never || !self.text("external-host").is_empty()) {
             return Err(self.wrong("hidden", "leave out floodfill and external-host, which show it".into()));
         }
         Ok(hidden)
@@ -430,6 +446,14 @@ impl Values {
         };
         let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
         names.map(|name| RouterHash::from_base64(name).ok_or_else(|| wrong(name))).collect()
+    }
+
+    fn floodfill(&self) -> Result<FloodfillRole, SettingsError> {
+        if self.text("floodfill").trim().eq_ignore_ascii_case("auto") {
+            return Ok(FloodfillRole::Auto);
+        }
+        let wrong = || self.wrong("floodfill", "give true, false or auto".into());
+        self.switch("floodfill").map(FloodfillRole::from).map_err(|_| wrong())
     }
 
     fn proxy(&self) -> Result<Option<String>, SettingsError> {
@@ -566,8 +590,13 @@ pub fn command() -> Command {
         } else {
             arg.value_name(s.value).action(ArgAction::Set)
         });
-        if s.key == "reseed" {
-            command = command.mut_arg(s.key, |arg| arg.num_args(0..=1).default_missing_value("now"));
+        let without_value = match s.key {
+            "reseed" => Some("now"),
+            "floodfill" => Some("true"),
+            _ => None,
+        };
+        if let Some(value) = without_value {
+            command = command.mut_arg(s.key, |arg| arg.num_args(0..=1).default_missing_value(value));
         }
     }
     command
@@ -638,7 +667,7 @@ mod tests {
             &[("I2P_LISTEN_PORT", "2222"), ("I2P_TUNNEL_LENGTH", "1"), ("HOME", "/home/u")],
         )
         .unwrap();
-        assert_eq!((s.port, s.tunnel_length, s.floodfill), (3333, 1, true));
+        assert_eq!((s.port, s.tunnel_length, s.floodfill), (3333, 1, FloodfillRole::Always));
         assert_eq!(s.data_dir, Path::new("/home/u/.aioli"));
         let line = |key: &str| s.describe().lines().find(|l| l.starts_with(key)).unwrap().to_owned();
         assert!(line("port").ends_with("command line"));
@@ -672,6 +701,7 @@ mod tests {
                 "IP" => ["10.0.0.1", "10.0.0.2", "10.0.0.3"],
                 "HOST:PORT" => ["[::1]:1", "[::1]:2", "[::1]:3"],
                 "LEVEL" => ["error", "warn", "debug"],
+                "WHETHER" => ["true", "auto", "false"],
                 "WHEN" => ["now", "never", "auto"],
                 "URL" => ["http://a:1", "socks5://b:2", "http://c:3"],
                 "KBPS" => ["100", "200", "300"],
@@ -727,6 +757,17 @@ mod tests {
     }
 
     #[test]
+    fn floodfill_is_off_on_or_by_the_rules() {
+        let of = |args: &[&str], env: &[(&str, &str)]| resolve(args, env).unwrap().floodfill;
+        assert_eq!(of(&[], &[]), FloodfillRole::Never);
+        assert_eq!(of(&["--floodfill"], &[]), FloodfillRole::Always);
+        assert_eq!(of(&["--floodfill", "--port", "1"], &[]), FloodfillRole::Always);
+        assert_eq!(of(&["--floodfill", "auto"], &[]), FloodfillRole::Auto);
+        assert_eq!(of(&[], &[("I2P_FLOODFILL", "false")]), FloodfillRole::Never);
+        assert_eq!(of(&["--floodfill=off"], &[("I2P_FLOODFILL", "true")]), FloodfillRole::Never);
+    }
+
+    #[test]
     fn each_direction_has_the_common_limit_or_its_own() {
         let of = |args: &[&str]| {
             let Bandwidth { inbound, outbound, .. } = resolve(args, &[]).unwrap().bandwidth;
@@ -762,7 +803,8 @@ mod tests {
             (&["--explicit-peers", "AAAA"], &[], "\"AAAA\" is no router hash"),
             (&["--hidden", "--floodfill"], &[], "leave out floodfill"),
             (&["--host", "example.com"], &[], "give an IP address"),
-            (&[], &[("I2P_FLOODFILL", "maybe")], "give true or false"),
+            (&[], &[("I2P_FLOODFILL", "maybe")], "give true, false or auto"),
+            (&[], &[("I2P_PRIVATE_NETWORK", "maybe")], "give true or false"),
             (&["--config", "/does/not/exist"], &[], "cannot read the configuration file"),
         ] {
             let error = resolve(args, env).unwrap_err().to_string();

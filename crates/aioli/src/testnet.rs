@@ -184,7 +184,7 @@ fn config(published: SocketAddr, floodfill: bool) -> Config {
     Config {
         net_id: NET_ID,
         private_network: true,
-        floodfill,
+        floodfill: floodfill.into(),
         published: vec![published],
         inbound: tunnels,
         outbound: tunnels,

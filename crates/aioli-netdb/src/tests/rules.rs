@@ -170,6 +170,7 @@ fn public_networks_want_public_addresses() {
 
 #[test]
 fn a_full_store_keeps_floodfills_and_those_it_met() {
+    const LATER: u64 = 601;
     let mut bench = Bench::new(|config| config.limits.routers = 20);
     let mut rng = rng(45);
     let met = Keys::new(&mut rng);
@@ -179,7 +180,7 @@ fn a_full_store_keeps_floodfills_and_those_it_met() {
     bench.store(&floodfill.info("XfR", bench.wall())).unwrap();
     let mut last = met.hash();
     for _ in 0..60 {
-        bench.at += 1;
+        bench.at += LATER;
         let keys = Keys::new(&mut rng);
         last = keys.hash();
         bench.store(&keys.info("XR", bench.wall())).unwrap();
@@ -190,7 +191,7 @@ fn a_full_store_keeps_floodfills_and_those_it_met() {
     assert_eq!(bench.db.stats().routers_evicted, 42);
     // A crowd of would-be floodfills takes no more than half and a little.
     for _ in 0..60 {
-        bench.at += 1;
+        bench.at += LATER;
         bench.store(&Keys::new(&mut rng).info("XfR", bench.wall())).unwrap();
     }
     assert_eq!(bench.db.router_count(), 20);

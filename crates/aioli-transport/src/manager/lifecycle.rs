@@ -113,30 +113,33 @@ impl Transport {
                 }
             }
             Step::Refused { data_phase, why } => {
-                self.note_misbehaved(why);
+                self.note_misbehaved(conn, why);
                 if let PeerMisbehaved::ClockSkew(seconds) = why {
                     self.outputs.push_back(Output::ClockSkew { seconds });
                 }
                 self.refuse(conn, data_phase, why.reason(), cx);
             }
             Step::Probe(why) => {
-                self.note_misbehaved(why);
+                self.note_misbehaved(conn, why);
                 self.probed(conn, cx);
             }
             Step::Failed(why) => {
+                if peer.is_none() {
+                    self.note_misbehaved(conn, why);
+                }
                 self.drop_conn(conn, Some(true));
-                match peer {
-                    Some(peer) => self.end_dial(peer, conn, DialError::Handshake(why), cx),
-                    None => self.note_misbehaved(why),
+                if let Some(peer) = peer {
+                    self.end_dial(peer, conn, DialError::Handshake(why), cx);
                 }
             }
         }
     }
 
-    fn note_misbehaved(&mut self, why: PeerMisbehaved) {
+    fn note_misbehaved(&mut self, conn: ConnId, why: PeerMisbehaved) {
         tracing::debug!("inbound handshake: {why}");
         self.stats.handshakes_failed += 1;
         self.stats.replays += u64::from(why == PeerMisbehaved::Replay);
+        self.outputs.push_back(Output::HandshakeFailed { conn, why });
     }
 
     /// Says nothing and waits, so that a prober learns nothing from bytes or time.

@@ -5,6 +5,7 @@
 
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aioli::settings::{Reseed, Settings, SettingsError};
@@ -13,7 +14,8 @@ use aioli_client::{SamConfig, SessionDefaults};
 use aioli_core::Rng;
 use aioli_node::reseed::{ReseedConfig, ReseedSource, Trust};
 use aioli_node::{AddressWatch, Clock, DataDir, Node, NodeConfig, Notice, SntpConfig, bind, entropy};
-use aioli_router::{Config, Event, Identity, TunnelOptions};
+use aioli_router::blocklist::MAX_BLOCKLIST_BYTES;
+use aioli_router::{Blocklist, Config, Event, Identity, TunnelOptions};
 use anyhow::{Context, Result, ensure};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -96,6 +98,7 @@ fn run(settings: &Settings) -> Result<()> {
         inbound,
         outbound,
         bandwidth: settings.bandwidth,
+        blocklist: Arc::new(blocklist(settings)?),
         handshake_timeout: settings.handshake_timeout,
         idle_timeout: settings.idle_timeout,
         ..Config::default()
@@ -136,6 +139,26 @@ fn say_where(settings: &Settings, port: u16, watch: Option<&mut AddressWatch>) -
         }
     }
     published
+}
+
+/// The user's blocklist. Wrong lines are named and skipped; without the file the router does not start.
+fn blocklist(settings: &Settings) -> Result<Blocklist> {
+    let Some(path) = &settings.blocklist else { return Ok(Blocklist::default()) };
+    let name = path.display();
+    let cannot_read = || format!("cannot read the blocklist {name}");
+    let bytes = std::fs::metadata(path).with_context(cannot_read)?.len();
+    ensure!(
+        bytes <= MAX_BLOCKLIST_BYTES,
+        "the blocklist {name} has {bytes} bytes, more than {MAX_BLOCKLIST_BYTES}"
+    );
+    let text = std::fs::read(path).with_context(cannot_read)?;
+    let (list, skipped) = Blocklist::parse(&String::from_utf8_lossy(&text));
+    for (line, why) in &skipped.first {
+        complain(format!("i2p-router: {name}, line {line} is skipped: {why}"));
+    }
+    let wrong = if skipped.lines > 0 { format!("; {} lines skipped", skipped.lines) } else { String::new() };
+    say(format!("blocklist: {} entries{wrong}", list.len()));
+    Ok(list)
 }
 
 /// How first peers are found.

@@ -265,6 +265,8 @@ fn another_network_and_a_wrong_key_fail() {
     net.advance(Duration::from_secs(15));
     assert!(net.sent[1].is_empty());
     assert_eq!(net.nodes[1].t.stats().handshakes_failed, 1);
+    let told = |o: &Output| matches!(o, Output::HandshakeFailed { why: PeerMisbehaved::NetId, .. });
+    assert_eq!(net.count(1, told), 1);
     // Bob's published key is not the one he has.
     let mut net = Net::new(9, 3, |_| {});
     let other = net.nodes[2].keys.static_key.public();

@@ -228,6 +228,7 @@ impl Net {
             Output::ReadMore(conn) => drop(self.deliver_to((n, conn))),
             other @ (Output::Established { .. }
             | Output::Disconnected { .. }
+            | Output::HandshakeFailed { .. }
             | Output::DialFailed { .. }
             | Output::Messages { .. }
             | Output::RouterInfo { .. }
