@@ -53,7 +53,7 @@ const SERVERS_BELIEVED: usize = 2;
 const TELL_MS: i64 = 2_000;
 /// The user is told again when it has changed by this much.
 const TELL_AGAIN_MS: i64 = 10_000;
-/// When the wall clock moves so much against the monotonic one, somebody has set it, or the machine has slept.
+/// When the wall clock moves so much against the monotonic one, somebody has set it.
 const JUMP_MS: i64 = 2_000;
 
 /// Who says what time it is.
@@ -123,6 +123,8 @@ pub(crate) struct Clock {
     servers: Option<(i64, usize)>,
     /// Somebody has confirmed the clock as it is now.
     settled: bool,
+    /// Somebody has confirmed it at some time.
+    confirmed: bool,
     /// The offset that the user knows of.
     told_ms: i64,
     told_refused: bool,
@@ -141,6 +143,7 @@ impl Clock {
             voices: BTreeMap::new(),
             servers: None,
             settled: false,
+            confirmed: false,
             told_ms: 0,
             told_refused: false,
             told_disagree: false,
@@ -152,10 +155,10 @@ impl Clock {
 
     /// The corrected time. Every call of the driver comes through here.
     pub(crate) fn read(&mut self, raw: Now) -> Now {
-        let slept = millis(raw.wall).saturating_sub(millis(self.raw.wall))
+        let jumped = millis(raw.wall).saturating_sub(millis(self.raw.wall))
             - i64::try_from(raw.mono.since(self.raw.mono).as_millis()).unwrap_or(i64::MAX);
-        if slept.abs() >= JUMP_MS {
-            self.on_jump(slept);
+        if jumped.abs() >= JUMP_MS {
+            self.on_jump(jumped);
         }
         self.raw = raw;
         self.corrected()
@@ -181,7 +184,7 @@ impl Clock {
         self.steps
     }
 
-    /// How often the machine's clock was set, or the machine slept.
+    /// How often the machine's clock was set.
     pub(crate) const fn jumps(&self) -> u64 {
         self.jumps
     }
@@ -191,15 +194,16 @@ impl Clock {
         self.voices.len()
     }
 
-    /// The machine's clock was set, or the machine has slept: what was compared with it says nothing any more. If it
-    /// moved by what was wrong, it was set right; otherwise it is as wrong as before until somebody knows better.
+    /// The machine's clock was set, by so much. Once somebody has confirmed our time we keep it: then the offset is
+    /// what changed. Before, whoever set the clock may know better. What was compared with it says nothing any more,
+    /// for it may also be a machine that was stopped and went on later.
     fn on_jump(&mut self, by_ms: i64) {
         self.jumps += 1;
         self.voices.clear();
         self.servers = None;
         self.settled = false;
-        if self.offset_ms.abs() >= JUMP_MS && self.offset_ms.abs_diff(by_ms) <= AGREE_MS {
-            self.offset_ms = 0;
+        if self.confirmed {
+            self.offset_ms = self.offset_ms.saturating_sub(by_ms);
         }
     }
 
@@ -215,8 +219,7 @@ impl Clock {
             return Heard::default();
         }
         self.servers = Some((offset_ms, agreeing));
-        self.settled = true;
-        self.told_refused = false;
+        (self.settled, self.confirmed, self.told_refused) = (true, true, false);
         self.move_to(offset_ms, SERVERS_STEP_MS, ClockSource::TimeServers(agreeing))
     }
 
@@ -261,8 +264,7 @@ impl Clock {
             }
             Some(_) | None => agreed,
         };
-        self.settled = true;
-        self.told_refused = false;
+        (self.settled, self.confirmed, self.told_refused) = (true, true, false);
         self.move_to(target, PEERS_STEP_MS, ClockSource::Routers(agreeing.len()))
     }
 

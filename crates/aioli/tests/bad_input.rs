@@ -248,6 +248,17 @@ fn a_damaged_state_file_costs_the_port_and_nothing_else() {
 }
 
 #[test]
+fn a_time_server_that_is_not_there_is_one_line_and_no_obstacle() {
+    let dir = TempDir::new().unwrap();
+    let nobody = std::net::UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let mut running = Running::start(dir.path(), &["--port", "0", "--no-sam", "--ntp", &nobody]);
+    let line = running.says("time servers");
+    assert!(line.contains("do not answer; the router goes on"), "{line}");
+    assert!(line.contains(&format!("({nobody}: cannot be reached)")), "{line}");
+    running.says("other routers known");
+}
+
+#[test]
 fn print_config_says_where_values_come_from() {
     let dir = TempDir::new().unwrap();
     let output = router(dir.path(), &["--print-config"]).env("I2P_TUNNEL_LENGTH", "2").output().unwrap();

@@ -170,16 +170,21 @@ fn refusals_are_told_once_until_the_clock_is_known() {
 }
 
 #[test]
-fn a_clock_that_is_set_right_needs_no_correction_and_sleep_changes_none() {
+fn a_clock_that_is_set_moves_us_only_before_anybody_has_confirmed_it() {
+    let jump =
+        |now: Now, ms| Now { mono: now.mono + Duration::from_secs(1), wall: now.wall.shifted(ms + 1_000) };
     let mut clock = Clock::new(NOW, true);
-    clock.on_servers(HOUR, 3);
-    // The machine sleeps for ten minutes: its monotonic clock stands still.
-    let woken = Now { mono: NOW.mono + Duration::from_secs(1), wall: NOW.wall + Duration::from_secs(601) };
-    assert_eq!(clock.read(woken).wall, woken.wall + Duration::from_secs(3_600));
-    assert_eq!((clock.is_settled(), clock.jumps()), (false, 1));
-    // Somebody sets the clock.
-    let set = Now { mono: woken.mono, wall: woken.wall + Duration::from_secs(3_601) };
-    assert_eq!(clock.read(set), set);
+    let set = jump(NOW, HOUR);
+    assert_eq!(clock.read(set), set, "nobody but the machine knows the time");
+    clock.on_servers(-HOUR, 3);
+    assert_eq!(clock.read(set), after(NOW, 1));
+    // Somebody sets the clock right, then wrong: we know the time.
+    let right = jump(set, -HOUR);
+    assert_eq!(clock.read(right), after(NOW, 2));
+    assert_eq!((clock.offset_ms(), clock.is_settled(), clock.jumps()), (0, false, 2));
+    let wrong = jump(right, 5 * HOUR);
+    assert_eq!(clock.read(wrong), after(NOW, 3));
+    assert_eq!(clock.read(jump(wrong, -5 * HOUR)), after(NOW, 4));
     let heard = clock.on_servers(100, 3);
     let source = ClockSource::TimeServers(3);
     assert_eq!(
@@ -187,4 +192,9 @@ fn a_clock_that_is_set_right_needs_no_correction_and_sleep_changes_none() {
         Some(Tell::Corrected { offset_ms: 0, source }),
         "the user learns that it is right now"
     );
+    // A machine that was stopped for long: its peers know.
+    let woken = jump(wrong, 48 * HOUR - 5 * HOUR);
+    clock.read(woken);
+    hear(&mut clock, &[0, 0, 0]);
+    assert_eq!((clock.read(woken), clock.is_settled()), (woken, true));
 }
