@@ -52,6 +52,13 @@ pub struct Config {
     pub limits: Limits,
 }
 
+impl Config {
+    /// Whether others can dial us.
+    pub(crate) const fn is_reachable(&self) -> bool {
+        !self.published.is_empty() && !self.hidden
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         let exploratory = TunnelOptions { length: 3, variance: 0, quantity: 3, backup: 0, kbps: 0 };

@@ -9,7 +9,7 @@ use aioli_wire::ntcp2::TerminationReason;
 
 use crate::event::Event;
 use crate::profiles::StoredProfile;
-use crate::router::{Output, Router, StoreWrite, Timer, cx, order_key};
+use crate::router::{Output, Router, StoreWrite, Timer, cx, transients_key};
 
 /// A driver that has not called for this long was asleep: something is due every ten seconds.
 /// Peers may have given sessions up by then, and a NAT in between has.
@@ -37,7 +37,7 @@ impl Router {
     pub(crate) fn greet_old_friends(&mut self) {
         let explicit = &self.config.explicit_peers;
         let (guards, few) = if explicit.is_empty() {
-            (self.guards.of(&order_key(&self.identity.signing)), self.profiles.best())
+            (self.guards.of(&transients_key(&self.identity.signing)), self.profiles.best())
         } else {
             (explicit.iter().copied().collect(), Vec::new())
         };

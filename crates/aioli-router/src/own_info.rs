@@ -121,7 +121,7 @@ pub(crate) fn blurred(counts: (usize, usize), uptime: Duration, rng: &mut Rng) -
 
 fn capabilities(config: &Config, known: &Known) -> Capabilities {
     let shared = shared_kbytes(known.shared);
-    let reachable = !config.published.is_empty() && !config.hidden;
+    let reachable = config.is_reachable();
     Capabilities {
         floodfill: known.floodfill && !config.hidden,
         hidden: config.hidden,

@@ -214,6 +214,11 @@ impl Roster {
         self.known.get(hash)?.facts.as_ref()
     }
 
+    /// How many routers that could be hops are new.
+    pub(crate) const fn newcomers(&self) -> usize {
+        self.newcomers.len()
+    }
+
     /// Whether there are enough to choose from that few of them are next to us.
     pub(crate) const fn is_large(&self) -> bool {
         self.settled.len() + self.newcomers.len() >= guards::GUARDS_FROM

@@ -353,6 +353,7 @@ impl Router {
                 }
                 T::LeasesChanged { pool, leases } => self.on_leases(pool, leases),
                 T::PoolChanged { pool, inbound, outbound } => self.on_pool(pool, inbound, outbound),
+                T::BuildBegun { last } => self.let_it_reach_us(&last),
                 T::BuildDone { pool, inbound, hops, offers, result, took } => {
                     self.on_build_done(&hops, &result, took);
                     for (hop, kbps) in offers {
@@ -420,6 +421,15 @@ impl Router {
                 }
             }
             BuildResult::Failed => {}
+        }
+    }
+
+    /// Whoever cannot dial us needs a session that we began.
+    fn let_it_reach_us(&mut self, peer: &RouterHash) {
+        if !self.config.is_reachable()
+            && let Some(info) = self.netdb.router(peer).map(Arc::clone)
+        {
+            self.transport.connect(&info, &mut cx!(self));
         }
     }
 

@@ -14,6 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use aioli_core::crypto::hash::sha256_parts;
 use aioli_core::{Duration, Now, Rng};
 use aioli_netdb::NetDb;
+use aioli_transport::Transport;
 use aioli_tunnel::{Hop, HopRequest, Peers, PoolKind};
 use aioli_wire::{Congestion, RouterHash};
 
@@ -25,6 +26,8 @@ use crate::roster::{Facts, Group, Roster, Trust};
 const SETTLED_SAMPLE: usize = 48;
 /// Newcomers that it looks at.
 const NEWCOMER_SAMPLE: usize = 16;
+/// Routers with a session that it looks at, if others cannot dial us.
+const CONNECTED_SAMPLE: usize = 64;
 /// One in so many hops that are not proven is a newcomer, while there are settled ones.
 const NEWCOMER_ONE_IN: u64 = 4;
 /// The same while so many arrive that it must be a flood.
@@ -47,6 +50,25 @@ struct Mix {
     one_in: u64,
 }
 
+/// Who can reach a router that cannot be dialled.
+pub(crate) trait Sessions: std::fmt::Debug {
+    /// Whether there is a session with the router.
+    fn is_connected(&self, router: &RouterHash) -> bool;
+
+    /// Those that there is a session with, at most `n`.
+    fn connected(&self, n: usize) -> Vec<RouterHash>;
+}
+
+impl Sessions for Transport {
+    fn is_connected(&self, router: &RouterHash) -> bool {
+        Self::is_connected(self, router)
+    }
+
+    fn connected(&self, n: usize) -> Vec<RouterHash> {
+        self.peers().take(n).collect()
+    }
+}
+
 /// What the choice of hops may look at.
 #[derive(Debug)]
 pub(crate) struct Selector<'a> {
@@ -56,6 +78,8 @@ pub(crate) struct Selector<'a> {
     pub(crate) guards: &'a Guards,
     /// If there are any, nobody else is next to us.
     pub(crate) explicit: &'a BTreeSet<RouterHash>,
+    /// If others cannot dial us: the last hop of an inbound tunnel must have a session with us.
+    pub(crate) sessions: Option<&'a dyn Sessions>,
     /// Our tunnels by hop, and how many there are.
     pub(crate) in_use: &'a BTreeMap<RouterHash, u32>,
     pub(crate) tunnels: u32,
@@ -90,6 +114,8 @@ struct Candidate<'a> {
     tier: Tier,
     /// Builds through it that stayed without answer, in a row.
     failures: u32,
+    /// It can send to us.
+    connected: bool,
     /// It is a hop of another tunnel of the pool.
     shared: bool,
     /// It would be in more than a third of our tunnels.
@@ -151,6 +177,8 @@ impl Selector<'_> {
         ] {
             classes.extend(self.roster.sample(trust, n, rng).into_iter().map(|hash| (hash, class)));
         }
+        let connected = self.sessions.filter(|_| request.inbound).map(|s| s.connected(CONNECTED_SAMPLE));
+        classes.extend(connected.into_iter().flatten().map(|hash| (hash, Class::Settled)));
         let named = guards.iter().chain(self.explicit).copied();
         classes.extend(named.map(|hash| (hash, Class::Settled)));
         classes.extend(self.profiles.high_capacity().iter().map(|hash| (*hash, Class::Proven)));
@@ -172,6 +200,7 @@ impl Selector<'_> {
                 class,
                 tier: self.profiles.tier(&hash, self.now.mono),
                 failures: self.profiles.failures_in_row(&hash),
+                connected: self.sessions.is_none_or(|s| s.is_connected(&hash)),
                 shared: request.apart.contains(&hash),
                 over_cap: tunnels >= CAP_FROM_TUNNELS && (used + 1) * 3 > tunnels + 1,
                 spent: request.spent.contains(&hash),
@@ -204,17 +233,26 @@ impl Selector<'_> {
         rng: &mut Rng,
     ) -> Option<Vec<Hop>> {
         let mut chosen = Chosen::default();
-        let next_to_us = self.is_guarded(candidates, request);
-        if next_to_us {
-            chosen.take(self.draw_guard(candidates, request, strictness, rng)?);
+        let is_guarded = self.is_guarded(candidates, request);
+        let neighbour = if is_guarded {
+            Some(self.draw_guard(candidates, request, strictness, rng)?)
+        } else if request.inbound && self.sessions.is_some() {
+            // Whoever can send to us goes before the order of hops.
+            self.pick(candidates.iter().filter(|c| c.connected), request.kind, strictness, rng)
+        } else {
+            None
+        };
+        if let Some(neighbour) = neighbour.filter(|_| request.length > 0) {
+            chosen.take(neighbour);
         }
+        let next_to_us = !chosen.hops.is_empty();
         while chosen.hops.len() < usize::from(request.length) {
             let order = self.classes(unproven > 0, strictness, rng);
             unproven = unproven.saturating_sub(1);
             let next = order.iter().find_map(|class| {
                 let open = candidates.iter().filter(|c| {
                     // A guard in another place would see more of the pool than its own place shows.
-                    let out_of_place = next_to_us && c.guard.is_some() && strictness <= Strictness::All;
+                    let out_of_place = is_guarded && c.guard.is_some() && strictness <= Strictness::All;
                     c.class == *class && !out_of_place && chosen.fits(c)
                 });
                 self.pick(open, request.kind, strictness, rng)
@@ -286,6 +324,9 @@ impl Selector<'_> {
             if primary.len() < guards::GUARDS && (c.guard.is_some() || !primary.iter().any(is_near)) {
                 primary.push(c);
             }
+        }
+        if request.inbound && primary.iter().any(|c| c.connected) {
+            primary.retain(|c| c.connected);
         }
         let apart: Vec<_> = primary.iter().copied().filter(|c| !c.shared).collect();
         rng.choose(if apart.is_empty() { &primary } else { &apart }).copied()

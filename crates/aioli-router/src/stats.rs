@@ -73,6 +73,16 @@ pub struct Stats {
     pub barred: u64,
     /// Message ids remembered against replays.
     pub seen_messages: u64,
+    /// Peers that are known to be good hops.
+    pub proven_peers: u64,
+    /// Routers that could be hops and are too new to be trusted.
+    pub newcomers: u64,
+    /// Others' build requests over a neighbour's or a subnet's budget.
+    pub builds_throttled: u64,
+    /// Others' tunnels refused because they asked for more bandwidth than there is.
+    pub builds_refused_bandwidth: u64,
+    /// Messages dropped at gateways whose creators wanted no more.
+    pub gateway_limited: u64,
     /// Peers whose clocks are remembered.
     pub clock_voices: u64,
     /// Times that the clock was corrected.
@@ -90,6 +100,11 @@ impl Stats {
             ("transit_bytes", self.transit_bytes),
             ("builds_started", self.builds_started),
             ("builds_succeeded", self.builds_succeeded),
+            ("proven_peers", self.proven_peers),
+            ("newcomers", self.newcomers),
+            ("builds_throttled", self.builds_throttled),
+            ("builds_refused_bandwidth", self.builds_refused_bandwidth),
+            ("gateway_limited", self.gateway_limited),
             ("bytes_in", self.bytes_in),
             ("bytes_out", self.bytes_out),
             ("refused_connections", self.refused_connections),

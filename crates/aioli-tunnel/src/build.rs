@@ -90,6 +90,9 @@ impl Tunnels {
             return false;
         };
         self.stats.builds_started += 1;
+        if let Some(last) = hops.last().filter(|_| inbound) {
+            self.outputs.push_back(Output::BuildBegun { last: last.hash });
+        }
         tracing::debug!(id, ?pool, inbound, reply = ?end, "build begun");
         self.send_build(&build, hops, &records, pair, cx);
         self.timers.set(Timer::Build(id), cx.now.mono + TIMEOUT);

@@ -293,6 +293,11 @@ pub enum Output {
         /// Away from us.
         outbound: usize,
     },
+    /// A build was begun towards us: this router is to hand its answer to us, and all that comes later.
+    BuildBegun {
+        /// The last hop.
+        last: RouterHash,
+    },
     /// A build ended.
     BuildDone {
         /// For which pool.

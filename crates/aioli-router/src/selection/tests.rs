@@ -59,6 +59,7 @@ fn choose(
         roster: &roster,
         guards: &router.guards,
         explicit: &router.config.explicit_peers,
+        sessions: None,
         in_use,
         tunnels: in_use.values().sum(),
         now: NOW,
@@ -76,6 +77,7 @@ fn choose_of(router: &mut Router, request: &HopRequest, now: Now) -> Option<Vec<
         roster: &router.roster,
         guards: &router.guards,
         explicit: &router.config.explicit_peers,
+        sessions: None,
         in_use: &router.in_use,
         tunnels: router.own_tunnels,
         now,
@@ -257,6 +259,7 @@ fn a_build_looks_at_few_however_many_are_known() {
         roster: &router.roster,
         guards: &router.guards,
         explicit: &none,
+        sessions: None,
         in_use: &router.in_use,
         tunnels: 0,
         now,
@@ -338,6 +341,60 @@ fn who_had_its_fill_of_builds_is_spared_next_to_us_without_guards_too() {
     }
     let request = HopRequest { kind, spent: all, ..request(3) };
     assert!(choose_of(&mut router, &request, NOW).is_some(), "but rather that than no tunnel");
+}
+
+/// Those that there is a session with.
+#[derive(Debug)]
+struct Connected(BTreeSet<RouterHash>);
+
+impl Sessions for Connected {
+    fn is_connected(&self, router: &RouterHash) -> bool {
+        self.0.contains(router)
+    }
+
+    fn connected(&self, n: usize) -> Vec<RouterHash> {
+        self.0.iter().take(n).copied().collect()
+    }
+}
+
+#[test]
+fn who_cannot_be_dialled_takes_its_last_hops_from_those_connected() {
+    let (mut router, all) = large(60);
+    for peer in &all[20..] {
+        prove(&mut router.profiles, peer);
+    }
+    router.roster.follow(&router.netdb, &router.profiles, NOW.mono);
+    let connected = Connected(all[7..10].iter().copied().collect());
+    let nobody = Connected(BTreeSet::new());
+    let choose = |sessions: &Connected, kind, inbound| {
+        let selector = Selector {
+            netdb: &router.netdb,
+            profiles: &router.profiles,
+            roster: &router.roster,
+            guards: &router.guards,
+            explicit: &router.config.explicit_peers,
+            sessions: Some(sessions),
+            in_use: &router.in_use,
+            tunnels: 0,
+            now: NOW,
+        };
+        let request = HopRequest { kind, inbound, ..request(3) };
+        let mut lasts = BTreeSet::new();
+        for seed in 0..60 {
+            let hops = selector.choose_hops(&request, &mut Rng::from_seed([seed; 32])).unwrap();
+            lasts.insert(hops[2].hash);
+        }
+        lasts
+    };
+    let exploratory = PoolKind::Exploratory;
+    assert_eq!(choose(&connected, exploratory, true), connected.0);
+    assert!(choose(&connected, exploratory, false).len() > 10, "outbound tunnels are not concerned");
+    assert!(choose(&nobody, exploratory, true).len() > 3, "nobody: whoever it is is dialled");
+    // A guard that is connected, if there is one.
+    let guards = choose(&nobody, PoolKind::Client, true);
+    assert_eq!(guards.len(), guards::GUARDS);
+    let one = Connected(guards.iter().take(1).copied().collect());
+    assert_eq!(choose(&one, PoolKind::Client, true), one.0);
 }
 
 #[test]

@@ -146,11 +146,11 @@ fn creators_ask_and_hear_what_is_offered() {
     net.with(A, |t, cx| t.create_pool(POOL, config, cx));
     net.run(Duration::from_secs(2));
     let offers = |of: fn(PoolId) -> bool| {
-        let done = net.nodes[&A].events.iter().filter_map(|e| match e {
-            Output::BuildDone { pool, offers, result: BuildResult::Accepted, .. } if of(*pool) => {
-                Some(offers)
-            }
-            _ => None,
+        let done = net.nodes[&A].events.iter().filter_map(|e| {
+            let Output::BuildDone { pool, offers, result: BuildResult::Accepted, .. } = e else {
+                return None;
+            };
+            of(*pool).then_some(offers)
         });
         done.flatten().map(|(_, kbps)| *kbps).collect::<Vec<_>>()
     };
