@@ -51,6 +51,8 @@ pub struct Scale {
     pub session_every: usize,
     /// Tunnels of each kind and direction.
     pub quantity: u8,
+    /// RouterInfos drawn, some twice, for each host that the scenario begins with: they have met before.
+    pub known_at_start: usize,
     /// RouterInfos that a new host knows, as after a reseed.
     pub reseed: usize,
     /// Hosts of a thousand that leave for good within a day; a new one joins for each.
@@ -116,6 +118,7 @@ const LONG: LinkModel = LinkModel {
 const LIVE: Scale = Scale {
     session_every: 8,
     quantity: 1,
+    known_at_start: 1_000,
     reseed: 70,
     replaced_per_day_permille: 333,
     hostile_percent: 10,
@@ -148,6 +151,7 @@ const LIVE_NETWORK: Scenario = Scenario {
 };
 
 const FLOODED: Scale = Scale {
+    known_at_start: 200,
     known_routers: 600,
     flood: Some(Flood {
         fakes: 3_000,
@@ -284,7 +288,12 @@ pub const SCENARIOS: &[Scenario] = &[
         floodfills: 1_000,
         duration: Duration::from_secs(3600),
         transfer_every: SECOND,
-        scale: Some(Scale { probe_every: Duration::from_millis(200), ..LIVE }),
+        scale: Some(Scale {
+            known_at_start: 1_200,
+            known_routers: 3_000,
+            probe_every: Duration::from_millis(200),
+            ..LIVE
+        }),
         ..LIVE_NETWORK
     },
     Scenario {
@@ -302,6 +311,7 @@ pub const SCENARIOS: &[Scenario] = &[
         duration: Duration::from_secs(2 * 3600),
         scale: Some(Scale {
             session_every: 4,
+            known_at_start: 100,
             probe_every: Duration::from_secs(3),
             junk_every: Some(Duration::from_secs(30)),
             ..LIVE
@@ -317,6 +327,7 @@ pub const SCENARIOS: &[Scenario] = &[
             session_every: 6,
             probe_every: Duration::from_secs(3),
             junk_every: Some(Duration::from_secs(30)),
+            known_at_start: 60,
             reseed: 40,
             // Churn in fast motion: a tenth in half an hour.
             replaced_per_day_permille: 5_000,
@@ -331,6 +342,7 @@ pub const SCENARIOS: &[Scenario] = &[
         duration: Duration::from_secs(50 * 60),
         scale: Some(Scale {
             known_routers: 160,
+            known_at_start: 40,
             reseed: 30,
             session_every: 5,
             probe_every: Duration::from_secs(3),

@@ -190,7 +190,7 @@ impl World {
             self.hosts[i].first_info = info;
         }
         let infos: Vec<_> = self.hosts.iter().map(|host| Arc::clone(&host.first_info)).collect();
-        let known = self.scenario.scale.as_ref().map(|scale| scale.reseed);
+        let known = self.scenario.scale.as_ref().map(|scale| scale.known_at_start);
         let gap = START_GAP.min(ALL_STARTED / u32::try_from(self.hosts.len()).unwrap_or(u32::MAX).max(1));
         for i in 0..self.hosts.len() {
             let host = &self.hosts[i];
