@@ -3,6 +3,7 @@
 
 mod hop;
 mod pair;
+pub mod peers;
 
 pub use hop::Hop;
 pub use pair::Pair;

@@ -37,6 +37,8 @@ const MAX_ROUTER_INFO_FILE: u64 = 16 * 1024;
 const MAX_STATE_FILE: u64 = 64 * 1024;
 /// Nor is the list of guards.
 const MAX_GUARDS_FILE: u64 = 1 << 20;
+/// The padding of an identity that does not repeat 32 bytes: one made by an older router of another kind.
+const WHOLE_PADDING: usize = 320;
 /// Files of `netDb/` read at most.
 const MAX_NETDB_FILES: usize = 50_000;
 
@@ -150,6 +152,24 @@ impl DataDir {
         Ok(Self { root: root.to_owned(), _lock: Arc::new(lock) })
     }
 
+    /// The directory.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Writes a file of the directory, whole or not at all.
+    pub fn write_file(&self, name: &Path, bytes: &[u8], mode: u32) -> Result<(), DiskError> {
+        let path = self.root.join(name);
+        let made = path
+            .parent()
+            .map_or(Ok(()), |parent| fs::DirBuilder::new().recursive(true).mode(0o700).create(parent));
+        made.and_then(|()| write_atomic(&path, bytes, mode)).map_err(|error| DiskError::Io {
+            what: "the file",
+            path,
+            error,
+        })
+    }
+
     /// Where the identity lives.
     pub fn keys_path(&self) -> PathBuf {
         self.root.join("router.keys.json")
@@ -182,7 +202,9 @@ impl DataDir {
             ntcp2_static: x25519::PrivateKey::from_bytes(key("ntcp2_static_key", &file.ntcp2_static_key)?),
             ntcp2_iv: field::<16>(&file.ntcp2_iv)
                 .ok_or_else(|| damaged("ntcp2_iv is not 16 bytes of base64".into()))?,
-            padding: key("identity_padding", &file.identity_padding)?,
+            padding: base64::decode(&file.identity_padding)
+                .filter(|p| p.len() == 32 || p.len() == WHOLE_PADDING)
+                .ok_or_else(|| damaged("identity_padding is not 32 or 320 bytes of base64".into()))?,
         }))
     }
 

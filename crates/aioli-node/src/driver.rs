@@ -19,7 +19,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 
 use crate::clock::Clock;
-use crate::link::{Ending, Link, WRITE_BATCH, Written};
+use crate::link::{Ending, Link, SocketBuffers, WRITE_BATCH, Written};
 use crate::node::Notice;
 
 /// Bytes read from a socket at a time.
@@ -49,8 +49,8 @@ pub(crate) struct Shared {
     stopping: Cell<bool>,
     clock: Cell<Clock>,
     sinks: Sinks,
-    /// What the kernel may hold of a peer's bytes that we do not read yet; none for its own choice.
-    receive_buffer: Option<usize>,
+    /// What the kernel may hold of a peer's bytes.
+    buffers: SocketBuffers,
 }
 
 /// The state machines of one router.
@@ -66,12 +66,7 @@ pub(crate) struct Sinks {
 }
 
 impl Shared {
-    pub(crate) fn new(
-        machines: Machines,
-        clock: Clock,
-        sinks: Sinks,
-        receive_buffer: Option<usize>,
-    ) -> Rc<Self> {
+    pub(crate) fn new(machines: Machines, clock: Clock, sinks: Sinks, buffers: SocketBuffers) -> Rc<Self> {
         Rc::new(Self {
             machines: RefCell::new(machines),
             links: RefCell::default(),
@@ -81,7 +76,7 @@ impl Shared {
             stopping: Cell::new(false),
             clock: Cell::new(clock),
             sinks,
-            receive_buffer,
+            buffers,
         })
     }
 
@@ -250,8 +245,8 @@ impl Shared {
 
     fn add_link(self: &Rc<Self>, id: LinkId, stream: TcpStream) {
         let link = Rc::new(Link::new(stream));
-        if let (LinkId::Peer(_), Some(bytes)) = (id, self.receive_buffer) {
-            link.limit_receive_buffer(bytes);
+        if let LinkId::Peer(_) = id {
+            link.limit_buffers(self.buffers);
         }
         self.links.borrow_mut().insert(id, Rc::clone(&link));
         tokio::task::spawn_local(run_link(Rc::clone(self), id, link));

@@ -21,6 +21,15 @@ pub(crate) enum Ending {
     Gone,
 }
 
+/// What the kernel may hold of one connection, in bytes; none for its own choice.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct SocketBuffers {
+    /// Of what we do not read yet.
+    pub(crate) receive: Option<usize>,
+    /// Of what the peer does not take yet.
+    pub(crate) send: Option<usize>,
+}
+
 /// A connection of the driver.
 #[derive(Debug)]
 pub(crate) struct Link {
@@ -67,11 +76,15 @@ impl Link {
         }
     }
 
-    /// Has the kernel take no more than this before we read: otherwise it takes megabytes ahead of a
-    /// bandwidth limit.
-    pub(crate) fn limit_receive_buffer(&self, bytes: usize) {
-        if let Err(error) = socket2::SockRef::from(&self.stream).set_recv_buffer_size(bytes) {
+    /// Has the kernel take no more than this: otherwise it takes megabytes ahead of a bandwidth limit,
+    /// and of a small machine's memory.
+    pub(crate) fn limit_buffers(&self, buffers: SocketBuffers) {
+        let socket = socket2::SockRef::from(&self.stream);
+        if let Some(Err(error)) = buffers.receive.map(|bytes| socket.set_recv_buffer_size(bytes)) {
             tracing::debug!("SO_RCVBUF: {error}");
+        }
+        if let Some(Err(error)) = buffers.send.map(|bytes| socket.set_send_buffer_size(bytes)) {
+            tracing::debug!("SO_SNDBUF: {error}");
         }
     }
 

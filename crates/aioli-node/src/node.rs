@@ -18,6 +18,7 @@ use crate::clock::{Clock, entropy};
 use crate::complaints::Complaints;
 use crate::disk::DataDir;
 use crate::driver::{self, Machines, Shared, Sinks};
+use crate::link::SocketBuffers;
 use crate::reseed::{self, ReseedConfig, ReseedProgress, ReseedSource};
 use crate::sntp::{self, Sntp, SntpConfig, SntpError};
 
@@ -289,7 +290,11 @@ async fn serve(
     } = config;
     let net_id = router.net_id;
     let mut rng = Rng::from_seed(entropy());
-    let receive_buffer = router.bandwidth.inbound.map(receive_buffer);
+    let within_limit = router.bandwidth.inbound.map(receive_buffer);
+    let buffers = SocketBuffers {
+        receive: within_limit.into_iter().chain(router.limits.socket_buffer).min(),
+        send: router.limits.socket_buffer,
+    };
     let mut router = Router::new(router, identity, rng.bytes(), clock.now());
     // Before anything is judged by its date: RouterInfos, and the certificates of reseed servers.
     let mut sntp = time_servers.map(Sntp::new);
@@ -302,7 +307,7 @@ async fn serve(
     };
     load(&mut router, data_dir.as_ref(), known_routers, clock, &notices);
     let machines = Machines { router, sam: Sam::new(sam_config, rng.fork()) };
-    let shared = Shared::new(machines, clock, Sinks { store, notices }, receive_buffer);
+    let shared = Shared::new(machines, clock, Sinks { store, notices }, buffers);
     let mut listening = Vec::new();
     for (listener, for_sam) in listeners.into_iter().map(|l| (l, false)).chain(sam.map(|l| (l, true))) {
         match tokio::net::TcpListener::from_std(listener) {

@@ -11,6 +11,7 @@ use aioli_wire::RouterHash;
 use crate::blocklist::Blocklist;
 use crate::client::TunnelOptions;
 use crate::role::FloodfillRole;
+use crate::limits::Limits;
 
 /// The network that everyone uses.
 pub const PUBLIC_NETWORK: u8 = 2;
@@ -76,45 +77,6 @@ impl Default for Config {
             handshake_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(300),
             limits: Limits::default(),
-        }
-    }
-}
-
-/// The bounds of the composition; each subsystem has its own besides.
-#[derive(Clone, Debug)]
-pub struct Limits {
-    /// Local destinations.
-    pub sessions: usize,
-    /// Transit tunnels accepted at most.
-    pub transit_tunnels: usize,
-    /// NTCP2 sessions at most.
-    pub connections: usize,
-    /// RouterInfos known at most.
-    pub routers: usize,
-    /// Messages kept for peers whose RouterInfo is being looked up.
-    pub awaiting_router_info: usize,
-    /// One-time reply keys outstanding.
-    pub reply_keys: usize,
-    /// Peers with a profile.
-    pub profiles: usize,
-    /// Tunnel pools whose guards are remembered.
-    pub guarded_pools: usize,
-    /// Bans at a time, besides the blocklist.
-    pub bans: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            sessions: 200,
-            transit_tunnels: 10_000,
-            connections: 2_000,
-            routers: 10_000,
-            awaiting_router_info: 1_000,
-            reply_keys: 4_000,
-            profiles: 3_000,
-            guarded_pools: 256,
-            bans: 4_000,
         }
     }
 }

@@ -15,8 +15,9 @@ pub struct Identity {
     pub ntcp2_static: x25519::PrivateKey,
     /// The published obfuscation IV of NTCP2.
     pub ntcp2_iv: [u8; 16],
-    /// Repeated through the padding of the identity (proposal 161).
-    pub padding: [u8; 32],
+    /// Repeated through the padding of the identity (proposal 161): 32 bytes, or all 320 of an identity that
+    /// another router made without repetition.
+    pub padding: Vec<u8>,
 }
 
 impl std::fmt::Debug for Identity {
@@ -33,13 +34,13 @@ impl Identity {
             encryption: x25519::PrivateKey::generate(rng),
             ntcp2_static: x25519::PrivateKey::generate(rng),
             ntcp2_iv: rng.bytes(),
-            padding: rng.bytes(),
+            padding: rng.bytes::<32>().to_vec(),
         }
     }
 
     /// The public part: 391 bytes.
     pub fn router_identity(&self) -> RouterIdentity {
-        RouterIdentity::create(&self.encryption.public(), &self.signing.public(), &self.padding)
+        RouterIdentity::with_padding(&self.encryption.public(), &self.signing.public(), &self.padding)
     }
 
     /// SHA-256 of the public part.

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use aioli_core::crypto::ed25519::SigningKey;
 use aioli_core::crypto::hash::sha256_parts;
 use aioli_core::{Cx, Duration, Instant, Now, Rng, Timers};
-use aioli_destination::router_garlic::{self, RouterGarlic};
+use aioli_destination::router_garlic::RouterGarlic;
 use aioli_netdb::{NetDb, Source};
 use aioli_transport::{ConnId, Transport};
 use aioli_tunnel::{Acceptance, Load, PoolConfig, PoolId, PoolKind, Side, Tunnels};
@@ -207,9 +207,8 @@ impl Router {
         let mut netdb = NetDb::new(netdb_config(&config, hash), rng.fork());
         netdb.set_clock_known(false, now);
         let tunnels = Tunnels::new(tunnel_config(&config, &identity, hash), rng.fork());
-        let garlic =
-            RouterGarlic::new(identity.encryption.clone(), &router_garlic::Limits::default(), &mut rng);
         let limits = &config.limits;
+        let garlic = RouterGarlic::new(identity.encryption.clone(), &limits.router_garlic(), &mut rng);
         let clock = Clock::new(now, !config.private_network);
         Self {
             hash,
@@ -443,7 +442,11 @@ impl Router {
             builds_succeeded: tunnels.builds_succeeded,
             bytes_in: transport.bytes_received,
             bytes_out: transport.bytes_sent,
+            dials_paced: transport.dials_paced,
+            dials_limited: transport.dials_limited,
+            closed_for_room: transport.closed_for_room,
             refused_connections: transport.refused_connections
+                + transport.refused_paced
                 + transport.refused_per_ip
                 + transport.refused_pending
                 + transport.refused_not_public
@@ -654,18 +657,17 @@ fn transport_config(config: &Config, identity: &Identity) -> aioli_transport::Co
     t.idle_timeout = config.idle_timeout;
     t.private_network = config.private_network;
     t.bandwidth = config.bandwidth;
-    t.limits.connections = config.limits.connections;
+    t.limits = config.limits.transport();
     t
 }
 
 fn netdb_config(config: &Config, our_hash: RouterHash) -> aioli_netdb::Config {
-    let limits = aioli_netdb::Limits { routers: config.limits.routers, ..aioli_netdb::Limits::default() };
     aioli_netdb::Config {
         our_hash,
         net_id: config.net_id,
         floodfill: config.floodfill == FloodfillRole::Always,
         private_network: config.private_network,
-        limits,
+        limits: config.limits.netdb(),
     }
 }
 
@@ -682,11 +684,11 @@ pub(crate) fn transients_key(key: &SigningKey) -> [u8; 32] {
 
 fn tunnel_config(config: &Config, identity: &Identity, our_hash: RouterHash) -> aioli_tunnel::Config {
     let mut t = aioli_tunnel::Config::new(our_hash, identity.encryption.clone());
+    t.limits = config.limits.tunnel();
     if config.private_network {
         // A few routers bring what in the public network thousands do.
         t.limits.requests_per_neighbour *= 25;
         t.limits.requests_per_subnet *= 25;
     }
-    t.limits.transit_tunnels = config.limits.transit_tunnels;
     t
 }

@@ -10,10 +10,9 @@ use std::sync::Arc;
 use aioli_core::crypto::x25519;
 use aioli_core::{Duration, Instant, Now};
 use aioli_destination::local::{
-    Config as LocalConfig, EndReason, Limits as LocalLimits, LocalDestination, Output as Local, StreamEvent,
-    Target as LocalTarget,
+    Config as LocalConfig, EndReason, LocalDestination, Output as Local, StreamEvent, Target as LocalTarget,
 };
-use aioli_destination::{ratchet, streaming};
+use aioli_destination::streaming;
 use aioli_netdb::{LookupId, Published, View};
 use aioli_tunnel::{Delivery, PoolConfig, PoolId, PoolKind};
 use aioli_wire::client_payload::Ports;
@@ -161,12 +160,13 @@ impl Router {
         let mut stream_config =
             streaming::Config::new(streaming::Identity::new(keys.destination.clone(), key));
         stream_config.options = options.streaming;
+        self.config.limits.streaming(&mut stream_config);
         let config = LocalConfig {
             streaming: stream_config,
             encryption: x25519::PrivateKey::generate(&mut self.rng),
             publish: options.publish,
-            ratchet: ratchet::Limits::default(),
-            limits: LocalLimits::default(),
+            ratchet: self.config.limits.ratchet(),
+            limits: self.config.limits.local(),
         };
         let destination = LocalDestination::new(config, &mut self.rng);
         let session = Session {

@@ -29,6 +29,12 @@ pub struct Stats {
     pub bytes_in: u64,
     /// Bytes sent to other routers.
     pub bytes_out: u64,
+    /// Dials that waited for their turn: `limits.dials_per_minute`.
+    pub dials_paced: u64,
+    /// Dials that a limit on connections did not allow.
+    pub dials_limited: u64,
+    /// Idle sessions closed to make room for a dial: `limits.connections`.
+    pub closed_for_room: u64,
     /// Connections of others that were not accepted, for any limit.
     pub refused_connections: u64,
     /// Handshakes of others that were malformed or broke a rule.
@@ -107,6 +113,9 @@ impl Stats {
             ("gateway_limited", self.gateway_limited),
             ("bytes_in", self.bytes_in),
             ("bytes_out", self.bytes_out),
+            ("dials_paced", self.dials_paced),
+            ("dials_limited", self.dials_limited),
+            ("closed_for_room", self.closed_for_room),
             ("refused_connections", self.refused_connections),
             ("handshakes_failed", self.handshakes_failed),
             ("handshakes_timed_out", self.handshakes_timed_out),

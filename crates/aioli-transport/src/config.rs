@@ -92,6 +92,11 @@ pub struct Limits {
     pub pending_inbound: usize,
     /// Dials that are not sessions yet.
     pub pending_outbound: usize,
+    /// Connections dialled in a minute; a quarter of them at once. More wait
+    /// for their turn, and what would wait for more than ten seconds is refused.
+    pub dials_per_minute: u32,
+    /// Connections accepted in a minute; a quarter of them at once.
+    pub accepts_per_minute: u32,
     /// A TCP connection must stand within this time.
     pub connect_timeout: Duration,
     /// Bytes queued for one peer.
@@ -131,6 +136,8 @@ impl Default for Limits {
             connections_per_ip: 8,
             pending_inbound: 256,
             pending_outbound: 256,
+            dials_per_minute: 6_000,
+            accepts_per_minute: 600_000,
             connect_timeout: Duration::from_secs(5),
             queue_bytes_per_peer: 2 << 20,
             queue_bytes_dialling: 256 << 10,

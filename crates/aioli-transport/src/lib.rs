@@ -23,6 +23,7 @@ mod config;
 mod manager;
 mod ntcp2;
 mod output;
+mod pace;
 mod queue;
 mod replay;
 mod shaper;

@@ -178,4 +178,6 @@ pub enum Why {
     Send,
     /// There is room to receive within the bandwidth limit.
     Receive,
+    /// The next dial in line may begin.
+    Pace,
 }

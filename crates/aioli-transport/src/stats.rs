@@ -23,8 +23,12 @@ pub struct Stats {
     pub dials_failed: u64,
     /// Dials refused because the peer failed a short while ago.
     pub dials_backed_off: u64,
-    /// Dials refused by a limit on connections.
+    /// Dials refused by a limit on connections: how many, or how many a minute.
     pub dials_limited: u64,
+    /// Dials that waited for their turn: `limits.dials_per_minute`.
+    pub dials_paced: u64,
+    /// Idle sessions closed to make room for a dial: `limits.connections`.
+    pub closed_for_room: u64,
     /// Peers that nothing could be dialled at.
     pub dials_no_address: u64,
     /// Connections not accepted: `limits.connections` or `inbound_connections`.
@@ -33,6 +37,8 @@ pub struct Stats {
     pub refused_per_ip: u64,
     /// Connections not accepted: `limits.pending_inbound`.
     pub refused_pending: u64,
+    /// Connections not accepted: `limits.accepts_per_minute`.
+    pub refused_paced: u64,
     /// Connections not accepted: from an address that is not public.
     pub refused_not_public: u64,
     /// Connections not accepted: we have no RouterInfo yet.

@@ -112,8 +112,8 @@ pub struct KeysAndCert {
 
 impl KeysAndCert {
     /// Builds the bytes: `crypto_key` at the front, `signing_key` at the end of
-    /// the key area, `seed` repeated between them (proposal 161).
-    pub(crate) fn build(crypto: u16, crypto_key: &[u8], signing_key: &[u8; 32], seed: &[u8; 32]) -> Self {
+    /// the key area, `seed` repeated between them (proposal 161) or, if it is long enough, as it is.
+    pub(crate) fn build(crypto: u16, crypto_key: &[u8], signing_key: &[u8; 32], seed: &[u8]) -> Self {
         let signing = SigType::Ed25519;
         let mut bytes = Vec::with_capacity(KEYS + 7);
         bytes.extend_from_slice(crypto_key);
@@ -254,6 +254,17 @@ impl RouterIdentity {
     /// A new identity of 391 bytes. `padding` is 32 random bytes, kept with the keys.
     pub fn create(encryption: &x25519::PublicKey, signing: &[u8; 32], padding: &[u8; 32]) -> Self {
         Self(KeysAndCert::build(X25519, &encryption.0, signing, padding))
+    }
+
+    /// An identity made elsewhere. `padding` is repeated as often as it takes: 32 bytes, or all 320 of an
+    /// identity from before proposal 161.
+    pub fn with_padding(encryption: &x25519::PublicKey, signing: &[u8; 32], padding: &[u8]) -> Self {
+        Self(KeysAndCert::build(X25519, &encryption.0, signing, padding))
+    }
+
+    /// The 320 bytes between the keys.
+    pub fn padding(&self) -> &[u8] {
+        self.bytes().get(32..KEYS - 32).unwrap_or_default()
     }
 
     /// How the router is named.

@@ -1,6 +1,7 @@
 //! The programs `i2p-router` and `aioli`: command line, configuration, logs.
 
 pub mod check;
+pub mod import;
 pub mod settings;
 pub mod terminal;
 pub mod testnet;

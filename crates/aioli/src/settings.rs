@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use aioli_core::Duration;
-use aioli_router::{Bandwidth, FloodfillRole};
+use aioli_router::{Bandwidth, FloodfillRole, Limits, Profile};
 use aioli_wire::RouterHash;
 use clap::{Arg, ArgAction, Command};
 use thiserror::Error;
@@ -116,6 +116,27 @@ const SETTINGS: &[Setting] = &[
         "",
         "FILE",
         "Addresses and routers to have nothing to do with, one a line, as in Java I2P's blocklist.txt",
+    ),
+    setting(
+        "profile",
+        "I2P_PROFILE",
+        "home",
+        "PROFILE",
+        "Size of machine and connection: tiny, home or server; sets all limits",
+    ),
+    setting(
+        "max-connections",
+        "I2P_MAX_CONNECTIONS",
+        "",
+        "N",
+        "Connections to routers at most, instead of the profile's, 16 to 60000",
+    ),
+    setting(
+        "max-transit-tunnels",
+        "I2P_MAX_TRANSIT_TUNNELS",
+        "",
+        "N",
+        "Others' tunnels through this router at most, instead of the profile's, 0 to 100000",
     ),
     setting("sam", "I2P_SAM", "127.0.0.1:7656", "HOST:PORT", "Where SAM listens for applications"),
     setting("no-sam", "I2P_NO_SAM", "false", SWITCH, "Do not offer SAM"),
@@ -305,6 +326,10 @@ pub struct Settings {
     pub floodfill: FloodfillRole,
     /// Addresses and routers to have nothing to do with.
     pub blocklist: Option<PathBuf>,
+    /// Size of machine and connection.
+    pub profile: Profile,
+    /// Its limits, and what is set besides.
+    pub limits: Limits,
     /// SAM, unless switched off.
     pub sam: Option<SocketAddr>,
     /// Hops in each tunnel.
@@ -358,9 +383,14 @@ impl Settings {
         values.check(matches.get_flag("print-config"), &env)
     }
 
-    /// One line per setting: name, value, where it came from.
+    /// One line per setting: name, value, where it came from; then the limits that follow from them.
     pub fn describe(&self) -> String {
-        self.table.iter().map(|(key, value, source)| format!("{key:<18} {value:<24} {source}\n")).collect()
+        let settings =
+            self.table.iter().map(|(key, value, source)| format!("{key:<20} {value:<24} {source}\n"));
+        let profile = format!("profile {}", self.profile);
+        let limits = limit_names(&self.limits);
+        let limits = limits.iter().map(|(name, value)| format!("{name:<20} {value:<24} {profile}\n"));
+        settings.chain(limits).collect()
     }
 }
 
@@ -401,6 +431,8 @@ impl Values {
             explicit_peers: self.explicit_peers()?,
             floodfill: self.floodfill()?,
             blocklist: self.path("blocklist", env),
+            profile: self.profile()?,
+            limits: self.limits()?,
             sam,
             tunnel_length: self.number("tunnel-length", 0, 8, "hops")?,
             inbound_tunnels: self.number("inbound-tunnels", 1, 16, "tunnels")?,
@@ -413,6 +445,22 @@ impl Values {
             print_config,
             table: self.0,
         })
+    }
+
+    fn profile(&self) -> Result<Profile, SettingsError> {
+        self.parse("profile", "tiny, home or server")
+    }
+
+    /// Those of the profile, but for what is set by itself.
+    fn limits(&self) -> Result<Limits, SettingsError> {
+        let mut limits = self.profile()?.limits();
+        if !self.text("max-connections").is_empty() {
+            limits.connections = self.number("max-connections", 16, 60_000, "connections")?;
+        }
+        if !self.text("max-transit-tunnels").is_empty() {
+            limits.transit_tunnels = self.number("max-transit-tunnels", 0, 100_000, "tunnels")?;
+        }
+        Ok(limits)
     }
 
     fn reseed(&self, env: &impl Fn(&str) -> Option<String>) -> Result<Reseed, SettingsError> {
@@ -640,7 +688,28 @@ fn read_file(path: &Path) -> Result<BTreeMap<String, String>, SettingsError> {
     Ok(values)
 }
 
-fn expand_home(path: &str, env: &impl Fn(&str) -> Option<String>) -> PathBuf {
+/// The limits that a user may want to know, by name.
+fn limit_names(limits: &Limits) -> Vec<(&'static str, String)> {
+    let kernel = limits.socket_buffer.map_or_else(|| "chosen by the system".to_owned(), |n| n.to_string());
+    let rows: [(&str, &dyn fmt::Display); 12] = [
+        ("= connections", &limits.connections),
+        ("= dials-per-minute", &limits.dials_per_minute),
+        ("= accepts-per-minute", &limits.accepts_per_minute),
+        ("= handshakes", &limits.handshakes),
+        ("= transit-tunnels", &limits.transit_tunnels),
+        ("= known-routers", &limits.routers),
+        ("= lease-sets", &limits.lease_sets),
+        ("= queue-bytes", &limits.queue_bytes),
+        ("= socket-buffer", &kernel),
+        ("= destinations", &limits.sessions),
+        ("= streams", &limits.streams),
+        ("= sam-connections", &limits.sam_connections),
+    ];
+    rows.into_iter().map(|(name, value)| (name, value.to_string())).collect()
+}
+
+/// A path in which `~/` stands for the home directory.
+pub fn expand_home(path: &str, env: &impl Fn(&str) -> Option<String>) -> PathBuf {
     match (path.strip_prefix("~/"), env("HOME")) {
         (Some(rest), Some(home)) => Path::new(&home).join(rest),
         _ => PathBuf::from(path),
@@ -706,6 +775,8 @@ mod tests {
                 "URL" => ["http://a:1", "socks5://b:2", "http://c:3"],
                 "KBPS" => ["100", "200", "300"],
                 "HASHES" => [A, B, C],
+                "PROFILE" => ["tiny", "server", "home"],
+                "N" if s.key.starts_with("max-") => ["40", "50", "60"],
                 _ => ["4", "5", "6"],
             };
             std::fs::write(&file, format!("{} = \"{c}\"\n", s.key)).unwrap();
@@ -780,6 +851,18 @@ mod tests {
     }
 
     #[test]
+    fn a_profile_sets_the_limits_and_single_ones_win_over_it() {
+        let of = |args: &[&str]| resolve(args, &[]).unwrap();
+        assert_eq!(of(&[]).limits, Limits::home());
+        assert_eq!(of(&["--profile", "tiny"]).limits, Limits::tiny());
+        let server = of(&["--profile", "server", "--max-connections", "77", "--max-transit-tunnels", "0"]);
+        assert_eq!((server.limits.connections, server.limits.transit_tunnels), (77, 0));
+        assert_eq!(server.limits.dials_per_minute, Limits::server().dials_per_minute);
+        let text = of(&["--profile", "tiny"]).describe();
+        assert!(text.lines().any(|l| l.starts_with("= connections") && l.contains("100")), "{text}");
+    }
+
+    #[test]
     fn nonsense_is_one_line_that_says_what_to_give() {
         for (args, env, expected) in [
             (
@@ -803,6 +886,8 @@ mod tests {
             (&["--explicit-peers", "AAAA"], &[], "\"AAAA\" is no router hash"),
             (&["--hidden", "--floodfill"], &[], "leave out floodfill"),
             (&["--host", "example.com"], &[], "give an IP address"),
+            (&[], &[("I2P_PROFILE", "huge")], "give tiny, home or server"),
+            (&["--max-connections", "5"], &[], "give 16 to 60000 connections"),
             (&[], &[("I2P_FLOODFILL", "maybe")], "give true, false or auto"),
             (&[], &[("I2P_PRIVATE_NETWORK", "maybe")], "give true or false"),
             (&["--config", "/does/not/exist"], &[], "cannot read the configuration file"),

@@ -3,13 +3,14 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use aioli_core::{Cx, Duration};
+use aioli_core::{Cx, Duration, Instant};
 use aioli_wire::RouterHash;
 use aioli_wire::ip::is_public;
+use aioli_wire::ntcp2::TerminationReason;
 use aioli_wire::router_info::RouterInfo;
 use aioli_wire::verified::Verified;
 
-use super::conn::{Conn, State};
+use super::conn::{Conn, NO_CONN, State};
 use super::{Output, Transport};
 use crate::ntcp2::PeerMisbehaved;
 use crate::ntcp2::initiator::{self, Remote};
@@ -21,6 +22,9 @@ const MAX_ADDRESSES: usize = 4;
 /// No router on the Internet listens below: such an address is there to make us knock elsewhere.
 const MIN_PORT: u16 = 1024;
 
+/// Only a session in which nothing has moved for this long is closed for another.
+const IDLE_ENOUGH: Duration = Duration::from_secs(20);
+
 /// A dial under way.
 #[derive(Debug)]
 pub(super) struct Dial {
@@ -31,7 +35,7 @@ pub(super) struct Dial {
 
 impl Transport {
     /// Begins to dial the router, with which there is nothing yet.
-    pub(super) fn dial(&mut self, to: &Arc<Verified<RouterInfo>>, cx: &Cx<'_>) -> Result<(), DialError> {
+    pub(super) fn dial(&mut self, to: &Arc<Verified<RouterInfo>>, cx: &mut Cx<'_>) -> Result<(), DialError> {
         let hash = to.hash();
         let ours = self.local.as_ref().ok_or(DialError::Refused)?.hash;
         if hash == ours || to.net_id() != Some(self.config.net_id) || self.is_banned(&hash, cx) {
@@ -41,16 +45,19 @@ impl Transport {
             self.stats.dials_backed_off += 1;
             return Err(DialError::BackOff);
         }
-        let limits = &self.config.limits;
-        if self.conns.len() >= limits.connections || self.pending_outbound >= limits.pending_outbound {
-            self.stats.dials_limited += 1;
-            return Err(DialError::Limit);
-        }
         let mut others = self.addresses(to);
         let Some(first) = others.pop() else {
             self.stats.dials_no_address += 1;
             return Err(DialError::NoAddress);
         };
+        let limits = &self.config.limits;
+        if self.pending_outbound >= limits.pending_outbound
+            || !self.pace.has_room(|conn| self.conns.contains_key(conn))
+            || (self.conns.len() >= limits.connections && !self.make_room(cx))
+        {
+            self.stats.dials_limited += 1;
+            return Err(DialError::Limit);
+        }
         self.stats.dials += 1;
         let conn = self.open(hash, first, cx);
         self.peers.entry(hash).or_default().dial = Some(Dial { conn, others });
@@ -79,9 +86,36 @@ impl Transport {
         let mut conn = Conn::new(State::Dialling(remote), false, Some(peer), None);
         conn.dialled = Some(to);
         let conn = self.add_conn(conn);
-        self.timers.set((Why::Connect, conn), cx.now.mono + self.config.limits.connect_timeout);
-        self.outputs.push_back(Output::Dial { conn, to });
+        self.pace.line_up(conn, to);
+        self.dial_next(cx.now.mono);
+        self.stats.dials_paced += u64::from(self.pace.is_waiting(conn));
         conn
+    }
+
+    /// Begins the dials whose turn it is.
+    pub(super) fn dial_next(&mut self, now: Instant) {
+        while let Some((conn, to)) = self.pace.next_dial(|conn| self.conns.contains_key(conn), now) {
+            self.timers.set((Why::Connect, conn), now + self.config.limits.connect_timeout);
+            self.outputs.push_back(Output::Dial { conn, to });
+        }
+        if let Some(at) = self.pace.next_turn() {
+            self.timers.set((Why::Pace, NO_CONN), at);
+        }
+    }
+
+    /// Ends the session that has been idle longest, if one has been for long enough: a peer that
+    /// we need is worth more. Never for a peer that wants in, which could empty the table so.
+    fn make_room(&mut self, cx: &mut Cx<'_>) -> bool {
+        let idle = self.conn_ids.iter().filter_map(|id| {
+            let State::Established(session) = &self.conns.get(id)?.state else { return None };
+            let waits = self.peers.get(&session.peer).is_some_and(|p| !p.queue.is_empty());
+            let long = cx.now.mono.since(session.last_activity) >= IDLE_ENOUGH;
+            (long && !waits).then_some((session.last_activity, *id))
+        });
+        let Some((_, conn)) = idle.min() else { return false };
+        self.stats.closed_for_room += 1;
+        self.terminate(conn, TerminationReason::Normal, cx);
+        true
     }
 
     /// The TCP connection of a dial stands.

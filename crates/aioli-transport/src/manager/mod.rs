@@ -35,6 +35,7 @@ use self::dial::Dial;
 use self::session::Room;
 use crate::back_off::BackOff;
 use crate::ntcp2::Local;
+use crate::pace::Pace;
 use crate::queue::SendQueue;
 use crate::replay::ReplayCache;
 use crate::shaper::{Allowance, Shaper};
@@ -64,6 +65,7 @@ pub struct Transport {
     /// Relayed messages among them.
     queued_transit: usize,
     shaper: Shaper,
+    pace: Pace,
     back_off: BackOff,
     banned: BTreeMap<RouterHash, Instant>,
     replay: ReplayCache,
@@ -106,6 +108,7 @@ impl Transport {
             queued: 0,
             queued_transit: 0,
             shaper: Shaper::new(&config.bandwidth, Instant::ZERO),
+            pace: Pace::new(limits),
             back_off: BackOff::new(limits.back_off_entries),
             banned: BTreeMap::new(),
             replay: ReplayCache::new(limits.replay_entries),
@@ -300,13 +303,17 @@ impl Transport {
             return None;
         }
         let group = public.then(|| IpGroup::of(from));
+        let of_group = group.and_then(|g| self.per_ip.get(&g)).copied().unwrap_or(0);
+        if of_group >= limits.connections_per_ip {
+            self.stats.refused_per_ip += 1;
+            return None;
+        }
+        if !self.pace.accept(cx.now.mono) {
+            self.stats.refused_paced += 1;
+            return None;
+        }
         if let Some(group) = group {
-            let count = self.per_ip.entry(group).or_default();
-            if *count >= limits.connections_per_ip {
-                self.stats.refused_per_ip += 1;
-                return None;
-            }
-            *count += 1;
+            self.per_ip.insert(group, of_group + 1);
         }
         let state = State::AwaitSessionRequest(crate::ntcp2::responder::AwaitSessionRequest { local });
         let conn = self.add_conn(Conn::new(state, true, None, group));

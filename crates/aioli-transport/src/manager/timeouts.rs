@@ -28,6 +28,7 @@ impl Transport {
                 Why::Sweep => self.sweep(cx.now.mono),
                 Why::Send => self.next_senders(cx.now.mono),
                 Why::Receive => self.next_readers(cx.now.mono),
+                Why::Pace => self.dial_next(cx.now.mono),
             }
         }
     }

@@ -1,11 +1,13 @@
 //! `aioli`: tools around the router.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use aioli::settings::first_line;
-use aioli::terminal::{complain, log_to_stderr};
-use aioli::testnet::{self, Options};
+use aioli::import::{self, Part};
+use aioli::settings::{expand_home, first_line};
+use aioli::terminal::{complain, log_to_stderr, say};
+use aioli::testnet;
 use clap::{Parser, Subcommand};
 
 /// Tools around the aioli I2P router.
@@ -33,6 +35,35 @@ enum Tool {
         #[arg(long, default_value = "warn")]
         log_level: tracing::Level,
     },
+    /// Take identity, destinations, NetDB, address book and tunnels from i2pd or Java I2P.
+    ///
+    /// Without one of --identity, --destinations, --netdb, --addresses and --tunnels it takes all of them.
+    Import {
+        /// The other router's data directory.
+        #[arg(long, value_name = "DIR")]
+        from: PathBuf,
+        /// Where to put it; the data directory of i2p-router.
+        #[arg(long, value_name = "DIR", env = "I2P_DATA_DIR", default_value = "~/.aioli")]
+        data_dir: String,
+        /// Say what would be taken, and change nothing.
+        #[arg(long)]
+        dry_run: bool,
+        /// The router's own identity.
+        #[arg(long)]
+        identity: bool,
+        /// Private keys of destinations.
+        #[arg(long)]
+        destinations: bool,
+        /// Other routers.
+        #[arg(long)]
+        netdb: bool,
+        /// Names.
+        #[arg(long)]
+        addresses: bool,
+        /// Client and server tunnels.
+        #[arg(long)]
+        tunnels: bool,
+    },
 }
 
 fn main() -> ExitCode {
@@ -44,9 +75,27 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let Tool::Testnet { routers, sam, check, log_level } = cli.tool;
-    log_to_stderr(log_level);
-    match testnet::run(&Options { routers: usize::from(routers), sam, check }) {
+    let result = match cli.tool {
+        Tool::Testnet { routers, sam, check, log_level } => {
+            log_to_stderr(log_level);
+            testnet::run(&testnet::Options { routers: usize::from(routers), sam, check })
+        }
+        Tool::Import { from, data_dir, dry_run, identity, destinations, netdb, addresses, tunnels } => {
+            let wanted = [
+                (identity, Part::Identity),
+                (destinations, Part::Destinations),
+                (netdb, Part::NetDb),
+                (addresses, Part::Addresses),
+                (tunnels, Part::Tunnels),
+            ];
+            let parts = wanted.into_iter().filter_map(|(wanted, part)| wanted.then_some(part)).collect();
+            let data_dir = expand_home(&data_dir, &|name| std::env::var(name).ok());
+            import::run(&import::Options { from, data_dir, dry_run, parts })
+                .map(|lines| lines.iter().for_each(|line| say(line.to_string())))
+                .map_err(anyhow::Error::from)
+        }
+    };
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             complain(format!("aioli: {error:#}"));

@@ -101,7 +101,7 @@ fn run(settings: &Settings) -> Result<()> {
         blocklist: Arc::new(blocklist(settings)?),
         handshake_timeout: settings.handshake_timeout,
         idle_timeout: settings.idle_timeout,
-        ..Config::default()
+        limits: settings.limits.clone(),
     };
     let reseed = reseed(settings)?;
     let reseeds = reseed.is_some();
@@ -110,7 +110,11 @@ fn run(settings: &Settings) -> Result<()> {
         identity,
         listeners: listening.into_iter().map(|(listener, _)| listener).collect(),
         sam,
-        sam_config: SamConfig { defaults: SessionDefaults { inbound, outbound }, ..SamConfig::default() },
+        sam_config: SamConfig {
+            defaults: SessionDefaults { inbound, outbound },
+            max_connections: settings.limits.sam_connections,
+            ..SamConfig::default()
+        },
         data_dir: Some(data_dir),
         known_routers: Vec::new(),
         stats_file: settings.stats_file.clone(),

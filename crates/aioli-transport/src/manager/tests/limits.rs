@@ -231,3 +231,107 @@ fn closing_a_dial_tells_about_it() {
     let stats = net.nodes[0].t.stats();
     assert_eq!((stats.connections, stats.queued_bytes), (0, 0));
 }
+
+#[test]
+fn dials_beyond_the_rate_wait_their_turn_or_fail_softly() {
+    // 60 a minute: 15 at once, then one a second; ten may wait.
+    let mut net = Net::new(11, 30, |c| c.limits.dials_per_minute = 60);
+    for to in 1..30 {
+        net.send(0, to, to as u32, 100);
+    }
+    net.run();
+    let begun = |net: &Net| (1..30).filter(|n| net.connected(0, *n)).count();
+    assert_eq!(begun(&net), 15);
+    let stats = net.nodes[0].t.stats();
+    assert_eq!((stats.dials, stats.dials_paced, stats.dials_limited), (25, 10, 4));
+    assert_eq!(dial_errors(&net, 0), [DialError::Limit; 4], "soon is not soon enough for these");
+    let (peer, now) = (net.nodes[29].hash(), net.now);
+    assert!(!net.nodes[0].t.is_backed_off(&peer, now), "it is not the peer's fault");
+    assert_eq!(net.nodes[0].t.next_timeout().map(|t| t.1), Some(Why::Pace));
+    for second in 1..=10 {
+        net.advance(Duration::from_secs(1));
+        assert_eq!(begun(&net), 15 + second);
+    }
+    assert_eq!(net.received(25), [25], "what waited with the dial was sent");
+    // A session that stands is used however many dials wait.
+    net.send(0, 1, 99, 100);
+    net.run();
+    assert_eq!(net.received(1), [1, 99]);
+}
+
+#[test]
+fn a_dial_that_is_given_up_in_line_costs_nothing() {
+    let mut net = Net::new(12, 6, |c| c.limits.dials_per_minute = 8);
+    for to in 1..4 {
+        net.send(0, to, 1, 100);
+    }
+    net.run();
+    assert!(net.connected(0, 2) && !net.connected(0, 3), "two at once, one waits");
+    let peer = net.nodes[3].hash();
+    net.with(0, |t, cx| t.close(&peer, TerminationReason::Normal, cx));
+    net.send(0, 4, 1, 100);
+    net.advance(Duration::from_millis(7_600));
+    assert!(net.connected(0, 4), "the turn of the one that was given up");
+    assert!(!net.connected(0, 3));
+    assert_eq!(net.nodes[0].t.pending_outbound, 0);
+}
+
+#[test]
+fn a_peer_that_comes_by_itself_needs_no_turn() {
+    let mut net = Net::new(13, 4, |c| c.limits.dials_per_minute = 8);
+    for to in 1..4 {
+        net.send(0, to, 1, 100);
+    }
+    net.run();
+    assert!(!net.connected(0, 3));
+    net.send(3, 0, 2, 100);
+    net.run();
+    assert!(net.connected(0, 3));
+    assert_eq!(net.received(3), [1], "what waited goes with the session that came");
+    assert_eq!(net.nodes[0].t.pending_outbound, 0);
+}
+
+#[test]
+fn connections_are_accepted_at_a_rate() {
+    let mut net = Net::new(14, 1, |c| {
+        c.limits.accepts_per_minute = 60;
+        c.limits.connections_per_ip = 2;
+    });
+    let from = |n: u8| SocketAddr::from(([8, 8, 4, n], 4_000));
+    let accept = |net: &mut Net, from| net.with(0, |t, cx| t.handle_accepted(from, cx)).is_some();
+    assert!((1..=15).all(|n| accept(&mut net, from(n))));
+    assert!(!accept(&mut net, from(16)));
+    assert_eq!(net.nodes[0].t.stats().refused_paced, 1);
+    net.advance(Duration::from_secs(1));
+    assert!(accept(&mut net, from(1)) && !accept(&mut net, from(1)));
+    net.advance(Duration::from_secs(1));
+    // What another limit refuses is not counted here.
+    assert!(!accept(&mut net, from(1)) && accept(&mut net, from(17)));
+    assert_eq!((net.nodes[0].t.stats().refused_per_ip, net.nodes[0].t.stats().refused_paced), (2, 1));
+}
+
+#[test]
+fn the_longest_idle_session_makes_room_for_a_dial_but_not_for_a_stranger() {
+    let mut net = Net::new(15, 6, |c| c.limits.connections = 3);
+    for to in 1..4 {
+        net.send(0, to, 1, 100);
+        net.run();
+        net.advance(Duration::from_secs(1));
+    }
+    net.send(0, 4, 1, 100);
+    net.run();
+    assert_eq!(dial_errors(&net, 0), [DialError::Limit], "all are in use");
+    net.advance(Duration::from_secs(20));
+    net.send(0, 1, 2, 100);
+    net.send(5, 0, 1, 100);
+    net.run();
+    assert!(!net.connected(5, 0), "a stranger is refused");
+    net.send(0, 4, 2, 100);
+    net.run();
+    assert!(net.connected(0, 4) && net.connected(0, 1) && net.connected(0, 3));
+    assert!(!net.connected(0, 2), "it was idle longest");
+    let stats = net.nodes[0].t.stats();
+    assert_eq!((stats.closed_for_room, stats.connections), (1, 3));
+    let ours = DisconnectReason::Ours(TerminationReason::Normal);
+    assert_eq!(net.count(0, |o| matches!(o, Output::Disconnected { reason, .. } if *reason == ours)), 1);
+}
