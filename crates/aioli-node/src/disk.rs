@@ -252,25 +252,40 @@ impl DataDir {
 
     /// The RouterInfos of `netDb/`, unverified. Files that cannot be read are counted, not fatal.
     pub fn load_netdb(&self) -> (Vec<Vec<u8>>, usize) {
-        let (mut found, mut unreadable) = (Vec::new(), 0);
-        let Ok(shards) = fs::read_dir(self.root.join("netDb")) else { return (found, 0) };
-        let files = shards.flatten().filter_map(|dir| fs::read_dir(dir.path()).ok()).flatten().flatten();
-        for file in files.take(MAX_NETDB_FILES) {
-            let name = file.file_name();
-            let is_ours = name.to_str().is_some_and(|n| n.starts_with("routerInfo-") && n.ends_with(".dat"));
-            if name.to_str().is_some_and(|n| n.starts_with("routerInfo-") && n.ends_with(".tmp")) {
-                // A kill has left it. If it stays, it does no harm.
-                let _ = fs::remove_file(file.path());
-                continue;
-            }
-            match read_bounded(&file.path(), MAX_ROUTER_INFO_FILE) {
-                Ok(bytes) if is_ours => found.push(bytes),
-                Ok(_) => {}
-                Err(_) => unreadable += usize::from(is_ours),
+        let mut found = Vec::new();
+        let unreadable = self.each_router_info(|bytes| found.push(bytes));
+        (found, unreadable)
+    }
+
+    /// Gives the RouterInfos of `netDb/` one by one, unverified, in the order of their names, so that no
+    /// more than one is in memory twice. Says how many files could not be read.
+    pub fn each_router_info(&self, mut take: impl FnMut(Vec<u8>)) -> usize {
+        let Ok(shards) = fs::read_dir(self.root.join("netDb")) else { return 0 };
+        let mut shards: Vec<_> = shards.flatten().map(|dir| dir.path()).collect();
+        shards.sort_unstable();
+        let (mut left, mut unreadable) = (MAX_NETDB_FILES, 0);
+        for shard in shards {
+            let Ok(files) = fs::read_dir(&shard) else { continue };
+            let mut names: Vec<_> = files.flatten().map(|file| file.file_name()).take(left).collect();
+            left -= names.len();
+            names.retain(|n| n.to_str().is_some_and(|n| n.starts_with("routerInfo-")));
+            names.sort_unstable();
+            for name in names {
+                let extension = name.to_str().and_then(|n| n.rsplit_once('.')).map(|(_, end)| end);
+                if extension == Some("tmp") {
+                    // A kill has left it. If it stays, it does no harm.
+                    let _ = fs::remove_file(shard.join(&name));
+                }
+                if extension != Some("dat") {
+                    continue;
+                }
+                match read_bounded(&shard.join(name), MAX_ROUTER_INFO_FILE) {
+                    Ok(bytes) => take(bytes),
+                    Err(_) => unreadable += 1,
+                }
             }
         }
-        found.sort_unstable();
-        (found, unreadable)
+        unreadable
     }
 
     /// Stores a RouterInfo in `netDb/`.

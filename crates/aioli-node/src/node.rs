@@ -409,18 +409,17 @@ fn load(
     clock: Clock,
     notices: &mpsc::UnboundedSender<Notice>,
 ) {
-    let (mut files, unreadable) = data_dir.map(DataDir::load_netdb).unwrap_or_default();
-    files.extend(known);
-    let (mut routers, mut skipped) = (0, unreadable);
-    for bytes in files {
-        match router.load_router_info(&bytes, clock.now()) {
-            Ok(_) => routers += 1,
-            Err(error) => {
-                tracing::debug!("NetDB entry skipped: {error}");
-                skipped += 1;
-            }
+    let (mut routers, mut skipped) = (0, 0);
+    let mut take = |bytes: Vec<u8>| match router.load_router_info(&bytes, clock.now()) {
+        Ok(_) => routers += 1,
+        Err(error) => {
+            tracing::debug!("NetDB entry skipped: {error}");
+            skipped += 1;
         }
-    }
+    };
+    let unreadable = data_dir.map_or(0, |dir| dir.each_router_info(&mut take));
+    known.into_iter().for_each(take);
+    skipped += unreadable;
     let guards = data_dir.and_then(DataDir::load_guards);
     if guards.is_some_and(|text| !router.load_guards(&text)) {
         tracing::warn!("router.guards is damaged: what cannot be read of it is left out");

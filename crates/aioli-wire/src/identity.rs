@@ -104,7 +104,9 @@ impl<'a> Wire<'a> for Certificate {
 /// Two public keys and a certificate, as received.
 #[derive(Clone)]
 pub struct KeysAndCert {
-    bytes: Arc<[u8]>,
+    /// Begins with them: what it came in may follow.
+    shared: Arc<[u8]>,
+    len: u16,
     hash: [u8; 32],
     signing: SigType,
     crypto: u16,
@@ -121,12 +123,20 @@ impl KeysAndCert {
         bytes.extend_from_slice(signing_key);
         let cert = Certificate::Key { signing: signing.code(), crypto, excess: Vec::new() };
         bytes.extend_from_slice(&cert.to_bytes());
-        Self { hash: sha256(&bytes), bytes: bytes.into(), signing, crypto }
+        Self { hash: sha256(&bytes), len: bytes.len() as u16, shared: bytes.into(), signing, crypto }
+    }
+
+    /// Keeps the bytes of the structure that begins with it instead of a copy of its own: of thousands of
+    /// RouterInfos that is a third.
+    pub(crate) fn share(&mut self, whole: Arc<[u8]>) {
+        if whole.starts_with(self.bytes()) {
+            self.shared = whole;
+        }
     }
 
     /// The exact bytes.
     pub fn bytes(&self) -> &[u8] {
-        &self.bytes
+        self.shared.get(..usize::from(self.len)).unwrap_or_default()
     }
 
     /// SHA-256 of the bytes.
@@ -148,12 +158,12 @@ impl KeysAndCert {
     pub fn signing_key(&self) -> Cow<'_, [u8]> {
         let len = self.signing.public_len();
         let in_field = len.min(SIGNING_FIELD);
-        let field = self.bytes.get(KEYS - in_field..KEYS).unwrap_or(&[]);
+        let field = self.bytes().get(KEYS - in_field..KEYS).unwrap_or(&[]);
         if len <= SIGNING_FIELD {
             return Cow::Borrowed(field);
         }
         // Certificate: type 1, length 2, two codes of 2, then the excess.
-        let excess = self.bytes.get(KEYS + 7..KEYS + 7 + len - SIGNING_FIELD).unwrap_or(&[]);
+        let excess = self.bytes().get(KEYS + 7..KEYS + 7 + len - SIGNING_FIELD).unwrap_or(&[]);
         Cow::Owned([field, excess].concat())
     }
 
@@ -164,7 +174,7 @@ impl KeysAndCert {
 
     /// The encryption public key; the whole field if its kind is unknown.
     pub fn crypto_key(&self) -> &[u8] {
-        self.bytes.get(..crypto_len(self.crypto)).unwrap_or(&[])
+        self.bytes().get(..crypto_len(self.crypto)).unwrap_or(&[])
     }
 }
 
@@ -191,7 +201,7 @@ const fn crypto_len(code: u16) -> usize {
 
 impl PartialEq for KeysAndCert {
     fn eq(&self, other: &Self) -> bool {
-        self.bytes == other.bytes
+        self.bytes() == other.bytes()
     }
 }
 
@@ -224,12 +234,12 @@ impl<'a> Wire<'a> for KeysAndCert {
         if excess != signing.public_len().saturating_sub(SIGNING_FIELD) {
             return Err(r.invalid("key certificate length"));
         }
-        let bytes: Arc<[u8]> = r.since(start).into();
-        Ok(Self { hash: sha256(&bytes), bytes, signing, crypto })
+        let bytes = r.since(start);
+        Ok(Self { hash: sha256(bytes), len: bytes.len() as u16, shared: bytes.into(), signing, crypto })
     }
 
     fn encode(&self, w: &mut Writer) {
-        w.bytes(&self.bytes);
+        w.bytes(self.bytes());
     }
 }
 
@@ -260,6 +270,10 @@ impl RouterIdentity {
     /// identity from before proposal 161.
     pub fn with_padding(encryption: &x25519::PublicKey, signing: &[u8; 32], padding: &[u8]) -> Self {
         Self(KeysAndCert::build(X25519, &encryption.0, signing, padding))
+    }
+
+    pub(crate) fn share(&mut self, whole: Arc<[u8]>) {
+        self.0.share(whole);
     }
 
     /// The 320 bytes between the keys.

@@ -134,13 +134,16 @@ impl<'a> Wire<'a> for RouterInfo {
 
     fn decode(r: &mut Reader<'a>) -> Result<Self, DecodeError> {
         let start = r.at();
-        let identity = r.read()?;
+        let mut identity: RouterIdentity = r.read()?;
         let published = r.date()?;
         let count = usize::from(r.u8()?);
         if count > MAX_ADDRESSES {
             return Err(r.error(DecodeErrorKind::Limit("addresses")));
         }
-        let addresses = (0..count).map(|_| r.read()).collect::<Result<_, _>>()?;
+        let mut addresses = Vec::with_capacity(count);
+        for _ in 0..count {
+            addresses.push(r.read()?);
+        }
         let peers = usize::from(r.u8()?);
         r.take(32 * peers)?; // unused since forever
         let options = r.read()?;
@@ -149,7 +152,9 @@ impl<'a> Wire<'a> for RouterInfo {
         if raw.len() > MAX_ROUTER_INFO_SIZE {
             return Err(r.error(DecodeErrorKind::Limit("RouterInfo size")));
         }
-        Ok(Self { identity, published, addresses, options, raw: raw.into() })
+        let raw = Raw::from(raw);
+        identity.share(raw.share());
+        Ok(Self { identity, published, addresses, options, raw })
     }
 
     fn encode(&self, w: &mut Writer) {

@@ -109,7 +109,7 @@ impl Move {
         let friend = self.destination("friend.tmp").destination;
         fs::remove_file(self.theirs().join("friend.tmp")).unwrap();
         let b32 = base32::encode(friend.hash().as_bytes());
-        self.write(&format!("addressbook/b{}/{b32}.b32", &b32[..1]), friend.bytes());
+        self.write(&format!("addressbook/b{}/{b32}.b32", b32.chars().next().unwrap()), friend.bytes());
         let csv = format!("friend.i2p,{b32}\nunknown.i2p,{}\nnonsense\n", "a".repeat(52));
         self.write("addressbook/addresses.csv", csv);
         let known = self.router();
