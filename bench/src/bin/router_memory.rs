@@ -5,7 +5,7 @@
 //! valid signatures and addresses at which nobody listens; the peers are our own
 //! transport. Each becomes the hop before and the hop after one of 50 tunnels.
 //!
-//! `memory [--router PATH] [--check] [PROFILE...]`; with `--check` it fails if
+//! `router_memory [--router PATH] [--check] [PROFILE...]`; with `--check` it fails if
 //! `tiny` takes more than 12,288 KB.
 
 #![expect(clippy::print_stdout, reason = "it prints its results")]
