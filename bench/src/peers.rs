@@ -235,17 +235,15 @@ impl Peer {
     /// Writes what there is, as far as the socket takes it.
     fn flush(&mut self) -> Result<()> {
         while let Some(output) = self.transport.poll_output() {
-            match output {
-                Output::Established { .. } => self.established = true,
-                Output::Messages { messages, .. } => self.received.extend(messages),
-                Output::DialFailed { reason, .. } => return Err(reason.into()),
-                Output::Disconnected { reason, .. } => bail!("the session ended: {reason:?}"),
-                Output::Dial { .. }
-                | Output::Transmit(_)
-                | Output::ReadMore(_)
-                | Output::Close { .. }
-                | Output::RouterInfo { .. }
-                | Output::ClockSkew { .. } => {}
+            if let Output::DialFailed { reason, .. } = output {
+                return Err(reason.into());
+            }
+            if let Output::Disconnected { reason, .. } = output {
+                bail!("the session ended: {reason:?}");
+            }
+            self.established |= matches!(output, Output::Established { .. });
+            if let Output::Messages { messages, .. } = output {
+                self.received.extend(messages);
             }
         }
         let (conn, mut out) = (self.conn, std::mem::take(&mut self.out));

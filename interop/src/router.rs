@@ -248,6 +248,8 @@ impl Router {
         command.args(["--host", "0.0.0.0", "--external-host", &self.address(), "--port", PORT]);
         command.arg("--data-dir").arg(&self.data_dir);
         command.args(["--net-id", NET_ID, "--private-network", "--sam", "127.0.0.1:7656"]);
+        // A few routers bring what in the public network thousands do: no home's rate of new connections.
+        command.args(["--profile", "server"]);
         if self.floodfill {
             command.arg("--floodfill");
         }

@@ -57,6 +57,12 @@ enum Task {
         /// The certificate in PEM.
         certificate: PathBuf,
     },
+    /// The memory of our router in each profile; fails if `tiny` takes more than it may.
+    #[command(disable_help_flag = true)]
+    Memory {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// A simulated network: `--seed N --scenario S`.
     #[command(disable_help_flag = true)]
     Sim {
@@ -85,6 +91,12 @@ fn run_task(task: Task) -> Result<()> {
         Task::Tidy => tidy::tidy(Path::new(".")),
         Task::Interop { arguments } => interop("run", &arguments),
         Task::Compare { arguments } => interop("compare", &arguments),
+        Task::Memory { arguments } => {
+            cargo(["build", "--release", "--package", "aioli", "--bin", "i2p-router"])?;
+            let own =
+                ["run", "--release", "--package", "aioli-bench", "--bin", "router_memory", "--", "--check"];
+            cargo(own.into_iter().chain(arguments.iter().map(String::as_str)))
+        }
         Task::Sim { arguments } => {
             let own = ["run", "--release", "--package", "aioli-sim", "--"];
             cargo(own.into_iter().chain(arguments.iter().map(String::as_str)))

@@ -305,7 +305,7 @@ fn what_is_here_stays_and_a_second_time_takes_nothing() {
     drop(dir);
     let site = it.destination("site.tmp").destination.to_base64();
     fs::remove_file(it.theirs().join("site.tmp")).unwrap();
-    let mine = format!("friend.i2p={site}\n");
+    let mine = format!("# mine\nFriend.i2p={site}#!a=b\n");
     fs::write(it.ours().join("hosts.txt"), &mine).unwrap();
     fs::create_dir(it.ours().join("destinations")).unwrap();
     fs::write(it.ours().join("destinations/web-keys.dat"), b"mine").unwrap();

@@ -7,7 +7,7 @@
 //! Java   privatehosts.txt, userhosts.txt, hosts.txt; hostsdb.blockfile is not read
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
@@ -27,11 +27,11 @@ const MAX_NAME: usize = 67;
 
 /// Adds the names that we do not have.
 pub(super) fn collect(source: &Source, ours: &Path, files: &mut Vec<NewFile>, report: &mut Report) {
-    let mut book = match own(ours) {
+    let mut book = match Book::open(ours) {
         Ok(book) => book,
         Err(error) => return report.left(format!("address book: our hosts.txt cannot be read: {error}")),
     };
-    let (had, mut bad, mut unknown) = (book.len(), 0, 0);
+    let mut unknown = 0;
     let texts: &[&str] = match source.kind() {
         Kind::I2pd => &["hosts.txt"],
         Kind::Java => &["privatehosts.txt", "userhosts.txt", "hosts.txt"],
@@ -41,9 +41,9 @@ pub(super) fn collect(source: &Source, ours: &Path, files: &mut Vec<NewFile>, re
             if let Some(text) = text_of(source, name, report) {
                 for line in text.lines().filter(|l| !l.trim().is_empty()) {
                     match csv(source, line) {
-                        Some((name, Some(base64))) => add(&mut book, name, base64, &mut bad),
+                        Some((name, Some(base64))) => book.add(name, &base64),
                         Some((_, None)) => unknown += 1,
-                        None => bad += 1,
+                        None => book.bad += 1,
                     }
                 }
             }
@@ -52,15 +52,14 @@ pub(super) fn collect(source: &Source, ours: &Path, files: &mut Vec<NewFile>, re
     for name in texts {
         if let Some(text) = text_of(source, name, report) {
             for (name, base64) in text.lines().filter_map(pair) {
-                add(&mut book, name, base64.to_owned(), &mut bad);
+                book.add(name, base64);
             }
         }
     }
-    let new = book.len() - had;
-    if new > 0 {
-        let text: String = book.iter().map(|(name, base64)| format!("{name}={base64}\n")).collect();
+    let Book { text, added, bad, .. } = book;
+    if added > 0 {
         files.push(NewFile::new("hosts.txt", text.into_bytes(), 0o644));
-        report.took(format!("address book: {new} names, into hosts.txt"));
+        report.took(format!("address book: {added} names, into hosts.txt"));
     } else {
         report.left("address book: there is no name that is not here already");
     }
@@ -90,12 +89,43 @@ fn text_of(source: &Source, name: &str, report: &mut Report) -> Option<String> {
     }
 }
 
-/// Our own book.
-fn own(ours: &Path) -> std::io::Result<BTreeMap<String, String>> {
-    match fs::read_to_string(ours.join("hosts.txt")) {
-        Ok(text) => Ok(text.lines().filter_map(pair).map(|(n, b)| (n.to_owned(), b.to_owned())).collect()),
-        Err(error) if is_absent(&error) => Ok(BTreeMap::new()),
-        Err(error) => Err(error),
+/// Our own book, to be added to.
+struct Book {
+    /// The file: what was there stays as it was.
+    text: String,
+    names: BTreeSet<String>,
+    added: usize,
+    /// Lines that are no name and destination.
+    bad: usize,
+}
+
+impl Book {
+    fn open(ours: &Path) -> std::io::Result<Self> {
+        let mut text = match fs::read_to_string(ours.join("hosts.txt")) {
+            Err(error) if is_absent(&error) => String::new(),
+            other => other?,
+        };
+        if !text.is_empty() && !text.ends_with('\n') {
+            text.push('\n');
+        }
+        let names = text.lines().filter_map(pair).map(|(name, _)| name.to_ascii_lowercase()).collect();
+        Ok(Self { text, names, added: 0, bad: 0 })
+    }
+
+    /// Adds a name unless it is there.
+    fn add(&mut self, name: &str, base64: &str) {
+        let name = name.to_ascii_lowercase();
+        if self.names.contains(&name) {
+            return;
+        }
+        let right = is_host_name(&name) && Destination::from_base64(base64).is_some();
+        if right && self.names.len() < MAX_NAMES {
+            self.text.push_str(&format!("{name}={base64}\n"));
+            self.names.insert(name);
+            self.added += 1;
+        } else {
+            self.bad += 1;
+        }
     }
 }
 
@@ -117,17 +147,6 @@ fn csv<'a>(source: &Source, line: &'a str) -> Option<(&'a str, Option<String>)> 
     let destination = source.read(file, MAX_DESTINATION).ok().and_then(|b| Destination::from_bytes(&b).ok());
     let right = destination.filter(|d| aioli_wire::base32::encode(d.hash().as_bytes()) == hash);
     Some((name.trim(), right.map(|d| d.to_base64())))
-}
-
-fn add(book: &mut BTreeMap<String, String>, name: &str, base64: String, bad: &mut usize) {
-    let name = name.to_ascii_lowercase();
-    let known = book.contains_key(&name);
-    if !known && book.len() < MAX_NAMES && is_host_name(&name) && Destination::from_base64(&base64).is_some()
-    {
-        book.insert(name, base64);
-    } else if !known {
-        *bad += 1;
-    }
 }
 
 /// Whether it can be a name of an address book: `naming#hostname-rules`.
