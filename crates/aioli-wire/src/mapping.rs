@@ -6,6 +6,8 @@
 
 use std::cmp::Ordering;
 use std::fmt;
+use std::ops::Deref;
+use std::sync::Arc;
 
 use thiserror::Error;
 
@@ -18,8 +20,43 @@ use crate::codec::{DecodeError, DecodeErrorKind, Reader, Wire, Writer};
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Mapping {
     /// `key=value;` pairs as encoded, all of them well-formed.
-    bytes: Vec<u8>,
+    bytes: Bytes,
 }
+
+/// The bytes of a mapping: its own, or part of those of what it came in.
+#[derive(Clone)]
+enum Bytes {
+    Own(Vec<u8>),
+    Part { whole: Arc<[u8]>, at: u16, len: u16 },
+}
+
+impl Deref for Bytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Own(bytes) => bytes,
+            Self::Part { whole, at, len } => {
+                let at = usize::from(*at);
+                whole.get(at..at + usize::from(*len)).unwrap_or_default()
+            }
+        }
+    }
+}
+
+impl Default for Bytes {
+    fn default() -> Self {
+        Self::Own(Vec::new())
+    }
+}
+
+impl PartialEq for Bytes {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+
+impl Eq for Bytes {}
 
 /// A key or value has more than 255 bytes, or all together more than 65,535.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -29,7 +66,7 @@ pub struct MappingFull;
 impl Mapping {
     /// No pairs.
     pub const fn new() -> Self {
-        Self { bytes: Vec::new() }
+        Self { bytes: Bytes::Own(Vec::new()) }
     }
 
     /// These pairs, sorted. A later pair replaces an earlier one with the same key.
@@ -58,14 +95,14 @@ impl Mapping {
         let mut pairs: Vec<(&str, &str)> = self.pairs().filter(|(k, _)| *k != key).collect();
         let place = pairs.partition_point(|(k, _)| java_order(k, key) == Ordering::Less);
         pairs.insert(place, (key, value));
-        self.bytes = encoded(&pairs, size);
+        self.bytes = Bytes::Own(encoded(&pairs, size));
         Ok(())
     }
 
     /// Removes `key`.
     pub fn remove(&mut self, key: &str) {
         let pairs: Vec<(&str, &str)> = self.pairs().filter(|(k, _)| *k != key).collect();
-        self.bytes = encoded(&pairs, self.bytes.len());
+        self.bytes = Bytes::Own(encoded(&pairs, self.bytes.len()));
     }
 
     /// All pairs, in order.
@@ -79,13 +116,24 @@ impl Mapping {
     }
 
     /// Whether there are none.
-    pub const fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.bytes.is_empty()
     }
 
     /// Whether the keys ascend, as those of a signed mapping must.
     pub fn is_sorted(&self) -> bool {
         self.pairs().is_sorted_by(|a, b| java_order(a.0, b.0) == Ordering::Less)
+    }
+
+    /// Keeps the bytes of what it came in, in which it ends at `end`, instead of a copy of its own.
+    pub(crate) fn share(&mut self, whole: &Arc<[u8]>, end: usize) {
+        let len = self.bytes.len();
+        let at = end.saturating_sub(len);
+        if whole.get(at..end) == Some(&*self.bytes)
+            && let (Ok(at), Ok(len)) = (u16::try_from(at), u16::try_from(len))
+        {
+            self.bytes = Bytes::Part { whole: Arc::clone(whole), at, len };
+        }
     }
 
     fn pairs(&self) -> Pairs<'_> {
@@ -149,7 +197,7 @@ impl<'a> Wire<'a> for Mapping {
         if keys.windows(2).any(|w| w.first() == w.last()) {
             return Err(r.invalid("repeated key"));
         }
-        Ok(Self { bytes: r.since(start).to_vec() })
+        Ok(Self { bytes: Bytes::Own(r.since(start).to_vec()) })
     }
 
     fn encode(&self, w: &mut Writer) {

@@ -140,20 +140,27 @@ impl<'a> Wire<'a> for RouterInfo {
         if count > MAX_ADDRESSES {
             return Err(r.error(DecodeErrorKind::Limit("addresses")));
         }
-        let mut addresses = Vec::with_capacity(count);
+        let (mut addresses, mut ends) = (Vec::with_capacity(count), Vec::with_capacity(count));
         for _ in 0..count {
-            addresses.push(r.read()?);
+            addresses.push(r.read::<RouterAddress>()?);
+            ends.push(r.at() - start);
         }
         let peers = usize::from(r.u8()?);
         r.take(32 * peers)?; // unused since forever
-        let options = r.read()?;
+        let mut options = r.read::<Mapping>()?;
+        let end = r.at() - start;
         r.take(SIGNATURE)?;
         let raw = r.since(start);
         if raw.len() > MAX_ROUTER_INFO_SIZE {
             return Err(r.error(DecodeErrorKind::Limit("RouterInfo size")));
         }
         let raw = Raw::from(raw);
+        // Thousands are in memory: each once, not once whole and once in parts.
         identity.share(raw.share());
+        options.share(&raw.share(), end);
+        for (address, end) in addresses.iter_mut().zip(ends) {
+            address.options.share(&raw.share(), end);
+        }
         Ok(Self { identity, published, addresses, options, raw })
     }
 

@@ -43,6 +43,23 @@ fn created_verifies_and_a_changed_byte_does_not() {
 }
 
 #[test]
+fn what_is_decoded_is_in_memory_once_and_can_still_be_changed() {
+    let options_of_it = options();
+    let made =
+        RouterInfo::create(parts(vec![ntcp2(&[("host", "203.0.113.1"), ("v", "2")])], options()), &key());
+    let mut read = RouterInfo::from_bytes(made.bytes()).unwrap();
+    let whole = read.bytes().as_ptr_range();
+    let host = read.addresses[0].options.get("host").unwrap();
+    for part in [read.identity.bytes(), read.options.get("caps").unwrap().as_bytes(), host.as_bytes()] {
+        assert!(whole.contains(&part.as_ptr()));
+    }
+    assert_eq!((&read.options, read.addresses[0].to_bytes()), (&options_of_it, made.addresses[0].to_bytes()));
+    read.options.set("caps", "LU").unwrap();
+    assert_eq!((read.options.get("caps"), read.options.get("netId")), (Some("LU"), Some("2")));
+    assert_eq!(read.bytes(), made.bytes());
+}
+
+#[test]
 fn what_it_says() {
     let info = RouterInfo::create(parts(vec![], options()), &key());
     assert_eq!(info.version(), Some((0, 9, 69)));

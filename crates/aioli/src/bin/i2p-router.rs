@@ -167,10 +167,6 @@ fn blocklist(settings: &Settings) -> Result<Blocklist> {
 
 /// How first peers are found.
 fn reseed(settings: &Settings) -> Result<Option<ReseedConfig>> {
-    let trust = match &settings.reseed_config {
-        Some(path) => Trust::read(path)?,
-        None => Trust::public(),
-    };
     // The public servers know nobody of a private network.
     let own_servers = settings.reseed_config.is_some();
     let when_needed = settings.reseed != Reseed::Never && (own_servers || !settings.private_network);
@@ -184,6 +180,11 @@ fn reseed(settings: &Settings) -> Result<Option<ReseedConfig>> {
         }
         Reseed::From(path) => Some(ReseedSource::Path(path.clone())),
         Reseed::Auto | Reseed::Never => None,
+    };
+    let trust = match &settings.reseed_config {
+        Some(path) => Trust::read(path)?,
+        None if when_needed || at_start.is_some() => Trust::public(),
+        None => return Ok(None),
     };
     let config = ReseedConfig { trust, proxy: settings.reseed_proxy.clone(), at_start, when_needed };
     Ok((config.when_needed || config.at_start.is_some()).then_some(config))
