@@ -10,8 +10,8 @@ use aioli_wire::RouterHash;
 
 use crate::blocklist::Blocklist;
 use crate::client::TunnelOptions;
-use crate::role::FloodfillRole;
 use crate::limits::Limits;
+use crate::role::FloodfillRole;
 
 /// The network that everyone uses.
 pub const PUBLIC_NETWORK: u8 = 2;
