@@ -242,6 +242,8 @@ enum Stop {
     Now,
 }
 
+type JoinTask = tokio::task::JoinHandle<()>;
+
 type OwnerSinks = (mpsc::UnboundedSender<Notice>, Arc<Mutex<Snapshot>>);
 
 fn run_thread(config: NodeConfig, sinks: OwnerSinks, stopped: mpsc::UnboundedReceiver<Stop>) {
@@ -308,16 +310,7 @@ async fn serve(
     load(&mut router, data_dir.as_ref(), known_routers, clock, &notices);
     let machines = Machines { router, sam: Sam::new(sam_config, rng.fork()) };
     let shared = Shared::new(machines, clock, Sinks { store, notices }, buffers);
-    let mut listening = Vec::new();
-    for (listener, for_sam) in listeners.into_iter().map(|l| (l, false)).chain(sam.map(|l| (l, true))) {
-        match tokio::net::TcpListener::from_std(listener) {
-            Ok(listener) => {
-                let task = driver::listen(Rc::clone(&shared), listener, for_sam);
-                listening.push(tokio::task::spawn_local(task));
-            }
-            Err(error) => tracing::error!("cannot listen: {error}"),
-        }
-    }
+    let listening = listen(&shared, listeners, sam);
     shared.with_machines(|m, now| m.router.start(now));
     if let Some(sntp) = sntp {
         tokio::task::spawn_local(sntp::keep(Rc::clone(&shared), sntp, answered));
@@ -334,8 +327,31 @@ async fn serve(
     if let Some(Stop::Drained(grace)) = stopped.recv().await {
         drain(&shared, grace, &mut stopped).await;
     }
+    listening.iter().for_each(JoinTask::abort);
+    leave(&shared).await;
+    if driver.await.is_err() {
+        tracing::error!("the router's driver panicked; please report the message above");
+    }
+}
+
+/// Accepts at every listener.
+fn listen(shared: &Rc<Shared>, peers: Vec<TcpListener>, sam: Option<TcpListener>) -> Vec<JoinTask> {
+    let mut tasks = Vec::new();
+    for (listener, for_sam) in peers.into_iter().map(|l| (l, false)).chain(sam.map(|l| (l, true))) {
+        match tokio::net::TcpListener::from_std(listener) {
+            Ok(listener) => {
+                let task = driver::listen(Rc::clone(shared), listener, for_sam);
+                tasks.push(tokio::task::spawn_local(task));
+            }
+            Err(error) => tracing::error!("cannot listen: {error}"),
+        }
+    }
+    tasks
+}
+
+/// Says goodbye to everyone and ends the driver.
+async fn leave(shared: &Rc<Shared>) {
     shared.notify(Notice::Stopping);
-    listening.iter().for_each(tokio::task::JoinHandle::abort);
     shared.with_machines(|m, now| {
         m.sam.shut_down(&mut m.router, now);
         m.router.shut_down(now);
@@ -344,9 +360,6 @@ async fn serve(
         tracing::info!("some connections did not take their last words in time and are cut off");
     }
     shared.stop();
-    if driver.await.is_err() {
-        tracing::error!("the router's driver panicked; please report the message above");
-    }
 }
 
 /// Waits until others' tunnels have ended, the time is over, or it is to be at once.

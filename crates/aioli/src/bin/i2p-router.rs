@@ -69,17 +69,7 @@ fn run(settings: &Settings) -> Result<()> {
     let sam = settings.sam.map(|a| bind(a, "SAM", "--sam or --no-sam")).transpose()?;
     let mut addresses = listening.as_ref().and_then(|(_, port)| watched(settings, *port));
     let published = listening.as_ref().and_then(|(_, port)| say_where(settings, *port, addresses.as_mut()));
-    if settings.hidden {
-        say("hidden: listening for no other router, publishing nothing, relaying nothing for others");
-    }
-    if !settings.explicit_peers.is_empty() {
-        say(
-            "explicit peers: only they are next to this router in its tunnels. They see more of it than they should",
-        );
-    }
-    if let Some(address) = settings.sam {
-        say(format!("SAM for applications on {address}"));
-    }
+    say_what_is_special(settings);
     let tunnels = |quantity| TunnelOptions {
         length: settings.tunnel_length,
         variance: 0,
@@ -125,6 +115,21 @@ fn run(settings: &Settings) -> Result<()> {
     })?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(until_stopped(node, Run { started, grace: settings.grace, reseeds }))
+}
+
+/// Says what is not as with every router.
+fn say_what_is_special(settings: &Settings) {
+    if settings.hidden {
+        say("hidden: listening for no other router, publishing nothing, relaying nothing for others");
+    }
+    if !settings.explicit_peers.is_empty() {
+        say(
+            "explicit peers: only they are next to this router in its tunnels. They see more of it than they should",
+        );
+    }
+    if let Some(address) = settings.sam {
+        say(format!("SAM for applications on {address}"));
+    }
 }
 
 /// Says where others reach this router, and returns what is published of it.
