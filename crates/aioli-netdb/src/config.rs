@@ -129,6 +129,8 @@ pub const NO_EXPIRY_ROUTERS: usize = 25;
 pub const NEWCOMERS_PART: usize = 4;
 /// A newcomer has this time to be of use, before another may take its place.
 pub const PROBATION: Duration = Duration::from_secs(10 * 60);
+/// A newcomer that has published itself anew after this time goes after those that did not.
+pub const LASTING: Duration = Duration::from_secs(20 * 60);
 /// Failures that put a newcomer behind all others...
 pub const MAX_FAILURES_NEW: u8 = 1;
 /// ...and failures in a row that do it to a router that was of use before.

@@ -227,7 +227,9 @@ impl RouterStore {
             fails: old.as_ref().map_or(0, |e| e.fails),
             lies: old.as_ref().map_or(0, |e| e.lies),
             met: origin.met || was(|e| e.met),
-            sought: origin.sought || was(|e| e.sought),
+            // Whoever still publishes after a while is likelier to be real than what came a moment ago.
+            sought: origin.sought
+                || old.as_ref().is_some_and(|e| e.sought || now.since(e.heard) >= config::LASTING),
             served: !caps.hidden && (origin.served || was(|e| e.served)),
             floodfill: caps.floodfill && fit && !caps.hidden,
             unreachable: caps.unreachable && !caps.reachable,

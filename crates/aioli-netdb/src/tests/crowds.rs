@@ -58,6 +58,27 @@ fn a_crowd_pushes_out_nobody_of_use_and_cannot_exchange_newcomers_at_will() {
 }
 
 #[test]
+fn who_still_publishes_after_a_while_goes_after_the_crowd() {
+    let mut bench = Bench::new(|config| config.limits.routers = 40);
+    let mut rng = rng(87);
+    let keys: Vec<Keys> = (0..20).map(|_| Keys::new(&mut rng)).collect();
+    for keys in &keys {
+        bench.store(&keys.info("XR", bench.wall())).unwrap();
+    }
+    bench.at += 41 * 60;
+    for keys in &keys[..10] {
+        assert_eq!(bench.store(&keys.info("XR", bench.wall())), Ok(Stored::Newer));
+    }
+    for _ in 0..5 {
+        bench.at += 601;
+        fill(&mut bench, 100, &mut rng);
+    }
+    let hashes: Vec<RouterHash> = keys.iter().map(Keys::hash).collect();
+    assert_eq!((kept(&bench, &hashes[..10]), kept(&bench, &hashes[10..])), (10, 0));
+    assert_eq!(bench.db.router_count(), 40);
+}
+
+#[test]
 fn whom_we_seek_finds_room_in_a_crowd() {
     let mut bench = Bench::new(|config| config.limits.routers = 50);
     let mut rng = rng(71);
