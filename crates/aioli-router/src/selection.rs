@@ -29,7 +29,7 @@ const NEWCOMER_SAMPLE: usize = 16;
 /// Routers with a session that it looks at, if others cannot dial us.
 const CONNECTED_SAMPLE: usize = 64;
 /// One in so many hops that are not proven is a newcomer, while there are settled ones.
-const NEWCOMER_ONE_IN: u64 = 4;
+const NEWCOMER_ONE_IN: u64 = 8;
 /// The same while so many arrive that it must be a flood.
 const NEWCOMER_ONE_IN_SURGE: u64 = 16;
 /// With fewer proven peers than this, others are tried the more; one hop in so many otherwise.
