@@ -195,7 +195,8 @@ fn tree(root: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
         for entry in fs::read_dir(dir).unwrap().flatten() {
             if entry.file_type().unwrap().is_dir() {
                 todo.push(entry.path());
-            } else {
+            } else if entry.file_name() != "aioli.lock" {
+                // The lock names the process that had it last.
                 all.insert(entry.path(), fs::read(entry.path()).unwrap_or_default());
             }
         }
@@ -323,7 +324,7 @@ fn what_is_here_stays_and_a_second_time_takes_nothing() {
     let before = tree(&it.ours());
     let again = it.imported(&[]);
     assert!(again.contains("it is here already") && again.contains("there is a tunnels.toml already"));
-    assert_eq!(tree(&it.ours()), before);
+    assert!(tree(&it.ours()) == before, "a second time changes nothing");
 }
 
 #[test]
