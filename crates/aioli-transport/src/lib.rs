@@ -27,6 +27,7 @@ mod pace;
 mod queue;
 mod replay;
 mod shaper;
+pub mod ssu2;
 mod stats;
 
 pub use config::{Bandwidth, Config, Limits};

@@ -26,6 +26,7 @@ pub mod ntcp2;
 pub mod offline;
 pub mod router_address;
 pub mod router_info;
+pub mod ssu2;
 pub mod streaming;
 pub mod su3;
 pub mod tunnel;

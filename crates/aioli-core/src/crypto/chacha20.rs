@@ -1,5 +1,5 @@
 //! Raw ChaCha20 (RFC 8439), unauthenticated: layers of build records and of
-//! encrypted lease sets.
+//! encrypted lease sets, and the masks over SSU2's headers.
 
 use chacha20::ChaCha20;
 use chacha20::cipher::{KeyIvInit, StreamCipher, StreamCipherSeek};
@@ -10,6 +10,14 @@ pub fn xor(key: &[u8; 32], nonce: &[u8; 12], buf: &mut [u8]) {
     let mut cipher = ChaCha20::new(key.into(), nonce.into());
     cipher.seek(64u32);
     cipher.apply_keystream(buf);
+}
+
+/// The first eight bytes of the key stream: what hides eight bytes of an SSU2
+/// header (`ssu2#header-encryption-kdf`).
+pub fn mask(key: &[u8; 32], nonce: &[u8; 12]) -> [u8; 8] {
+    let mut out = [0; 8];
+    xor(key, nonce, &mut out);
+    out
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@
 //! mlkem768                the post-quantum half of hybrid handshakes
 //! siphash, elligator2     NTCP2 length mask; keys that look random
 //! noise, noise_n          handshakes; one message to a router
+//! ssu2                    what an SSU2 handshake's chaining key gives
 //! blinding                keys of encrypted lease sets
 //! build_keys              what a tunnel build record's chaining key gives
 //! one_time, ratchet       replies under a tag; sessions between destinations
@@ -32,6 +33,7 @@ pub mod rsa;
 pub mod secret;
 pub mod sign;
 pub mod siphash;
+pub mod ssu2;
 pub mod x25519;
 
 pub use aead::AeadError;

@@ -52,6 +52,11 @@ impl SymmetricState {
         Self { h: sha256_parts(&[&h, prologue]), ck: Secret::new(h), key: None, n: 0 }
     }
 
+    #[cfg(test)]
+    pub(crate) fn with_chaining_key(ck: [u8; 32]) -> Self {
+        Self { ck: Secret::new(ck), ..Self::new(b"") }
+    }
+
     /// Binds `data` into everything sealed from here on.
     pub fn mix_hash(&mut self, data: &[u8]) {
         self.h = sha256_parts(&[&self.h, data]);

@@ -1,0 +1,357 @@
+//! All of one UDP socket: handshakes in both roles, sessions, and what they share.
+
+mod dial;
+mod lifecycle;
+mod receive;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use aioli_core::map::{Table, table};
+use aioli_core::{Cx, Duration, Instant, Rng, Timers};
+use aioli_wire::RouterHash;
+use aioli_wire::i2np::Message;
+use aioli_wire::ip::is_public;
+use aioli_wire::router_info::RouterInfo;
+use aioli_wire::ssu2::{ConnectionId, TerminationReason};
+use aioli_wire::verified::Verified;
+
+use super::alice::SharedLocal;
+use super::bob::AwaitSessionConfirmed;
+use super::outbox::Pushed;
+use super::reassembly::Budget;
+use super::session::{Session, Shared};
+use super::tokens::{HeldTokens, Tokens};
+use super::{Config, ConnectError, Limits, Local, Output, Remote, SendError, Stats, Why};
+use crate::Lane;
+use crate::replay::ReplayCache;
+use dial::Dial;
+
+/// Old replay entries are forgotten at these intervals.
+const SWEEP: Duration = Duration::from_secs(300);
+
+/// What a deadline is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Key {
+    Dial(SocketAddr),
+    Pending(ConnectionId),
+    Session(ConnectionId),
+    Closing(ConnectionId),
+    Sweep,
+}
+
+/// What sessions share.
+#[derive(Debug)]
+struct Common {
+    limits: Limits,
+    stats: Stats,
+    outputs: VecDeque<Output>,
+    budget: Budget,
+    tokens: Tokens,
+    held: HeldTokens,
+    idle_timeout: Duration,
+}
+
+impl Common {
+    fn shared(&mut self) -> Shared<'_> {
+        Shared {
+            limits: &self.limits,
+            stats: &mut self.stats,
+            outputs: &mut self.outputs,
+            budget: &mut self.budget,
+            tokens: &mut self.tokens,
+            held: &mut self.held,
+            idle_timeout: self.idle_timeout,
+        }
+    }
+}
+
+/// A handshake of another, after its token was good.
+#[derive(Debug)]
+struct Pending {
+    state: Box<AwaitSessionConfirmed>,
+    began: Instant,
+    resends: usize,
+    /// Sent again because SessionRequest came again.
+    repeats: u32,
+    /// Data packets that came before SessionConfirmed.
+    early: Vec<Vec<u8>>,
+}
+
+/// A session that has ended and may have to say so again.
+#[derive(Debug)]
+struct Closing {
+    to: SocketAddr,
+    packet: Vec<u8>,
+    /// Packets that came since.
+    came: u32,
+}
+
+/// All of one UDP socket. See the module's text.
+#[derive(Debug)]
+pub struct Endpoint {
+    config: Config,
+    local: Option<SharedLocal>,
+    common: Common,
+    replay: ReplayCache,
+    sessions: Table<ConnectionId, Session>,
+    by_peer: BTreeMap<RouterHash, ConnectionId>,
+    dials: BTreeMap<SocketAddr, Dial>,
+    dialled: BTreeMap<RouterHash, SocketAddr>,
+    pending: BTreeMap<ConnectionId, Pending>,
+    pending_ips: BTreeMap<IpAddr, usize>,
+    closing: BTreeMap<ConnectionId, Closing>,
+    /// Sessions that may have packets to send.
+    ready: VecDeque<ConnectionId>,
+    timers: Timers<Key>,
+}
+
+impl Endpoint {
+    /// An endpoint without sessions.
+    pub fn new(config: Config, rng: &mut Rng) -> Self {
+        let limits = config.limits.clone();
+        let common = Common {
+            stats: Stats::default(),
+            outputs: VecDeque::new(),
+            budget: Budget { used: 0, limit: limits.reassembly_bytes_total },
+            tokens: Tokens::new(limits.used_tokens, limits.issued_tokens),
+            held: HeldTokens::new(limits.held_tokens),
+            idle_timeout: config.idle_timeout,
+            limits,
+        };
+        Self {
+            local: None,
+            replay: ReplayCache::new(common.limits.replay_entries),
+            common,
+            config,
+            sessions: table(rng),
+            by_peer: BTreeMap::new(),
+            dials: BTreeMap::new(),
+            dialled: BTreeMap::new(),
+            pending: BTreeMap::new(),
+            pending_ips: BTreeMap::new(),
+            closing: BTreeMap::new(),
+            ready: VecDeque::new(),
+            timers: Timers::new(),
+        }
+    }
+
+    /// What we say about ourselves from now on. Nothing happens before the first.
+    pub fn set_router_info(&mut self, router_info: Arc<Verified<RouterInfo>>) {
+        self.local = Some(Arc::new(Local {
+            hash: router_info.hash(),
+            static_key: self.config.static_key.clone(),
+            intro_key: self.config.intro_key,
+            net_id: self.config.net_id,
+            router_info,
+        }));
+    }
+
+    /// Whether there is a session with the peer.
+    pub fn is_connected(&self, peer: &RouterHash) -> bool {
+        self.by_peer.contains_key(peer)
+    }
+
+    /// Whether a session with the peer is being set up by us.
+    pub fn is_dialling(&self, peer: &RouterHash) -> bool {
+        self.dialled.contains_key(peer)
+    }
+
+    /// Peers with which there are sessions.
+    pub fn peers(&self) -> impl Iterator<Item = &RouterHash> {
+        self.by_peer.keys()
+    }
+
+    /// Where the peer of a session is.
+    pub fn address_of(&self, peer: &RouterHash) -> Option<SocketAddr> {
+        self.by_peer.get(peer).and_then(|id| self.sessions.get(id)).map(|s| s.remote)
+    }
+
+    /// Bytes of messages that the peer has not acknowledged.
+    pub fn queued_bytes(&self, peer: &RouterHash) -> usize {
+        let session = self.by_peer.get(peer).and_then(|id| self.sessions.get(id));
+        session.map_or(0, Session::queued_bytes)
+    }
+
+    /// Begins a session. Nothing happens if there is one, or one is coming.
+    ///
+    /// # Errors
+    /// If it cannot even be tried. What comes of it is told by
+    /// [`Output::Established`] or [`Output::ConnectFailed`].
+    pub fn connect(&mut self, remote: Remote, cx: &mut Cx<'_>) -> Result<(), ConnectError> {
+        let local = self.local.clone().ok_or(ConnectError::NotReady)?;
+        if self.is_connected(&remote.hash) || self.is_dialling(&remote.hash) {
+            return Ok(());
+        }
+        if remote.hash == local.hash || !self.is_allowed(remote.address) {
+            return Err(ConnectError::Refused);
+        }
+        let limits = &self.common.limits;
+        let full = self.dials.len() >= limits.pending_outbound || self.sessions.len() >= limits.sessions;
+        if full || self.dials.contains_key(&remote.address) {
+            return Err(ConnectError::Limit);
+        }
+        self.dial(&local, remote, cx)
+    }
+
+    /// Queues a message for a peer with whom there is a session, or to whom one is coming.
+    ///
+    /// # Errors
+    /// If it was not taken; it is given back if there is no session.
+    pub fn send(&mut self, peer: &RouterHash, lane: Lane, message: Message) -> Result<(), SendError> {
+        let limits = &self.common.limits;
+        let pushed = if let Some(id) = self.by_peer.get(peer).copied()
+            && let Some(session) = self.sessions.get_mut(&id)
+        {
+            let pushed = session.push(lane, message, limits.queue_bytes_per_peer);
+            self.enqueue(id);
+            pushed
+        } else if let Some(dial) = self.dialled.get(peer).and_then(|at| self.dials.get_mut(at)) {
+            dial.push(lane, message, limits.queue_bytes_dialling)
+        } else {
+            return Err(SendError::NoSession(message));
+        };
+        match pushed {
+            Pushed::Taken => Ok(()),
+            Pushed::Full => {
+                self.common.stats.dropped_full += 1;
+                Err(SendError::Full)
+            }
+            Pushed::TooLarge => Err(SendError::TooLarge),
+        }
+    }
+
+    /// Ends the session with a peer, or the attempt at one.
+    pub fn disconnect(&mut self, peer: &RouterHash, reason: TerminationReason, cx: &mut Cx<'_>) {
+        if let Some(id) = self.by_peer.get(peer).copied() {
+            self.end(id, reason, cx);
+        }
+        if let Some(at) = self.dialled.get(peer).copied() {
+            self.forget_dial(&at);
+        }
+    }
+
+    /// Ends all sessions: the router stops.
+    pub fn shut_down(&mut self, cx: &mut Cx<'_>) {
+        let peers = self.by_peer.keys().copied().collect::<Vec<_>>();
+        for peer in peers {
+            self.disconnect(&peer, TerminationReason::RouterShutdown, cx);
+        }
+        while let Some(at) = self.dials.keys().next().copied() {
+            self.forget_dial(&at);
+        }
+    }
+
+    /// Our own address may have changed: tokens bound to it are worth nothing, and
+    /// peers should notice soon.
+    pub fn addresses_changed(&mut self) {
+        self.common.tokens.clear();
+        self.common.held.clear();
+        let ids = self.by_peer.values().copied().collect::<Vec<_>>();
+        for id in ids {
+            if let Some(session) = self.sessions.get_mut(&id) {
+                session.ping();
+            }
+            self.enqueue(id);
+        }
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, cx: &mut Cx<'_>) {
+        while let Some(key) = self.timers.pop_expired(cx.now.mono) {
+            match key {
+                Key::Dial(at) => self.on_dial_timeout(at, cx),
+                Key::Pending(id) => self.on_pending_timeout(id, cx),
+                Key::Session(id) => {
+                    if let Some(session) = self.sessions.get_mut(&id) {
+                        let fate = session.on_timeout(&mut self.common.shared(), cx);
+                        self.after(id, fate, cx);
+                    }
+                }
+                Key::Closing(id) => {
+                    self.closing.remove(&id);
+                }
+                Key::Sweep => {
+                    self.replay.expire(cx.now.mono);
+                    if !self.replay.is_empty() {
+                        self.timers.set(Key::Sweep, cx.now.mono + SWEEP);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The next output. To be called until there is none, after every other call
+    /// that takes a `Cx` and after [`Self::send`].
+    pub fn poll_output(&mut self, cx: &mut Cx<'_>) -> Option<Output> {
+        loop {
+            if let Some(output) = self.common.outputs.pop_front() {
+                return Some(output);
+            }
+            let id = self.ready.pop_front()?;
+            let Some(session) = self.sessions.get_mut(&id) else { continue };
+            if let Some((to, bytes)) = session.poll_transmit(&mut self.common.shared(), cx) {
+                self.ready.push_back(id);
+                return Some(self.datagram(to, bytes));
+            }
+            session.queued = false;
+            self.timers.set(Key::Session(id), session.deadline(self.common.idle_timeout));
+        }
+    }
+
+    /// When to call [`Self::handle_timeout`], and what for.
+    pub fn next_timeout(&self) -> Option<(Instant, Why)> {
+        self.timers.next().map(|(at, key)| {
+            let why = match key {
+                Key::Dial(_) | Key::Pending(_) => Why::Handshake,
+                Key::Session(_) => Why::Session,
+                Key::Closing(_) => Why::Closing,
+                Key::Sweep => Why::Sweep,
+            };
+            (at, why)
+        })
+    }
+
+    /// Counters and gauges.
+    pub fn stats(&self) -> Stats {
+        Stats {
+            sessions: self.sessions.len() as u64,
+            pending: (self.dials.len() + self.pending.len()) as u64,
+            tokens_full: self.common.tokens.full + self.common.held.full,
+            replay_cache_full: self.replay.full,
+            ..self.common.stats
+        }
+    }
+
+    /// Whether routers may be at this address at all.
+    fn is_allowed(&self, address: SocketAddr) -> bool {
+        address.port() != 0 && (self.config.private_network || is_public(address.ip()))
+    }
+
+    /// The session may have packets to send.
+    fn enqueue(&mut self, id: ConnectionId) {
+        if let Some(session) = self.sessions.get_mut(&id)
+            && !std::mem::replace(&mut session.queued, true)
+        {
+            self.ready.push_back(id);
+        }
+    }
+
+    fn datagram(&mut self, to: SocketAddr, bytes: Vec<u8>) -> Output {
+        self.common.stats.packets_sent += 1;
+        self.common.stats.bytes_sent += bytes.len() as u64;
+        Output::Datagram { to, bytes }
+    }
+
+    /// Sends a packet that belongs to no session.
+    fn transmit(&mut self, to: SocketAddr, bytes: Vec<u8>) {
+        let output = self.datagram(to, bytes);
+        self.common.outputs.push_back(output);
+    }
+
+    /// Whether a connection id names anything here.
+    fn is_taken(&self, id: ConnectionId) -> bool {
+        self.sessions.contains_key(&id) || self.pending.contains_key(&id) || self.closing.contains_key(&id)
+    }
+}

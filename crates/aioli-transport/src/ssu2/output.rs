@@ -1,0 +1,144 @@
+//! What an endpoint asks for and tells.
+
+use std::net::SocketAddr;
+
+use aioli_wire::RouterHash;
+use aioli_wire::i2np::Message;
+use aioli_wire::router_info::RouterInfo;
+use aioli_wire::ssu2::TerminationReason;
+use aioli_wire::verified::Unverified;
+use thiserror::Error;
+
+use super::PeerMisbehaved;
+
+/// What an endpoint asks for and tells.
+#[derive(Debug)]
+pub enum Output {
+    /// Send this by UDP.
+    Datagram {
+        /// Where to.
+        to: SocketAddr,
+        /// The payload of UDP.
+        bytes: Vec<u8>,
+    },
+    /// There is a session with the peer where there was none.
+    Established {
+        /// Who.
+        peer: RouterHash,
+        /// Where.
+        address: SocketAddr,
+        /// Whether it came to us.
+        inbound: bool,
+        /// What it said about itself, if it came to us. The signature has been
+        /// checked here; the type leaves the promise to the receiver.
+        router_info: Option<Unverified<RouterInfo>>,
+    },
+    /// The session with the peer ended.
+    Disconnected {
+        /// Who.
+        peer: RouterHash,
+        /// Why.
+        reason: DisconnectReason,
+    },
+    /// There will be no session with the peer for now.
+    ConnectFailed {
+        /// Who.
+        peer: RouterHash,
+        /// Why.
+        reason: ConnectError,
+        /// What had been queued for it.
+        dropped: Vec<Message>,
+    },
+    /// Messages, one output for all that one datagram completed.
+    Messages {
+        /// The peer.
+        from: RouterHash,
+        /// In the order they were completed.
+        messages: Vec<Message>,
+    },
+    /// A RouterInfo that came inside a session. Not checked at all.
+    RouterInfo {
+        /// Who sent it.
+        from: RouterHash,
+        /// What it says.
+        ri: Unverified<RouterInfo>,
+        /// Whether a floodfill is asked to pass it on.
+        flood: bool,
+    },
+    /// A peer sees our packets come from here.
+    ObservedAddress {
+        /// Who says so.
+        by: RouterHash,
+        /// Our address as it sees it.
+        address: SocketAddr,
+    },
+    /// A peer has moved and the new address is proven.
+    Moved {
+        /// Who.
+        peer: RouterHash,
+        /// Where to.
+        to: SocketAddr,
+    },
+    /// A peer's clock and ours differ by more than the limit.
+    ClockSkew {
+        /// Theirs minus ours.
+        seconds: i64,
+    },
+}
+
+/// Why no session came about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// Nothing was answered in time.
+    #[error("no answer")]
+    Timeout,
+    /// The handshake failed.
+    #[error("handshake failed: {0}")]
+    Handshake(PeerMisbehaved),
+    /// We have no RouterInfo to introduce ourselves with.
+    #[error("we have no RouterInfo yet")]
+    NotReady,
+    /// The address is not of the public Internet, or the peer is ourselves.
+    #[error("refused")]
+    Refused,
+    /// Too many sessions or handshakes.
+    #[error("too many sessions")]
+    Limit,
+}
+
+/// Why a message was not taken.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum SendError {
+    /// There is no session and none is coming; here is the message back.
+    #[error("no session")]
+    NoSession(Message),
+    /// The peer's queue is full.
+    #[error("the queue is full")]
+    Full,
+    /// No fragmentation makes it fit.
+    #[error("too large")]
+    TooLarge,
+}
+
+/// Why a session ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DisconnectReason {
+    /// The peer said why.
+    Theirs(TerminationReason),
+    /// We said why.
+    Ours(TerminationReason),
+}
+
+/// What the next deadline is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Why {
+    /// A handshake packet is sent again, or given up.
+    Handshake,
+    /// A session acknowledges, repeats, paces, probes or ends.
+    Session,
+    /// A session that ended is forgotten.
+    Closing,
+    /// Old entries go from the tables.
+    Sweep,
+}

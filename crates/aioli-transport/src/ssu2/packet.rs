@@ -1,0 +1,247 @@
+//! Packets as they travel: masks over headers, and payloads sealed under them
+//! (`ssu2#header-encryption-kdf`, `ssu2#authenticated-encryption`).
+
+use aioli_core::crypto::aead::ChaChaKey;
+use aioli_core::crypto::ssu2::DataKeys;
+use aioli_core::crypto::{Secret, chacha20};
+use aioli_wire::ssu2::{
+    Block, ConnectionId, LONG_HEADER, LongHeader, MIN_PACKET, MIN_PAYLOAD, SHORT_HEADER, ShortHeader, TAG_LEN,
+};
+use aioli_wire::{Wire, Writer};
+
+use super::{IntroKey, PeerMisbehaved};
+
+/// Bytes of a long header and an ephemeral key.
+pub(super) const LONG_AND_KEY: usize = LONG_HEADER + 32;
+
+/// A long header, read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Long {
+    pub(super) header: LongHeader,
+    /// Its bytes without masks: what is authenticated.
+    pub(super) bytes: [u8; LONG_HEADER],
+}
+
+/// Whom a packet is for, if its first key is this. Packets are at least [`MIN_PACKET`] long.
+pub(super) fn destination(packet: &[u8], key: &IntroKey) -> ConnectionId {
+    let mut id = [0; 8];
+    id.copy_from_slice(&packet[..8]);
+    xor(&mut id, chacha20::mask(&key.0, &sample(packet, 24)));
+    ConnectionId(u64::from_be_bytes(id))
+}
+
+/// Puts on or takes off the masks over the first 16 bytes.
+pub(super) fn mask_short(packet: &mut [u8], key1: &[u8; 32], key2: &[u8; 32]) {
+    debug_assert!(packet.len() >= MIN_PACKET, "payloads are padded to a minimum");
+    let mask1 = chacha20::mask(key1, &sample(packet, 24));
+    let mask2 = chacha20::mask(key2, &sample(packet, 12));
+    xor(&mut packet[..8], mask1);
+    xor(&mut packet[8..16], mask2);
+}
+
+/// Puts on the masks over a long header and, if `with_key`, the ephemeral key behind it.
+pub(super) fn mask_long(packet: &mut [u8], key1: &[u8; 32], key2: &[u8; 32], with_key: bool) {
+    mask_short(packet, key1, key2);
+    let end = if with_key { LONG_AND_KEY } else { LONG_HEADER };
+    chacha20::xor(key2, &[0; 12], &mut packet[SHORT_HEADER..end]);
+}
+
+/// Takes the masks off a long header, in a copy.
+///
+/// # Errors
+/// If it is none under these keys.
+pub(super) fn long_header(packet: &[u8], key1: &[u8; 32], key2: &[u8; 32]) -> Result<Long, PeerMisbehaved> {
+    if packet.len() < LONG_HEADER + MIN_PAYLOAD + TAG_LEN {
+        return Err(PeerMisbehaved::Length);
+    }
+    let mut bytes = [0; LONG_HEADER];
+    bytes.copy_from_slice(&packet[..LONG_HEADER]);
+    xor(&mut bytes[..8], chacha20::mask(key1, &sample(packet, 24)));
+    xor(&mut bytes[8..16], chacha20::mask(key2, &sample(packet, 12)));
+    chacha20::xor(key2, &[0; 12], &mut bytes[SHORT_HEADER..]);
+    Ok(Long { header: LongHeader::from_bytes(&bytes)?, bytes })
+}
+
+/// The ephemeral key of a SessionRequest or SessionCreated.
+pub(super) fn ephemeral_key(packet: &[u8], key2: &[u8; 32]) -> Result<[u8; 32], PeerMisbehaved> {
+    if packet.len() < LONG_AND_KEY + MIN_PAYLOAD + TAG_LEN {
+        return Err(PeerMisbehaved::Length);
+    }
+    let mut bytes = [0; 48];
+    bytes.copy_from_slice(&packet[SHORT_HEADER..LONG_AND_KEY]);
+    chacha20::xor(key2, &[0; 12], &mut bytes);
+    let mut key = [0; 32];
+    key.copy_from_slice(&bytes[16..]);
+    if key[31] & 0x80 != 0 {
+        return Err(PeerMisbehaved::KeyTopBit);
+    }
+    Ok(key)
+}
+
+/// A packet sealed with an introduction key: TokenRequest, Retry and those without a session.
+pub(super) fn seal_with_intro(header: &LongHeader, key: &IntroKey, blocks: &[Block<'_>]) -> Vec<u8> {
+    let mut w = Writer::with_capacity(160);
+    w.write(header);
+    blocks.iter().for_each(|b| w.write(b));
+    let mut packet = w.into_vec();
+    pad_to_minimum(&mut packet, LONG_HEADER);
+    let (ad, payload) = packet.split_at_mut(LONG_HEADER);
+    let tag = ChaChaKey::new(&key.0).seal_slice(u64::from(header.packet_number), ad, payload);
+    packet.extend_from_slice(&tag);
+    mask_long(&mut packet, &key.0, &key.0, false);
+    packet
+}
+
+/// The payload of a packet that was sealed with an introduction key.
+pub(super) fn open_with_intro<'a>(
+    long: &Long,
+    key: &IntroKey,
+    packet: &'a mut [u8],
+) -> Result<&'a [u8], PeerMisbehaved> {
+    let sealed = &mut packet[LONG_HEADER..];
+    let nonce = u64::from(long.header.packet_number);
+    let len = ChaChaKey::new(&key.0).open_in_place(nonce, &long.bytes, sealed)?;
+    Ok(&sealed[..len])
+}
+
+/// Appends a Padding block if the payload behind `header` bytes is too short for masks.
+pub(super) fn pad_to_minimum(packet: &mut Vec<u8>, header: usize) {
+    let len = packet.len() - header;
+    if len < MIN_PAYLOAD {
+        let padding = Block::Padding((MIN_PAYLOAD - len).saturating_sub(aioli_wire::ssu2::BLOCK_HEADER));
+        let mut w = Writer::append_to(std::mem::take(packet));
+        w.write(&padding);
+        *packet = w.into_vec();
+    }
+}
+
+/// The direction that we send.
+#[derive(Debug)]
+pub(super) struct Sealer {
+    data: ChaChaKey,
+    key1: IntroKey,
+    key2: Secret<32>,
+}
+
+impl Sealer {
+    pub(super) fn new(keys: &DataKeys, receiver: IntroKey) -> Self {
+        Self { data: ChaChaKey::new(keys.data.as_bytes()), key1: receiver, key2: keys.header.clone() }
+    }
+
+    /// Seals a packet that begins with its header in plain.
+    pub(super) fn seal(&self, packet: &mut Vec<u8>, number: u32) {
+        pad_to_minimum(packet, SHORT_HEADER);
+        let (ad, payload) = packet.split_at_mut(SHORT_HEADER);
+        let tag = self.data.seal_slice(u64::from(number), ad, payload);
+        packet.extend_from_slice(&tag);
+        mask_short(packet, &self.key1.0, self.key2.as_bytes());
+    }
+}
+
+/// The direction that we receive.
+#[derive(Debug)]
+pub(super) struct Opener {
+    data: ChaChaKey,
+    key1: IntroKey,
+    key2: Secret<32>,
+}
+
+/// A data packet, opened.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Opened<'a> {
+    pub(super) number: u32,
+    pub(super) immediate_ack: bool,
+    pub(super) payload: &'a [u8],
+}
+
+impl Opener {
+    pub(super) fn new(keys: &DataKeys, ours: IntroKey) -> Self {
+        Self { data: ChaChaKey::new(keys.data.as_bytes()), key1: ours, key2: keys.header.clone() }
+    }
+
+    /// Opens a data packet in place. `fresh` says whether its number has not come yet.
+    ///
+    /// # Errors
+    /// `Replay` if it has; others if it is no packet of this session. The packet
+    /// is then as it came unless it was not authentic.
+    pub(super) fn open<'a>(
+        &self,
+        packet: &'a mut [u8],
+        fresh: impl FnOnce(u32) -> bool,
+    ) -> Result<Opened<'a>, PeerMisbehaved> {
+        let mut header = [0; SHORT_HEADER];
+        header.copy_from_slice(&packet[..SHORT_HEADER]);
+        xor(&mut header[..8], chacha20::mask(&self.key1.0, &sample(packet, 24)));
+        xor(&mut header[8..], chacha20::mask(self.key2.as_bytes(), &sample(packet, 12)));
+        let ShortHeader::Data { packet_number, immediate_ack, .. } = ShortHeader::from_bytes(&header)? else {
+            return Err(PeerMisbehaved::OutOfTurn);
+        };
+        if !fresh(packet_number) {
+            return Err(PeerMisbehaved::Replay);
+        }
+        let sealed = &mut packet[SHORT_HEADER..];
+        let len = self.data.open_in_place(u64::from(packet_number), &header, sealed)?;
+        Ok(Opened { number: packet_number, immediate_ack, payload: &sealed[..len] })
+    }
+}
+
+/// Twelve bytes that begin `from_end` before the end.
+fn sample(packet: &[u8], from_end: usize) -> [u8; 12] {
+    let mut out = [0; 12];
+    let start = packet.len() - from_end;
+    out.copy_from_slice(&packet[start..start + 12]);
+    out
+}
+
+fn xor(bytes: &mut [u8], mask: [u8; 8]) {
+    bytes.iter_mut().zip(mask).for_each(|(b, m)| *b ^= m);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// i2pr tests/fixtures/ssu2/header-protection-request.hex; PROTOCOL section 19.
+    #[test]
+    fn masks_of_another_implementation_come_off() {
+        let packet = hex::decode(concat!(
+            "e58607146df6fdba3a29baff68f2f8b24874f73f08a224d5eca15434ff2fa8b8",
+            "9f8685f88bb4853ddeec2ef46d9101eea28e09cb7bf92214cb698878016db752",
+            "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+        ))
+        .unwrap();
+        let key = [0x42; 32];
+        let long = long_header(&packet, &key, &key).unwrap();
+        assert_eq!(long.header.destination, ConnectionId(0x0102_0304_0506_0708));
+        assert_eq!(long.header.source, ConnectionId(0x1112_1314_1516_1718));
+        assert_eq!((long.header.packet_number, long.header.token), (0xdead_beef, 0));
+        assert_eq!(destination(&packet, &IntroKey(key)), long.header.destination);
+        assert_eq!(ephemeral_key(&packet, &key).unwrap(), [0x21; 32]);
+
+        let mut again = packet.clone();
+        again[..32].copy_from_slice(&long.bytes);
+        again[32..64].copy_from_slice(&[0x21; 32]);
+        mask_long(&mut again, &key, &key, true);
+        assert_eq!(again, packet);
+    }
+
+    #[test]
+    fn a_data_packet_opens_once_and_only_unchanged() {
+        let keys = DataKeys { data: Secret::new([1; 32]), header: Secret::new([2; 32]) };
+        let (sealer, opener) = (Sealer::new(&keys, IntroKey([3; 32])), Opener::new(&keys, IntroKey([3; 32])));
+        let header =
+            ShortHeader::Data { destination: ConnectionId(9), packet_number: 7, immediate_ack: true };
+        let mut packet = header.to_bytes();
+        packet.extend_from_slice(b"payload");
+        sealer.seal(&mut packet, 7);
+        assert_eq!(packet.len(), 16 + 10 + 16, "padded to ten: a block of nothing");
+        for bit in 0..packet.len() * 8 {
+            let mut bad = packet.clone();
+            bad[bit / 8] ^= 1 << (bit % 8);
+            assert!(opener.open(&mut bad, |_| true).is_err(), "bit {bit}");
+        }
+        assert_eq!(opener.open(&mut packet.clone(), |_| false).unwrap_err(), PeerMisbehaved::Replay);
+        let opened = opener.open(&mut packet, |n| n == 7).unwrap();
+        assert!(opened.payload.starts_with(b"payload") && opened.immediate_ack);
+    }
+}

@@ -1,0 +1,286 @@
+//! Messages on their way in: pieces put together within quotas, and messages
+//! that come twice known again (`ssu2#i2np-message-fragmentation`,
+//! `ssu2#i2np-message-duplication`).
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use aioli_core::{Duration, Instant};
+use aioli_wire::i2np::{MAX_BODY_SIZE, SHORT_HEADER};
+use aioli_wire::ssu2::FollowOn;
+
+use super::Limits;
+
+/// How long a message id is known at least.
+const REMEMBERED: Duration = Duration::from_secs(30);
+/// The most that can be put together.
+const MAX_MESSAGE: usize = SHORT_HEADER + MAX_BODY_SIZE;
+/// What a piece costs besides its bytes.
+const PIECE_COST: usize = 64;
+
+/// Bytes that all peers' incomplete messages may take, and how many do.
+#[derive(Debug)]
+pub(super) struct Budget {
+    pub(super) used: usize,
+    pub(super) limit: usize,
+}
+
+/// A message of which pieces are missing.
+#[derive(Debug, Default)]
+struct Partial {
+    pieces: BTreeMap<u8, Vec<u8>>,
+    last: Option<u8>,
+    bytes: usize,
+}
+
+/// What a piece brought.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Taken {
+    /// More pieces are missing.
+    Waiting,
+    /// A whole message with the short header.
+    Whole(Vec<u8>),
+    /// It had come before.
+    Duplicate,
+    /// It fits in no message.
+    Malformed,
+}
+
+/// One peer's messages on their way in.
+#[derive(Debug)]
+pub(super) struct Reassembly {
+    partial: BTreeMap<u32, Partial>,
+    /// In the order in which they began.
+    order: VecDeque<(Instant, u32)>,
+    bytes: usize,
+    recent: [BTreeSet<u32>; 2],
+    since: Instant,
+    /// Messages given up.
+    pub(super) dropped: u64,
+}
+
+impl Reassembly {
+    pub(super) const fn new(now: Instant) -> Self {
+        Self {
+            partial: BTreeMap::new(),
+            order: VecDeque::new(),
+            bytes: 0,
+            recent: [BTreeSet::new(), BTreeSet::new()],
+            since: now,
+            dropped: 0,
+        }
+    }
+
+    /// Notes a message that came whole. False if it had come before.
+    pub(super) fn on_whole(&mut self, id: u32, limits: &Limits, now: Instant) -> bool {
+        if now.since(self.since) > REMEMBERED || self.recent[0].len() >= limits.recent_messages {
+            self.recent[1] = std::mem::take(&mut self.recent[0]);
+            self.since = now;
+        }
+        !self.recent[1].contains(&id) && self.recent[0].insert(id)
+    }
+
+    /// Takes the first piece, which begins with the short header.
+    pub(super) fn on_first(
+        &mut self,
+        bytes: &[u8],
+        limits: &Limits,
+        budget: &mut Budget,
+        now: Instant,
+    ) -> Taken {
+        let Some(id) = bytes.get(1..5).and_then(|b| b.try_into().ok()).map(u32::from_be_bytes) else {
+            return Taken::Malformed;
+        };
+        self.insert(id, 0, false, bytes, limits, budget, now)
+    }
+
+    /// Takes a later piece.
+    pub(super) fn on_follow_on(
+        &mut self,
+        piece: &FollowOn<'_>,
+        limits: &Limits,
+        budget: &mut Budget,
+        now: Instant,
+    ) -> Taken {
+        self.insert(piece.message, piece.number, piece.last, piece.bytes, limits, budget, now)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "a piece in parts, and what bounds it")]
+    fn insert(
+        &mut self,
+        id: u32,
+        number: u8,
+        last: bool,
+        bytes: &[u8],
+        limits: &Limits,
+        budget: &mut Budget,
+        now: Instant,
+    ) -> Taken {
+        self.expire(limits, budget, now);
+        if self.recent.iter().any(|r| r.contains(&id)) {
+            return Taken::Duplicate;
+        }
+        if !self.partial.contains_key(&id) {
+            self.order.push_back((now, id));
+        }
+        let partial = self.partial.entry(id).or_default();
+        if partial.pieces.contains_key(&number) {
+            return Taken::Duplicate;
+        }
+        let beyond = partial.last.is_some_and(|l| number > l || last);
+        let below = last && partial.pieces.keys().next_back().is_some_and(|n| *n > number);
+        if beyond || below || partial.bytes + bytes.len() > MAX_MESSAGE {
+            self.give_up(id, budget);
+            return Taken::Malformed;
+        }
+        partial.pieces.insert(number, bytes.to_vec());
+        partial.bytes += bytes.len();
+        if last {
+            partial.last = Some(number);
+        }
+        self.bytes += bytes.len() + PIECE_COST;
+        budget.used += bytes.len() + PIECE_COST;
+        if partial.last.is_some_and(|l| partial.pieces.len() == usize::from(l) + 1) {
+            return self.complete(id, limits, budget, now);
+        }
+        self.enforce(limits, budget);
+        Taken::Waiting
+    }
+
+    fn complete(&mut self, id: u32, limits: &Limits, budget: &mut Budget, now: Instant) -> Taken {
+        let Some(partial) = self.remove(id, budget) else { return Taken::Waiting };
+        self.order.retain(|(_, i)| *i != id);
+        self.on_whole(id, limits, now);
+        let mut whole = Vec::with_capacity(partial.bytes);
+        partial.pieces.values().for_each(|p| whole.extend_from_slice(p));
+        Taken::Whole(whole)
+    }
+
+    /// Gives up what waits too long.
+    pub(super) fn expire(&mut self, limits: &Limits, budget: &mut Budget, now: Instant) {
+        while let Some((began, id)) = self.order.front().copied()
+            && now.since(began) > limits.reassembly_timeout
+        {
+            self.give_up(id, budget);
+        }
+    }
+
+    /// Gives up the oldest while there is too much.
+    fn enforce(&mut self, limits: &Limits, budget: &mut Budget) {
+        while self.bytes > limits.reassembly_bytes_per_peer
+            || self.partial.len() > limits.reassembly_messages_per_peer
+            || budget.used > budget.limit
+        {
+            let Some((_, id)) = self.order.front().copied() else { return };
+            self.give_up(id, budget);
+        }
+    }
+
+    fn give_up(&mut self, id: u32, budget: &mut Budget) {
+        self.remove(id, budget);
+        self.order.retain(|(_, i)| *i != id);
+        self.dropped += 1;
+    }
+
+    fn remove(&mut self, id: u32, budget: &mut Budget) -> Option<Partial> {
+        let partial = self.partial.remove(&id)?;
+        let cost = partial.bytes + partial.pieces.len() * PIECE_COST;
+        self.bytes -= cost;
+        budget.used -= cost;
+        Some(partial)
+    }
+
+    /// The session ends: gives back what it took.
+    pub(super) fn release(&mut self, budget: &mut Budget) {
+        budget.used -= self.bytes;
+        self.bytes = 0;
+        self.partial.clear();
+        self.order.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aioli_core::Rng;
+
+    use super::*;
+
+    const NOW: Instant = Instant::ZERO;
+
+    fn budget() -> Budget {
+        Budget { used: 0, limit: 1 << 20 }
+    }
+
+    fn first(id: u32) -> Vec<u8> {
+        let mut bytes = vec![20];
+        bytes.extend_from_slice(&id.to_be_bytes());
+        bytes.extend_from_slice(&[0; 4]);
+        bytes.push(0);
+        bytes
+    }
+
+    fn later(id: u32, number: u8, last: bool, bytes: &[u8]) -> FollowOn<'_> {
+        FollowOn { number, last, message: id, bytes }
+    }
+
+    #[test]
+    fn pieces_in_any_order_make_the_message_once() {
+        let (limits, mut budget, mut rng) = (Limits::default(), budget(), Rng::from_seed([3; 32]));
+        let mut reassembly = Reassembly::new(NOW);
+        for id in 0..50 {
+            let mut order = [0, 1, 2, 3];
+            rng.shuffle(&mut order);
+            let mut whole = Vec::new();
+            for n in order {
+                let taken = if n == 0 {
+                    reassembly.on_first(&first(id), &limits, &mut budget, NOW)
+                } else {
+                    reassembly.on_follow_on(&later(id, n, n == 3, &[n]), &limits, &mut budget, NOW)
+                };
+                if let Taken::Whole(bytes) = taken {
+                    whole.push(bytes);
+                }
+            }
+            assert_eq!(whole, [[first(id), vec![1, 2, 3]].concat()]);
+            let again = reassembly.on_follow_on(&later(id, 1, false, &[1]), &limits, &mut budget, NOW);
+            assert_eq!(again, Taken::Duplicate);
+            assert!(!reassembly.on_whole(id, &limits, NOW));
+        }
+        assert_eq!((budget.used, reassembly.bytes, reassembly.order.len()), (0, 0, 0));
+    }
+
+    #[test]
+    fn quotas_and_time_bound_what_is_kept() {
+        let limits = Limits {
+            reassembly_bytes_per_peer: 3_000,
+            reassembly_messages_per_peer: 20,
+            ..Limits::default()
+        };
+        let (mut budget, mut reassembly) = (budget(), Reassembly::new(NOW));
+        for id in 0..100 {
+            reassembly.on_follow_on(&later(id, 1, false, &[7; 500]), &limits, &mut budget, NOW);
+            assert!(reassembly.bytes <= 3_000 && budget.used == reassembly.bytes);
+        }
+        assert_eq!((reassembly.partial.len(), reassembly.dropped), (5, 95));
+        for id in 200..300 {
+            reassembly.on_follow_on(&later(id, 1, false, &[7]), &limits, &mut budget, NOW);
+        }
+        assert_eq!(reassembly.partial.len(), 20);
+        let mut tight = Budget { used: budget.used, limit: 100 };
+        reassembly.on_follow_on(&later(900, 1, false, &[7]), &limits, &mut tight, NOW);
+        assert!(tight.used <= 100);
+        let late = NOW + limits.reassembly_timeout + Duration::from_secs(1);
+        reassembly.expire(&limits, &mut tight, late);
+        assert_eq!((reassembly.partial.len(), tight.used), (0, 0));
+    }
+
+    #[test]
+    fn impossible_pieces_end_their_message() {
+        let limits = Limits::default();
+        for (a, b) in [((2, true), (3, false)), ((3, false), (2, true)), ((2, true), (1, true))] {
+            let (mut budget, mut reassembly) = (budget(), Reassembly::new(NOW));
+            reassembly.on_follow_on(&later(1, a.0, a.1, &[7]), &limits, &mut budget, NOW);
+            let taken = reassembly.on_follow_on(&later(1, b.0, b.1, &[7]), &limits, &mut budget, NOW);
+            assert_eq!((taken, budget.used), (Taken::Malformed, 0));
+        }
+    }
+}

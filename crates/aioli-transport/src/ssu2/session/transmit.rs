@@ -1,0 +1,234 @@
+//! What a session sends: one packet at a time, when it is asked.
+
+use std::net::SocketAddr;
+
+use aioli_core::{Cx, Duration};
+use aioli_wire::Writer;
+use aioli_wire::ssu2::{
+    Ack, BLOCK_HEADER, Block, MAX_MTU, SHORT_HEADER, ShortHeader, TAG_LEN, TAIL_RESERVE, TerminationReason,
+    ip_overhead,
+};
+
+use super::super::outbox::{Carried, Control};
+use super::super::path::Next;
+use super::super::recovery::Sending;
+use super::{Session, Shared, TOKEN_AGAIN};
+
+/// Room that acknowledgements take at most.
+const ACK_ROOM: usize = 64;
+/// Most random bytes behind a packet that is not full.
+const MAX_PADDING: u64 = 15;
+/// About the size of a packet with a challenge.
+const CHALLENGE_SIZE: usize = 120;
+/// Where the flags are in a header.
+const FLAGS: usize = 13;
+/// Nothing fitted though something waits: look again after this.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// A packet that is being written.
+#[derive(Default)]
+struct Draft {
+    bytes: Vec<u8>,
+    carried: Vec<Carried>,
+    eliciting: bool,
+    ack_through: Option<u32>,
+}
+
+impl Draft {
+    fn write(&mut self, block: &Block<'_>) {
+        let mut w = Writer::append_to(std::mem::take(&mut self.bytes));
+        w.write(block);
+        self.bytes = w.into_vec();
+        self.eliciting |= block.elicits_ack();
+    }
+
+    fn is_empty(&self) -> bool {
+        self.bytes.len() == SHORT_HEADER
+    }
+}
+
+impl Session {
+    /// The next packet, and where to send it. None if nothing may be sent now.
+    pub(in super::super) fn poll_transmit(
+        &mut self,
+        sh: &mut Shared<'_>,
+        cx: &mut Cx<'_>,
+    ) -> Option<(SocketAddr, Vec<u8>)> {
+        if let Some(packet) = self.raw.pop_front() {
+            return Some((self.remote, packet));
+        }
+        if let Some(challenge) = self.challenge(sh, cx) {
+            return Some(challenge);
+        }
+        if let Some((to, data)) = self.answers.pop_front() {
+            return Some(self.answer(to, &data, cx));
+        }
+        self.data(sh, cx).or_else(|| self.mtu_probe(cx))
+    }
+
+    /// Whether another packet fits in the window.
+    pub(super) fn has_room(&self) -> bool {
+        self.recovery.in_flight() + u64::from(self.mtu.current()) <= self.controller.window()
+    }
+
+    /// Bytes of a packet before its tag.
+    fn packet_end(&self) -> usize {
+        usize::from(self.mtu.current()) - ip_overhead(&self.remote.ip()) - TAG_LEN
+    }
+
+    /// Bytes of a message that fit in a packet at least.
+    pub(super) fn piece_room(&self) -> usize {
+        self.packet_end() - SHORT_HEADER - ACK_ROOM - TAIL_RESERVE
+    }
+
+    fn draft(&self) -> Draft {
+        let mut w = Writer::with_capacity(usize::from(MAX_MTU));
+        w.write(&ShortHeader::Data {
+            destination: self.ids.theirs,
+            packet_number: self.recovery.next_number(),
+            immediate_ack: false,
+        });
+        Draft { bytes: w.into_vec(), ..Draft::default() }
+    }
+
+    /// Acknowledges what has come, if anything has.
+    fn write_ack(&mut self, draft: &mut Draft) {
+        Ack::append_block(self.received.runs(), ACK_ROOM, &mut draft.bytes);
+        draft.ack_through = self.received.highest();
+        self.acks.sent();
+    }
+
+    /// Messages, tokens and acknowledgements.
+    fn data(&mut self, sh: &mut Shared<'_>, cx: &mut Cx<'_>) -> Option<(SocketAddr, Vec<u8>)> {
+        let now = cx.now.mono;
+        let room = self.has_room();
+        let rate = self.controller.pacing_rate(&self.rtt);
+        let may_send = self.probes > 0 || (room && now >= self.not_before && self.pacer.may_send(rate, now));
+        let ready = self.outbox.has_ready();
+        if !ready && room {
+            self.recovery.set_app_limited();
+        }
+        let with_data = ready && may_send;
+        if !(with_data || self.acks.due(now) || self.ping || self.new_token) {
+            return None;
+        }
+        let mut draft = self.draft();
+        if self.acks.wanted() {
+            self.write_ack(&mut draft);
+        }
+        self.write_controls(&mut draft, sh, cx);
+        let mut urgent = self.probes > 0;
+        if with_data {
+            let end = self.packet_end();
+            let most = usize::from(MAX_MTU) - ip_overhead(&self.remote.ip()) - TAG_LEN;
+            let number = self.recovery.next_number();
+            let (bytes, carried) = (&mut draft.bytes, &mut draft.carried);
+            let filled = self.outbox.fill(bytes, end, most, number, cx.now.wall, carried);
+            sh.stats.messages_sent += filled.completed;
+            sh.stats.retransmissions += filled.repeated;
+            sh.stats.dropped_expired += filled.expired;
+            draft.eliciting |= !draft.carried.is_empty();
+            urgent |= filled.repeated > 0;
+        }
+        if draft.is_empty() {
+            // What waited is too late or does not fit.
+            self.not_before = now + PAUSE;
+            return None;
+        }
+        if draft.eliciting {
+            self.probes = self.probes.saturating_sub(1);
+        }
+        if urgent {
+            draft.bytes[FLAGS] |= 1;
+        }
+        Some(self.finish(draft, self.remote, cx))
+    }
+
+    fn write_controls(&mut self, draft: &mut Draft, sh: &mut Shared<'_>, cx: &mut Cx<'_>) {
+        if std::mem::take(&mut self.new_token) {
+            self.token_at = cx.now.mono + TOKEN_AGAIN;
+            let token = sh.tokens.issue(self.remote, cx.now.wall, cx.rng);
+            draft.write(&Block::NewToken(token));
+            draft.carried.push(Carried::Control(Control::NewToken));
+        }
+        if std::mem::take(&mut self.ping) {
+            draft.write(&Block::PathChallenge(&cx.rng.bytes::<8>()));
+            draft.carried.push(Carried::Control(Control::Ping));
+        }
+    }
+
+    /// Asks where the peer seems to be whether it is there.
+    fn challenge(&mut self, sh: &mut Shared<'_>, cx: &mut Cx<'_>) -> Option<(SocketAddr, Vec<u8>)> {
+        let path = self.path.as_mut()?;
+        let (to, began) = (path.to, path.is_new());
+        match path.next(CHALLENGE_SIZE, cx.now.mono) {
+            Next::Wait => None,
+            Next::Failed => {
+                self.path = None;
+                None
+            }
+            Next::Challenge(data) => {
+                sh.stats.paths_challenged += u64::from(began);
+                let mut draft = self.draft();
+                self.write_ack(&mut draft);
+                draft.write(&Block::PathChallenge(&data));
+                draft.write(&Block::Address(to));
+                draft.carried.push(Carried::Control(Control::Path));
+                Some(self.finish(draft, to, cx))
+            }
+        }
+    }
+
+    /// Answers a challenge where it came from.
+    fn answer(&mut self, to: SocketAddr, data: &[u8], cx: &mut Cx<'_>) -> (SocketAddr, Vec<u8>) {
+        let mut draft = self.draft();
+        if to == self.remote {
+            self.write_ack(&mut draft);
+        }
+        draft.write(&Block::PathResponse(data));
+        draft.carried.push(Carried::Control(Control::Path));
+        self.finish(draft, to, cx)
+    }
+
+    /// A packet of padding, to see whether one of that size passes.
+    fn mtu_probe(&mut self, cx: &mut Cx<'_>) -> Option<(SocketAddr, Vec<u8>)> {
+        if !self.recovery.any_acked() || !self.has_room() {
+            return None;
+        }
+        let size = self.mtu.probe(cx.now.mono)?;
+        let mut draft = self.draft();
+        draft.write(&Block::PathChallenge(&cx.rng.bytes::<8>()));
+        let end = usize::from(size) - ip_overhead(&self.remote.ip()) - TAG_LEN;
+        draft.write(&Block::Padding(end.saturating_sub(draft.bytes.len() + BLOCK_HEADER)));
+        draft.carried.push(Carried::MtuProbe(size));
+        Some(self.finish(draft, self.remote, cx))
+    }
+
+    /// The packet that ends the session, sent more than once if need be.
+    pub(in super::super) fn termination(&mut self, reason: TerminationReason, cx: &mut Cx<'_>) -> Vec<u8> {
+        let mut draft = self.draft();
+        if self.received.highest().is_some() {
+            self.write_ack(&mut draft);
+        }
+        draft.write(&Block::Termination { received: self.received.count(), reason });
+        self.finish(draft, self.remote, cx).1
+    }
+
+    /// Pads, seals and notes a packet.
+    fn finish(&mut self, mut draft: Draft, to: SocketAddr, cx: &mut Cx<'_>) -> (SocketAddr, Vec<u8>) {
+        let number = self.recovery.next_number();
+        let room = self.packet_end().saturating_sub(draft.bytes.len());
+        if room >= BLOCK_HEADER + MAX_PADDING as usize {
+            let n = cx.rng.up_to(MAX_PADDING) as usize;
+            draft.write(&Block::Padding(n));
+        }
+        let Draft { mut bytes, carried, eliciting, ack_through } = draft;
+        self.sealer.seal(&mut bytes, number);
+        if eliciting {
+            self.pacer.on_sent(bytes.len());
+        }
+        let sending = Sending { size: bytes.len(), eliciting, carried, ack_through };
+        self.recovery.on_sent(sending, cx.now.mono);
+        (to, bytes)
+    }
+}
