@@ -11,8 +11,8 @@ use aioli_core::crypto::ssu2::{self as keys, DataKeys};
 use aioli_core::crypto::x25519::{PrivateKey, PublicKey};
 use aioli_core::{Cx, Date, Duration, Instant};
 use aioli_wire::ssu2::{
-    Block, Blocks, ConnectionId, LONG_HEADER, LongHeader, PacketType, RouterInfoBlock, TerminationReason,
-    ip_overhead,
+    Block, Blocks, ConnectionId, LONG_HEADER, LongHeader, NewToken, PacketType, RouterInfoBlock,
+    TerminationReason, ip_overhead,
 };
 use aioli_wire::{Wire, Writer, gzip};
 
@@ -76,6 +76,8 @@ pub(super) struct Established {
     pub(super) receive: DataKeys,
     pub(super) ids: Ids,
     pub(super) observed: Option<SocketAddr>,
+    /// For a later session.
+    pub(super) token: Option<NewToken>,
     pub(super) rtt: Duration,
 }
 
@@ -277,7 +279,7 @@ impl AwaitSessionCreated {
         let sealed = &mut packet[LONG_AND_KEY..];
         let len = noise.decrypt_and_hash(sealed)?;
         let rtt = cx.now.mono.since(self.sent);
-        let observed = read_created(&sealed[..len], rtt, limit, cx)?;
+        let (observed, token) = read_created(&sealed[..len], rtt, limit, cx)?;
 
         let payload = confirmed_payload(local, cx);
         let header_key = keys::confirmed_header_key(&noise);
@@ -289,31 +291,33 @@ impl AwaitSessionCreated {
         let whole = confirmed::Whole { noise: &mut noise, static_key: &local.static_key, bob: &bob, payload };
         let packets = whole.into_packets(self.ids.theirs, datagram, key1, header_key.as_bytes())?;
         let (send, receive) = keys::data_keys(&noise);
-        Ok(Established { confirmed: packets, send, receive, ids: self.ids, observed, rtt })
+        Ok(Established { confirmed: packets, send, receive, ids: self.ids, observed, token, rtt })
     }
 }
 
-/// What Bob says in SessionCreated: where our packets seem to come from.
+/// What Bob says in SessionCreated: where our packets seem to come from, and perhaps a token.
 fn read_created(
     payload: &[u8],
     rtt: Duration,
     limit: u32,
     cx: &Cx<'_>,
-) -> Result<Option<SocketAddr>, PeerMisbehaved> {
-    let (mut date, mut observed) = (None, None);
+) -> Result<(Option<SocketAddr>, Option<NewToken>), PeerMisbehaved> {
+    let (mut date, mut observed, mut token) = (None, None, None);
     for block in Blocks::new(payload) {
         let block = block?;
         if let Block::DateTime(d) = block {
             date = Some(d);
         } else if let Block::Address(address) = block {
             observed = Some(address);
+        } else if let Block::NewToken(new) = block {
+            token = Some(new);
         } else if let Block::Termination { reason, .. } = block {
             return Err(PeerMisbehaved::Refused(reason));
         }
     }
     let date = date.ok_or(PeerMisbehaved::MissingBlock)?;
     check_skew(skew(date, rtt / 2, cx.now.wall), limit)?;
-    Ok(observed)
+    Ok((observed, token))
 }
 
 /// What SessionConfirmed says: our RouterInfo, compressed if that helps, and padding.

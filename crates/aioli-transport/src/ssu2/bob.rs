@@ -50,6 +50,8 @@ pub(super) struct Confirmed {
     pub(super) send: DataKeys,
     pub(super) receive: DataKeys,
     pub(super) rtt: Duration,
+    /// The blocks behind her RouterInfo.
+    pub(super) rest: Vec<u8>,
 }
 
 /// What came of a packet that may be a piece of SessionConfirmed.
@@ -211,7 +213,14 @@ impl AwaitSessionConfirmed {
         let (receive, send) = keys::data_keys(&noise);
         let rtt = cx.now.mono.since(self.sent);
         let checked = self.check(&part2[..len], &static_key, limits, cx);
-        Ok(checked.map(|(router_info, address)| Confirmed { router_info, address, send, receive, rtt }))
+        Ok(checked.map(|(router_info, address, rest)| Confirmed {
+            router_info,
+            address,
+            send,
+            receive,
+            rtt,
+            rest,
+        }))
     }
 
     fn check(
@@ -220,14 +229,12 @@ impl AwaitSessionConfirmed {
         static_key: &PublicKey,
         limits: &Limits,
         cx: &Cx<'_>,
-    ) -> Result<(Verified<RouterInfo>, Ssu2Address), PeerMisbehaved> {
+    ) -> Result<(Verified<RouterInfo>, Ssu2Address, Vec<u8>), PeerMisbehaved> {
         let mut blocks = Blocks::new(payload);
         let Some(Block::RouterInfo(info)) = blocks.next().transpose()? else {
             return Err(PeerMisbehaved::MissingBlock);
         };
-        for block in blocks {
-            block?;
-        }
+        let rest = blocks.rest().to_vec();
         let bytes = plain(&info)?;
         let unverified = RouterInfo::decode_unverified(&bytes)?;
         let claims = unverified.claims();
@@ -247,7 +254,7 @@ impl AwaitSessionConfirmed {
         let address = addresses.find(|a| a.static_key == *static_key);
         let address = address.ok_or(PeerMisbehaved::StaticKeyMismatch)?;
         let router_info = unverified.verify().map_err(|_| PeerMisbehaved::RouterInfoSignature)?;
-        Ok((router_info, address))
+        Ok((router_info, address, rest))
     }
 }
 

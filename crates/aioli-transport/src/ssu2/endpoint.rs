@@ -110,7 +110,10 @@ pub struct Endpoint {
 impl Endpoint {
     /// An endpoint without sessions.
     pub fn new(config: Config, rng: &mut Rng) -> Self {
-        let limits = config.limits.clone();
+        let mut limits = config.limits.clone();
+        if config.private_network {
+            limits.min_version = (0, 0, 0);
+        }
         let common = Common {
             stats: Stats::default(),
             outputs: VecDeque::new(),

@@ -74,6 +74,13 @@ impl Outgoing {
         !self.pieces.is_empty() && self.sent() == self.message.body.len()
     }
 
+    /// Where a piece begins and ends.
+    fn bounds(&self, index: u8) -> (usize, usize) {
+        let end = |i: usize| self.pieces.get(i).map_or(0, |p| p.end);
+        let index = usize::from(index);
+        (index.checked_sub(1).map_or(0, end), end(index))
+    }
+
     fn has_larger(&self, room: usize) -> bool {
         let mut start = 0;
         self.pieces.iter().any(|p| {
@@ -93,6 +100,28 @@ pub(super) enum Pushed {
     Taken,
     Full,
     TooLarge,
+}
+
+/// A packet that is being filled.
+#[derive(Debug)]
+pub(super) struct Packing<'a> {
+    pub(super) out: &'a mut Vec<u8>,
+    /// `out` grows up to this.
+    pub(super) end: usize,
+    /// Up to this with a piece that was cut when packets were larger.
+    pub(super) most: usize,
+    /// Its number.
+    pub(super) number: u32,
+    pub(super) now: Date,
+    /// What it carries.
+    pub(super) carried: &'a mut Vec<Carried>,
+    pub(super) filled: Filled,
+}
+
+impl Packing<'_> {
+    fn room(&self) -> usize {
+        self.end.saturating_sub(self.out.len())
+    }
 }
 
 /// Counters that filling a packet moves.
@@ -145,112 +174,77 @@ impl Outbox {
         !(self.again.is_empty() && self.own.is_empty() && self.transit.is_empty())
     }
 
-    /// Fills the payload of packet number `packet` up to `end` bytes of `out`; up to
-    /// `most` with a piece that was cut when packets were larger.
-    pub(super) fn fill(
-        &mut self,
-        out: &mut Vec<u8>,
-        end: usize,
-        most: usize,
-        packet: u32,
-        now: Date,
-        carried: &mut Vec<Carried>,
-    ) -> Filled {
-        let mut filled = Filled::default();
-        self.fill_again(out, end, most, packet, now, carried, &mut filled);
+    /// Fills a packet.
+    pub(super) fn fill(&mut self, p: &mut Packing<'_>) {
+        self.fill_again(p);
         self.packets = (self.packets + 1) % TRANSIT_FIRST;
         let order = if self.packets == 0 { [Lane::Transit, Lane::Own] } else { [Lane::Own, Lane::Transit] };
         for lane in order {
             while let Some(id) = self.lane(lane).front().copied() {
-                if !self.fill_next(id, out, end, packet, now, carried, &mut filled) {
+                if !self.fill_next(id, p) {
                     break;
                 }
             }
         }
-        filled
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the packet that is being filled, in parts")]
-    fn fill_again(
-        &mut self,
-        out: &mut Vec<u8>,
-        end: usize,
-        most: usize,
-        packet: u32,
-        now: Date,
-        carried: &mut Vec<Carried>,
-        filled: &mut Filled,
-    ) {
-        let wanted = self.again.iter().copied().collect::<Vec<_>>();
-        for (id, index) in wanted {
-            if end.saturating_sub(out.len()) < MIN_PIECE / 2 {
-                return;
-            }
+    /// Pieces that are to be sent again, the oldest first.
+    fn fill_again(&mut self, p: &mut Packing<'_>) {
+        let mut next = (0, 0);
+        while let Some((id, index)) = self.again.range(next..).next().copied()
+            && p.room() >= MIN_PIECE / 2
+        {
+            next = (id, index + 1);
             let Some(outgoing) = self.messages.get_mut(&id) else {
                 self.again.remove(&(id, index));
                 continue;
             };
-            if outgoing.message.expires < now {
+            if outgoing.message.expires < p.now {
                 self.drop_message(id);
-                filled.expired += 1;
+                p.filled.expired += 1;
                 continue;
             }
-            let at = usize::from(index);
-            let start = if at == 0 { 0 } else { outgoing.pieces[at - 1].end };
-            let piece = &mut outgoing.pieces[at];
-            let header = if at == 0 { OVERHEAD } else { TAIL_RESERVE };
-            if out.len() + header + piece.end - start > end {
-                // Packets are smaller now than when it was cut.
-                let alone = carried.is_empty() && out.len() + header + piece.end - start <= most;
-                if !alone {
-                    continue;
-                }
+            let (start, stop) = outgoing.bounds(index);
+            let size = stop - start + if index == 0 { OVERHEAD } else { TAIL_RESERVE };
+            // Packets may be smaller now than when it was cut.
+            let alone = p.carried.is_empty() && p.out.len() + size <= p.most;
+            if size > p.room() && !alone {
+                continue;
             }
-            piece.packet = packet;
-            let stop = piece.end;
-            write(outgoing, at, start, stop, out);
+            outgoing.pieces[usize::from(index)].packet = p.number;
+            write(outgoing, index, start, stop, p.out);
             self.again.remove(&(id, index));
-            carried.push(Carried::Fragment { message: id, index });
-            filled.repeated += 1;
+            p.carried.push(Carried::Fragment { message: id, index });
+            p.filled.repeated += 1;
         }
     }
 
     /// Writes the next piece of a message. False if there is no room, or it was not the last.
-    #[expect(clippy::too_many_arguments, reason = "the packet that is being filled, in parts")]
-    fn fill_next(
-        &mut self,
-        id: u64,
-        out: &mut Vec<u8>,
-        end: usize,
-        packet: u32,
-        now: Date,
-        carried: &mut Vec<Carried>,
-        filled: &mut Filled,
-    ) -> bool {
+    fn fill_next(&mut self, id: u64, p: &mut Packing<'_>) -> bool {
         let Some(outgoing) = self.messages.get_mut(&id) else {
             // Acknowledged or dropped meanwhile.
             self.own.retain(|m| *m != id);
             self.transit.retain(|m| *m != id);
             return true;
         };
-        let room = end.saturating_sub(out.len());
-        if outgoing.message.expires < now {
+        if outgoing.message.expires < p.now {
             self.drop_message(id);
-            filled.expired += 1;
+            p.filled.expired += 1;
             return true;
         }
-        let (index, start) = (outgoing.pieces.len(), outgoing.sent());
+        let (index, start) = (outgoing.pieces.len() as u8, outgoing.sent());
         let left = outgoing.message.body.len() - start;
         let header = if index == 0 { OVERHEAD } else { TAIL_RESERVE };
-        let fits = room.saturating_sub(header).min(left);
-        if room < header || (fits < left && fits < MIN_PIECE) || (left > 0 && fits == 0) {
+        let Some(room) = p.room().checked_sub(header) else { return false };
+        let fits = room.min(left);
+        if fits < left && fits < MIN_PIECE {
             return false;
         }
         let stop = start + fits;
-        outgoing.pieces.push(Piece { end: stop, acked: false, packet });
-        write(outgoing, index, start, stop, out);
-        carried.push(Carried::Fragment { message: id, index: index as u8 });
-        if stop < outgoing.message.body.len() {
+        outgoing.pieces.push(Piece { end: stop, acked: false, packet: p.number });
+        write(outgoing, index, start, stop, p.out);
+        p.carried.push(Carried::Fragment { message: id, index });
+        if fits < left {
             if outgoing.pieces.len() >= MAX_PIECES {
                 // Cannot be with pieces of this size; the receiver would refuse it.
                 self.drop_message(id);
@@ -258,7 +252,7 @@ impl Outbox {
             }
             return false;
         }
-        filled.completed += 1;
+        p.filled.completed += 1;
         let lane = outgoing.lane;
         self.lane(lane).pop_front();
         true
@@ -338,7 +332,7 @@ impl Outbox {
 }
 
 /// Writes the block of one piece.
-fn write(outgoing: &Outgoing, index: usize, start: usize, stop: usize, out: &mut Vec<u8>) {
+fn write(outgoing: &Outgoing, index: u8, start: usize, stop: usize, out: &mut Vec<u8>) {
     let message = &outgoing.message;
     let last = stop == message.body.len();
     if index == 0 {
@@ -347,7 +341,7 @@ fn write(outgoing: &Outgoing, index: usize, start: usize, stop: usize, out: &mut
         out.extend_from_slice(&message.id.0.to_be_bytes());
         out.extend_from_slice(&message.expires.as_wire_secs().to_be_bytes());
     } else {
-        follow_on_header(out, index as u8, last, message.id.0, (stop - start) as u16);
+        follow_on_header(out, index, last, message.id.0, (stop - start) as u16);
     }
     out.extend_from_slice(&message.body[start..stop]);
 }
@@ -366,9 +360,20 @@ mod tests {
         Message { kind: MessageType::Data, id: id.into(), expires: Date::from_secs(1_010), body }
     }
 
-    fn packet(outbox: &mut Outbox, size: usize, number: u32) -> (Vec<u8>, Vec<Carried>) {
+    fn fill(outbox: &mut Outbox, size: usize, number: u32, now: Date) -> (Vec<u8>, Vec<Carried>, Filled) {
         let (mut out, mut carried) = (Vec::new(), Vec::new());
-        outbox.fill(&mut out, size, 1_460, number, NOW, &mut carried);
+        let (out_ref, carried_ref) = (&mut out, &mut carried);
+        let filled = Filled::default();
+        let mut p =
+            Packing { out: out_ref, end: size, most: 1_460, number, now, carried: carried_ref, filled };
+        outbox.fill(&mut p);
+        let filled = p.filled;
+        (out, carried, filled)
+    }
+
+    fn packet(outbox: &mut Outbox, size: usize, number: u32) -> (Vec<u8>, Vec<Carried>) {
+        let (out, carried, _) = fill(outbox, size, number, NOW);
+        assert!(out.len() <= size);
         (out, carried)
     }
 
@@ -408,10 +413,29 @@ mod tests {
         assert_eq!(outbox.push(Lane::Own, message(1, 0), 5_012), Pushed::Full);
         packet(&mut outbox, 1_200, 0);
         outbox.on_lost(0, 0, Some(0));
-        let mut carried = Vec::new();
-        let filled = outbox.fill(&mut Vec::new(), 1_200, 1_460, 1, Date::from_secs(1_011), &mut carried);
+        let (_, carried, filled) = fill(&mut outbox, 1_200, 1, Date::from_secs(1_011));
         assert_eq!((filled.expired, carried.len(), outbox.bytes()), (1, 0, 0));
         assert!(!outbox.has_ready());
+    }
+
+    #[test]
+    fn smaller_packets_begin_anew_with_what_came_whole_or_not_at_all() {
+        let mut outbox = Outbox::default();
+        outbox.push(Lane::Own, message(1, 1_300), 10_000);
+        outbox.push(Lane::Own, message(2, 4_000), 10_000);
+        outbox.push(Lane::Own, message(3, 900), 10_000);
+        for number in 0..5 {
+            packet(&mut outbox, 1_400, number);
+        }
+        assert!(!outbox.has_ready() && outbox.has_larger(1_100));
+        // Sent again as it was cut, alone in its packet.
+        outbox.on_lost(0, 0, Some(9));
+        assert_eq!(fill(&mut outbox, 1_200, 6, NOW).0.len(), 1_312);
+        assert_eq!(outbox.cut_again(1_100), 1);
+        assert!(!outbox.has_larger(1_100));
+        let (first, _) = packet(&mut outbox, 1_200, 7);
+        let blocks = Blocks::new(&first).collect::<Result<Vec<_>, _>>().unwrap();
+        assert!(matches!(blocks[..], [Block::FirstFragment(_)]));
     }
 
     #[test]

@@ -253,6 +253,17 @@ impl Session {
         fate
     }
 
+    /// Takes what SessionConfirmed says behind the RouterInfo.
+    pub(super) fn on_confirmed(
+        &mut self,
+        from: SocketAddr,
+        blocks: &[u8],
+        sh: &mut Shared<'_>,
+        cx: &mut Cx<'_>,
+    ) -> Fate {
+        self.on_payload(from, blocks, sh, cx).1
+    }
+
     /// A packet came from elsewhere: see whether the peer has moved.
     fn on_source(&mut self, from: SocketAddr, number: u32, newest: bool, size: usize, cx: &mut Cx<'_>) {
         if from == self.remote {

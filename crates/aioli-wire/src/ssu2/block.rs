@@ -346,6 +346,11 @@ impl<'a> Blocks<'a> {
         Self { reader: Reader::new(Block::SPEC, payload), terminated: false, padded: false }
     }
 
+    /// What is not read yet.
+    pub fn rest(&self) -> &'a [u8] {
+        self.reader.clone().rest()
+    }
+
     fn read(&mut self) -> Result<Block<'a>, DecodeError> {
         let start = self.reader.clone();
         let block = self.reader.read::<Block<'a>>()?;

@@ -244,6 +244,9 @@ impl Endpoint {
         if let Some(address) = established.observed {
             self.common.outputs.push_back(Output::ObservedAddress { by: remote.hash, address });
         }
+        if let Some(token) = established.token {
+            self.common.held.insert(remote.address, token);
+        }
         let begin = Begin {
             peer: remote.hash,
             ids: established.ids,

@@ -253,7 +253,12 @@ impl Endpoint {
                     window: self.common.limits.window,
                 };
                 let session = Session::begin(begin, cx);
+                let id = session.ids.ours;
                 self.establish(session, Some(confirmed.router_info), Vec::new(), cx);
+                if let Some(session) = self.sessions.get_mut(&id) {
+                    let fate = session.on_confirmed(from, &confirmed.rest, &mut self.common.shared(), cx);
+                    self.after(id, fate, cx);
+                }
                 for mut packet in early {
                     self.handle_datagram(from, &mut packet, cx);
                 }

@@ -9,7 +9,7 @@ use aioli_wire::ssu2::{
     ip_overhead,
 };
 
-use super::super::outbox::{Carried, Control};
+use super::super::outbox::{Carried, Control, Filled, Packing};
 use super::super::path::Next;
 use super::super::recovery::Sending;
 use super::{Session, Shared, TOKEN_AGAIN};
@@ -121,9 +121,11 @@ impl Session {
         if with_data {
             let end = self.packet_end();
             let most = usize::from(MAX_MTU) - ip_overhead(&self.remote.ip()) - TAG_LEN;
-            let number = self.recovery.next_number();
-            let (bytes, carried) = (&mut draft.bytes, &mut draft.carried);
-            let filled = self.outbox.fill(bytes, end, most, number, cx.now.wall, carried);
+            let (number, now) = (self.recovery.next_number(), cx.now.wall);
+            let (out, carried) = (&mut draft.bytes, &mut draft.carried);
+            let mut packing = Packing { out, end, most, number, now, carried, filled: Filled::default() };
+            self.outbox.fill(&mut packing);
+            let filled = packing.filled;
             sh.stats.messages_sent += filled.completed;
             sh.stats.retransmissions += filled.repeated;
             sh.stats.dropped_expired += filled.expired;

@@ -1,5 +1,7 @@
 //! Handshakes over good, bad and narrow links, and why they fail.
 
+use std::net::SocketAddr;
+
 use aioli_core::{Date, Duration, Rng};
 use aioli_wire::Mapping;
 use aioli_wire::ssu2::TerminationReason;
@@ -167,14 +169,18 @@ fn clocks_too_far_apart_are_told_to_both() {
 fn who_is_not_acceptable_gets_no_session() {
     type Change = fn(&mut aioli_wire::RouterInfoParts);
     let cases: [Change; 5] = [
-        |p| p.options.set("netId", "2").unwrap(),
+        |p| p.options.set("netId", "3").unwrap(),
         |p| p.options.set("router.version", "0.9.40").unwrap(),
         |p| p.published = p.published - Duration::from_secs(40 * 3_600),
         |p| p.published = p.published + Duration::from_secs(3_600),
         |p| p.addresses.clear(),
     ];
     for (i, change) in cases.into_iter().enumerate() {
-        let mut world = World::new(7, 2, Link::default());
+        let mut world = World::with(7, 2, Link::default(), |c| c.private_network = false);
+        for (n, node) in world.nodes.iter_mut().enumerate() {
+            node.addr = SocketAddr::from(([9, 9, 9, n as u8], 9_000));
+            node.keys.addr = node.addr;
+        }
         let ri = world.nodes[0].keys.router_info(change);
         world.nodes[0].endpoint.set_router_info(ri);
         world.connect(0, 1);
@@ -185,6 +191,17 @@ fn who_is_not_acceptable_gets_no_session() {
         let stats = world.nodes[1].endpoint.stats();
         assert_eq!((stats.handshakes_failed, stats.pending, stats.sessions), (1, 0, 0), "case {i}");
     }
+}
+
+#[test]
+fn the_internet_has_no_private_addresses() {
+    let mut world = World::with(14, 2, Link::default(), |c| c.private_network = false);
+    let remote = world.nodes[1].keys.remote(world.nodes[1].hash);
+    assert_eq!(world.on(0, |e, cx| e.connect(remote, cx)), Err(ConnectError::Refused));
+    let from = world.nodes[0].addr;
+    world.on(1, |e, cx| e.handle_datagram(from, &mut [7; 100], cx));
+    let stats = world.nodes[1].endpoint.stats();
+    assert_eq!((stats.refused_not_public, stats.packets_sent), (1, 0));
 }
 
 #[test]
