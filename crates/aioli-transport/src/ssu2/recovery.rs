@@ -1,7 +1,7 @@
 //! Packets in flight: which arrived, which are lost (RFC 9002, section 6), how
 //! fast they were delivered, and losses that turn out to have been delays.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::RangeInclusive;
 
 use aioli_core::{Duration, Instant};
@@ -20,6 +20,8 @@ const TIME_THRESHOLD: u32 = 9;
 const MAX_TIME_THRESHOLD: u32 = 14;
 /// UDP payload that every path carries.
 const SMALL: u32 = MIN_MTU as u32 - 28;
+/// Lost packets that are remembered, should they be late.
+const MAX_LOST: usize = 4_096;
 /// Packets that need no acknowledgement, remembered all the same.
 const MAX_UNCOUNTED: usize = 256;
 
@@ -28,7 +30,7 @@ enum State {
     InFlight,
     /// It needs no acknowledgement.
     Uncounted,
-    Lost(Instant),
+    /// Acknowledged, or lost and remembered elsewhere.
     Done,
 }
 
@@ -55,6 +57,14 @@ struct Newest {
     delivered_at: Instant,
     first_at: Instant,
     app_limited: bool,
+}
+
+/// A packet that is taken for lost; it may only be late.
+#[derive(Debug)]
+struct LostPacket {
+    at: Instant,
+    size: u32,
+    carried: Vec<Carried>,
 }
 
 /// What a packet that is sent holds.
@@ -93,6 +103,7 @@ pub(super) struct Recovery {
     packets: VecDeque<SentPacket>,
     /// The number of the first of them.
     base: u32,
+    lost: BTreeMap<u32, LostPacket>,
     largest_acked: Option<u32>,
     in_flight: u64,
     eliciting: u32,
@@ -112,6 +123,7 @@ impl Recovery {
         Self {
             packets: VecDeque::new(),
             base: first,
+            lost: BTreeMap::new(),
             largest_acked: None,
             in_flight: 0,
             eliciting: 0,
@@ -191,12 +203,13 @@ impl Recovery {
             if *range.end() >= self.next_number() {
                 return None;
             }
-            if *range.end() < self.base {
-                break;
-            }
+            self.on_late(range.clone(), &mut shown);
             let first = (*range.start()).max(self.base);
             for number in (first..=*range.end()).rev() {
                 self.on_acked(number, &mut shown, &mut newest, now);
+            }
+            if self.base > *range.end() && self.lost.range(..*range.end()).next().is_none() {
+                break;
             }
         }
         if let Some(newest) = newest {
@@ -243,12 +256,19 @@ impl Recovery {
                 self.delivered += size;
                 self.delivered_at = now;
             }
-            State::Lost(_) => {
-                shown.late_packets += 1;
-                self.delivered += size;
-                self.widen(number);
-            }
             State::Uncounted | State::Done => {}
+        }
+    }
+
+    /// Packets that were taken for lost have come after all.
+    fn on_late(&mut self, range: RangeInclusive<u32>, shown: &mut Shown) {
+        while let Some((number, packet)) = self.lost.range(range.clone()).next_back() {
+            let number = *number;
+            self.delivered += u64::from(packet.size);
+            shown.acked.extend(packet.carried.iter().copied());
+            shown.late_packets += 1;
+            self.lost.remove(&number);
+            self.widen(number);
         }
     }
 
@@ -301,7 +321,7 @@ impl Recovery {
                 self.loss_at = Some(self.loss_at.map_or(at, |l| l.min(at)));
                 continue;
             }
-            packet.state = State::Lost(now);
+            packet.state = State::Done;
             self.in_flight -= u64::from(packet.size);
             self.eliciting -= 1;
             shown.lost_packets += 1;
@@ -312,6 +332,8 @@ impl Recovery {
                 shown.large_lost += u32::from(packet.size > SMALL);
             }
             shown.lost.extend(packet.carried.iter().map(|c| (number, *c)));
+            let carried = std::mem::take(&mut packet.carried);
+            self.lost.insert(number, LostPacket { at: now, size: packet.size, carried });
         }
         shown.event.in_flight = self.in_flight;
         shown.event.delivered = self.delivered;
@@ -350,8 +372,11 @@ impl Recovery {
         let mut lost = Vec::new();
         for (i, packet) in self.packets.iter_mut().enumerate() {
             if packet.state == State::InFlight {
-                packet.state = State::Lost(now);
-                lost.extend(packet.carried.iter().map(|c| (self.base + i as u32, *c)));
+                packet.state = State::Done;
+                let number = self.base + i as u32;
+                lost.extend(packet.carried.iter().map(|c| (number, *c)));
+                let carried = std::mem::take(&mut packet.carried);
+                self.lost.insert(number, LostPacket { at: now, size: packet.size, carried });
             }
         }
         self.in_flight = 0;
@@ -363,13 +388,17 @@ impl Recovery {
         lost
     }
 
-    /// Forgets packets at the front that nothing more is expected of.
+    /// Forgets packets that nothing more is expected of.
     fn forget(&mut self, now: Instant, patience: Duration) {
+        while let Some((_, oldest)) = self.lost.first_key_value()
+            && (now.since(oldest.at) > patience || self.lost.len() > MAX_LOST)
+        {
+            self.lost.pop_first();
+        }
         while let Some(packet) = self.packets.front() {
             let done = match packet.state {
                 State::Done => true,
                 State::InFlight => false,
-                State::Lost(at) => now.since(at) > patience,
                 State::Uncounted => {
                     self.largest_acked.is_some_and(|l| l >= self.base) || self.packets.len() > MAX_UNCOUNTED
                 }

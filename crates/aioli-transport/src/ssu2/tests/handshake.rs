@@ -177,10 +177,7 @@ fn who_is_not_acceptable_gets_no_session() {
     ];
     for (i, change) in cases.into_iter().enumerate() {
         let mut world = World::with(7, 2, Link::default(), |c| c.private_network = false);
-        for (n, node) in world.nodes.iter_mut().enumerate() {
-            node.addr = SocketAddr::from(([9, 9, 9, n as u8], 9_000));
-            node.keys.addr = node.addr;
-        }
+        world.readdress(|n| SocketAddr::from(([9, 9, 9, n as u8], 9_000)));
         let ri = world.nodes[0].keys.router_info(change);
         world.nodes[0].endpoint.set_router_info(ri);
         world.connect(0, 1);

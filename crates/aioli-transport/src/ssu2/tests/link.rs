@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use aioli_core::{Cx, Duration, Instant, Now, Rng};
 use aioli_wire::RouterHash;
 use aioli_wire::i2np::Message;
+use aioli_wire::ssu2::ip_overhead;
 
 use super::super::{Config, Endpoint, Output};
 use super::{Keys, START, message};
@@ -87,11 +88,11 @@ pub(super) struct World {
 }
 
 impl World {
-    pub(super) fn new(seed: u8, count: u8, link: Link) -> Self {
+    pub(super) fn new(seed: u8, count: u16, link: Link) -> Self {
         Self::with(seed, count, link, |_| {})
     }
 
-    pub(super) fn with(seed: u8, count: u8, link: Link, change: impl Fn(&mut Config)) -> Self {
+    pub(super) fn with(seed: u8, count: u16, link: Link, change: impl Fn(&mut Config)) -> Self {
         let mut rng = Rng::from_seed([seed; 32]);
         let nodes = (0..count).map(|n| {
             let keys = Keys::new(n, &mut rng);
@@ -165,7 +166,7 @@ impl World {
         if (self.filter)(self.sent - 1, from, &bytes) || self.rng.chance(self.link.loss, 10_000) {
             return;
         }
-        let size = bytes.len() + 28;
+        let size = bytes.len() + ip_overhead(&to.ip());
         if size > self.link.mtu {
             return;
         }
@@ -197,7 +198,7 @@ impl World {
     }
 
     /// A world whose first node has a session with each other one.
-    pub(super) fn connected(seed: u8, count: u8, link: Link) -> Self {
+    pub(super) fn connected(seed: u8, count: u16, link: Link) -> Self {
         let mut world = Self::new(seed, count, link);
         for n in 1..usize::from(count) {
             world.connect(0, n);
@@ -227,6 +228,15 @@ impl World {
             }
             self.flows[i].next = next;
             self.on(flow.from, |_, _| ());
+        }
+    }
+
+    /// Gives every node another address.
+    pub(super) fn readdress(&mut self, address: impl Fn(u16) -> SocketAddr) {
+        for (n, node) in self.nodes.iter_mut().enumerate() {
+            node.addr = address(n as u16);
+            node.keys.addr = node.addr;
+            node.endpoint.set_router_info(node.keys.router_info(|_| {}));
         }
     }
 

@@ -5,6 +5,7 @@ mod handshake;
 mod hostile;
 mod link;
 mod migration;
+mod peer;
 mod transfer;
 
 use std::net::SocketAddr;
@@ -23,8 +24,9 @@ use super::{Config, IntroKey, Remote};
 
 pub(super) const START: Date = Date::from_secs(1_780_000_000);
 
-pub(super) fn addr(n: u8) -> SocketAddr {
-    SocketAddr::from(([198, 18, 0, n], 9_000 + u16::from(n)))
+pub(super) fn addr(n: u16) -> SocketAddr {
+    let [high, low] = n.to_be_bytes();
+    SocketAddr::from(([198, 18, high, low], 9_000 + n))
 }
 
 /// The keys of a test router.
@@ -37,7 +39,7 @@ pub(super) struct Keys {
 }
 
 impl Keys {
-    pub(super) fn new(n: u8, rng: &mut Rng) -> Self {
+    pub(super) fn new(n: u16, rng: &mut Rng) -> Self {
         let signing = SigningKey::generate(rng);
         let encryption = PrivateKey::generate(rng);
         let identity = RouterIdentity::create(&encryption.public(), &signing.public(), &rng.bytes());

@@ -1,6 +1,8 @@
 //! Messages over links that lose, repeat, reorder and shape: each arrives once,
 //! and the bottleneck is used and shared.
 
+use std::net::{Ipv6Addr, SocketAddr};
+
 use aioli_core::Duration;
 
 use super::super::Output;
@@ -114,6 +116,40 @@ fn the_largest_packet_that_passes_is_found_and_a_narrower_path_survived() {
         let late = world.nodes[1].messages.iter().filter(|(_, m)| m.id.get() >= 1_000).count();
         assert_eq!(late, 10, "{mtu}");
     }
+}
+
+#[test]
+fn the_same_over_ipv6_and_the_narrowest_path() {
+    let mut world = World::new(15, 2, Link { mtu: 1_280, loss: 200, ..Link::default() });
+    world.readdress(|n| SocketAddr::from((Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, n), 9_000)));
+    world.connect(0, 1);
+    world.run(seconds(10));
+    world.flows.push(flow(0, 1, 10_000, 200));
+    world.run(seconds(10));
+    world.assert_exactly_once(1, 200, 10_000);
+}
+
+/// Issue 4: 1,000 sessions on one socket.
+#[test]
+fn a_thousand_sessions_on_one_socket() {
+    let mut world = World::with(16, 1_001, Link::default(), |c| c.limits.pending_inbound = 1_000);
+    for n in 1..=1_000 {
+        world.connect(n, 0);
+    }
+    world.run(seconds(2));
+    assert_eq!(world.nodes[0].endpoint.stats().sessions, 1_000);
+    let now = world.clock(0).wall;
+    for n in 1..=1_000 {
+        let (server, client) = (world.nodes[0].hash, world.nodes[n].hash);
+        world.on(0, |e, _| e.send(&client, Lane::Own, message(0, 3_000, now))).unwrap();
+        world.on(n, |e, _| e.send(&server, Lane::Own, message(n as u32, 3_000, now))).unwrap();
+    }
+    world.run(seconds(3));
+    assert!(world.nodes[1..].iter().all(|n| n.messages.len() == 1));
+    assert_eq!(world.nodes[0].messages.len(), 1_000);
+    let sent = world.nodes[0].endpoint.stats().packets_sent;
+    world.run(seconds(60));
+    assert_eq!(world.nodes[0].endpoint.stats().packets_sent, sent, "idle sessions cost nothing");
 }
 
 #[test]
