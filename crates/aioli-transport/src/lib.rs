@@ -1,4 +1,5 @@
 //! Sessions between routers: NTCP2 in both roles, as state machines without I/O.
+//! SSU2 is in [`ssu2`], beside it.
 //!
 //! [`Transport`] owns every connection. A driver moves bytes between it and
 //! TCP sockets; the router above hands it I2NP messages and gets them back in
