@@ -29,6 +29,7 @@ mod config;
 mod confirmed;
 mod congestion;
 mod endpoint;
+pub mod introduce;
 mod mtu;
 mod outbox;
 mod output;

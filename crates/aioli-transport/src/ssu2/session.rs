@@ -294,11 +294,16 @@ impl Session {
     ) -> (bool, Fate) {
         let (mut eliciting, mut fate) = (false, Fate::Open);
         let mut messages = Vec::new();
-        for block in Blocks::new(payload) {
+        let mut blocks = Blocks::new(payload);
+        while let Some(block) = blocks.next() {
             let Ok(block) = block else {
-                sh.stats.bad_payloads += 1;
-                fate = Fate::End(TerminationReason::PayloadFormat);
-                break;
+                // It elicits an acknowledgement as an unknown one does.
+                sh.stats.bad_blocks += 1;
+                eliciting = true;
+                if blocks.is_broken() {
+                    fate = Fate::End(TerminationReason::PayloadFormat);
+                }
+                continue;
             };
             eliciting |= block.elicits_ack();
             if let Block::Termination { reason, .. } = block {

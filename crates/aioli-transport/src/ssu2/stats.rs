@@ -51,8 +51,8 @@ pub struct Stats {
     pub not_authentic: u64,
     /// Packets that had come before, or are too old to tell.
     pub duplicate_packets: u64,
-    /// Payloads with a malformed block.
-    pub bad_payloads: u64,
+    /// Blocks that were malformed, or where none may be.
+    pub bad_blocks: u64,
     /// Acknowledgements of what was never sent.
     pub bad_acks: u64,
     /// Blocks that nothing is done about.

@@ -331,19 +331,22 @@ fn at_least<'a>(r: &mut Reader<'a>, n: usize) -> Result<&'a [u8], DecodeError> {
 
 /// The blocks of a payload, front to back.
 ///
-/// Enforces that Padding comes last and Termination last but for Padding.
-/// Stops at the first error.
+/// A block whose data makes no sense is an error, and the next one follows. It
+/// ends with the error of a block that reaches beyond the payload, or stands
+/// behind Padding, or behind Termination without being Padding.
 #[derive(Clone, Debug)]
 pub struct Blocks<'a> {
     reader: Reader<'a>,
     terminated: bool,
     padded: bool,
+    broken: bool,
 }
 
 impl<'a> Blocks<'a> {
     /// The blocks of this decrypted payload.
     pub const fn new(payload: &'a [u8]) -> Self {
-        Self { reader: Reader::new(Block::SPEC, payload), terminated: false, padded: false }
+        let reader = Reader::new(Block::SPEC, payload);
+        Self { reader, terminated: false, padded: false, broken: false }
     }
 
     /// What is not read yet.
@@ -351,16 +354,23 @@ impl<'a> Blocks<'a> {
         self.reader.clone().rest()
     }
 
-    fn read(&mut self) -> Result<Block<'a>, DecodeError> {
-        let start = self.reader.clone();
-        let block = self.reader.read::<Block<'a>>()?;
-        let is_padding = matches!(block, Block::Padding(_));
-        if self.padded || (self.terminated && !is_padding) {
-            return Err(start.invalid("block order"));
+    /// Whether the last error was in the sequence of blocks, not inside one.
+    pub const fn is_broken(&self) -> bool {
+        self.broken
+    }
+
+    /// Looks at the next block's header: whether it may stand here and fits.
+    fn check(&mut self) -> Result<(), DecodeError> {
+        let mut ahead = self.reader.clone();
+        let kind = ahead.u8()?;
+        let size = usize::from(ahead.u16()?);
+        ahead.take(size)?;
+        if self.padded || (self.terminated && kind != PADDING) {
+            return Err(self.reader.invalid("block order"));
         }
-        self.padded = is_padding;
-        self.terminated |= matches!(block, Block::Termination { .. });
-        Ok(block)
+        self.padded = kind == PADDING;
+        self.terminated |= kind == TERMINATION;
+        Ok(())
     }
 }
 
@@ -371,10 +381,11 @@ impl<'a> Iterator for Blocks<'a> {
         if self.reader.is_empty() {
             return None;
         }
-        let block = self.read();
-        if block.is_err() {
+        if let Err(e) = self.check() {
+            self.broken = true;
             let _ = self.reader.rest();
+            return Some(Err(e));
         }
-        Some(block)
+        Some(self.reader.read::<Block<'a>>())
     }
 }

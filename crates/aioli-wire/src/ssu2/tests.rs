@@ -116,6 +116,17 @@ fn a_payload_of_another_implementation() {
 }
 
 #[test]
+fn a_bad_block_does_not_hide_the_next() {
+    // An address of five bytes, then a clock; then a block longer than what is left.
+    let payload = hex::decode("0d000501020304050000040000000903ffff00").unwrap();
+    let mut blocks = Blocks::new(&payload);
+    assert!(blocks.next().unwrap().is_err() && !blocks.is_broken());
+    assert_eq!(blocks.next(), Some(Ok(Block::DateTime(Date::from_secs(9)))));
+    assert!(blocks.next().unwrap().is_err() && blocks.is_broken());
+    assert_eq!(blocks.next(), None);
+}
+
+#[test]
 fn every_block_round_trips_and_order_is_enforced() {
     let request = RelayRequest {
         nonce: 1,

@@ -3,6 +3,7 @@
 
 mod handshake;
 mod hostile;
+mod introduce;
 mod link;
 mod migration;
 mod peer;
@@ -33,7 +34,7 @@ pub(super) fn addr(n: u16) -> SocketAddr {
 pub(super) struct Keys {
     pub(super) static_key: PrivateKey,
     pub(super) intro_key: IntroKey,
-    signing: SigningKey,
+    pub(super) signing: SigningKey,
     identity: RouterIdentity,
     pub(super) addr: SocketAddr,
 }

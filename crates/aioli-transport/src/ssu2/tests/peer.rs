@@ -211,9 +211,11 @@ fn left_alone_it_ends_and_does_not_spin() {
 }
 
 #[test]
-fn a_malformed_block_and_a_goodbye_end_it() {
+fn a_broken_payload_and_a_goodbye_end_it() {
     let mut rig = Rig::new(true);
-    assert_eq!(rig.say(&[5, 0, 1, 0], 9), Fate::End(TerminationReason::PayloadFormat));
+    assert_eq!(rig.say(&[5, 0, 1, 0], 9), Fate::Open, "a bad block is passed over");
+    assert_eq!(rig.say(&[5, 9, 1, 0], 9), Fate::End(TerminationReason::PayloadFormat));
+    assert_eq!(rig.stats.bad_blocks, 2);
     let goodbye = Block::Termination { received: 3, reason: TerminationReason::RouterShutdown };
     let mut w = Writer::new();
     w.write(&Block::DateTime(Date::from_secs(5)));
