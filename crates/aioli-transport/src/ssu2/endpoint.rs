@@ -14,7 +14,7 @@ use aioli_wire::RouterHash;
 use aioli_wire::i2np::Message;
 use aioli_wire::ip::is_public;
 use aioli_wire::router_info::RouterInfo;
-use aioli_wire::ssu2::{ConnectionId, TerminationReason};
+use aioli_wire::ssu2::{ConnectionId, MAX_MTU, MIN_MTU, TerminationReason};
 use aioli_wire::verified::Verified;
 
 use super::alice::SharedLocal;
@@ -109,7 +109,8 @@ pub struct Endpoint {
 
 impl Endpoint {
     /// An endpoint without sessions.
-    pub fn new(config: Config, rng: &mut Rng) -> Self {
+    pub fn new(mut config: Config, rng: &mut Rng) -> Self {
+        config.mtu = config.mtu.clamp(MIN_MTU, MAX_MTU);
         let mut limits = config.limits.clone();
         if config.private_network {
             limits.min_version = (0, 0, 0);
@@ -182,7 +183,8 @@ impl Endpoint {
     /// # Errors
     /// If it cannot even be tried. What comes of it is told by
     /// [`Output::Established`] or [`Output::ConnectFailed`].
-    pub fn connect(&mut self, remote: Remote, cx: &mut Cx<'_>) -> Result<(), ConnectError> {
+    pub fn connect(&mut self, mut remote: Remote, cx: &mut Cx<'_>) -> Result<(), ConnectError> {
+        remote.mtu = remote.mtu.clamp(MIN_MTU, self.config.mtu);
         let local = self.local.clone().ok_or(ConnectError::NotReady)?;
         if self.is_connected(&remote.hash) || self.is_dialling(&remote.hash) {
             return Ok(());

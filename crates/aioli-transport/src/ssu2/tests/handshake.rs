@@ -128,6 +128,19 @@ fn a_large_router_info_is_cut_into_pieces() {
 }
 
 #[test]
+fn impossible_sizes_in_addresses_are_not_believed() {
+    for (theirs, ours) in [(0, 1_500), (9_000, 1_500), (1_500, 100), (1_500, 60_000)] {
+        let mut world = World::with(15, 2, Link::default(), |c| c.mtu = ours);
+        make_large(&mut world, 2_600);
+        let mut remote = world.nodes[1].keys.remote(world.nodes[1].hash);
+        remote.mtu = theirs;
+        world.on(0, |e, cx| e.connect(remote, cx)).unwrap();
+        world.run(seconds(2));
+        assert!(world.nodes[1].endpoint.is_connected(&world.nodes[0].hash), "{theirs} {ours}");
+    }
+}
+
+#[test]
 fn nobody_there_is_noticed_in_time_with_what_was_queued() {
     let mut world = World::new(5, 2, Link { loss: 10_000, ..Link::default() });
     world.connect(0, 1);
