@@ -353,6 +353,8 @@ pub const SCENARIOS: &[Scenario] = &[
                 over: Duration::from_secs(20 * 60),
                 senders: 6,
             }),
+            // Among so few everybody lacks proven peers and tries strangers the more.
+            demands: Demands { lookups: 950, honest_builds: 950, builds: 800 },
             ..FLOODED
         }),
         ..LIVE_NETWORK
