@@ -69,30 +69,9 @@ fn run(settings: &Settings) -> Result<()> {
     let sam = settings.sam.map(|a| bind(a, "SAM", "--sam or --no-sam")).transpose()?;
     let mut addresses = listening.as_ref().and_then(|(_, port)| watched(settings, *port));
     let published = listening.as_ref().and_then(|(_, port)| say_where(settings, *port, addresses.as_mut()));
-    say_what_is_special(settings);
-    let tunnels = |quantity| TunnelOptions {
-        length: settings.tunnel_length,
-        variance: 0,
-        quantity,
-        backup: 0,
-        kbps: 0,
-    };
-    let (inbound, outbound) = (tunnels(settings.inbound_tunnels), tunnels(settings.outbound_tunnels));
-    let router = Config {
-        net_id: settings.net_id,
-        private_network: settings.private_network,
-        floodfill: settings.floodfill,
-        hidden: settings.hidden,
-        explicit_peers: settings.explicit_peers.clone(),
-        published: published.into_iter().collect(),
-        inbound,
-        outbound,
-        bandwidth: settings.bandwidth,
-        blocklist: Arc::new(blocklist(settings)?),
-        handshake_timeout: settings.handshake_timeout,
-        idle_timeout: settings.idle_timeout,
-        limits: settings.limits.clone(),
-    };
+    say_what(settings);
+    let router = router_config(settings, published)?;
+    let (inbound, outbound) = (router.inbound, router.outbound);
     let reseed = reseed(settings)?;
     let reseeds = reseed.is_some();
     let node = Node::start(NodeConfig {
@@ -117,8 +96,34 @@ fn run(settings: &Settings) -> Result<()> {
     runtime.block_on(until_stopped(node, Run { started, grace: settings.grace, reseeds }))
 }
 
-/// Says what is not as with every router.
-fn say_what_is_special(settings: &Settings) {
+/// The router's own configuration.
+fn router_config(settings: &Settings, published: Option<SocketAddr>) -> Result<Config> {
+    let tunnels = |quantity| TunnelOptions {
+        length: settings.tunnel_length,
+        variance: 0,
+        quantity,
+        backup: 0,
+        kbps: 0,
+    };
+    Ok(Config {
+        net_id: settings.net_id,
+        private_network: settings.private_network,
+        floodfill: settings.floodfill,
+        hidden: settings.hidden,
+        explicit_peers: settings.explicit_peers.clone(),
+        published: published.into_iter().collect(),
+        inbound: tunnels(settings.inbound_tunnels),
+        outbound: tunnels(settings.outbound_tunnels),
+        bandwidth: settings.bandwidth,
+        blocklist: Arc::new(blocklist(settings)?),
+        handshake_timeout: settings.handshake_timeout,
+        idle_timeout: settings.idle_timeout,
+        limits: settings.limits.clone(),
+    })
+}
+
+/// Says what is unusual about this router, and what it offers.
+fn say_what(settings: &Settings) {
     if settings.hidden {
         say("hidden: listening for no other router, publishing nothing, relaying nothing for others");
     }
