@@ -2,8 +2,6 @@
 //! `AIOLI_VECTORS` names a directory with `su3/`; without it this says so and
 //! checks nothing. See `cargo xtask vectors`.
 
-#![expect(clippy::unwrap_used, reason = "a test that meets the unexpected should fail there")]
-
 use std::path::Path;
 
 use aioli_core::Date;

@@ -3,6 +3,9 @@
 //! `i2np/` (emissary's and i2pr's test data); without it these tests say so
 //! and check nothing.
 
+#![expect(clippy::unwrap_used, reason = "a test that meets the unexpected should fail there")]
+#![expect(clippy::wildcard_enum_match_arm, reason = "what has no body of its own here is tried all the same")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
