@@ -3,8 +3,8 @@
 //!
 //! ```text
 //! proven     builds through it came about: see profiles
-//! settled    known for a while, or in a quiet time, or it answered a dial of ours
-//! newcomer   heard of within the hour, or in a time when very many were
+//! settled    it answered a dial of ours, or the user brought it; while few did, also who is known for an hour
+//! newcomer   all others
 //! ```
 //!
 //! A flood of invented RouterInfos makes newcomers, and newcomers get a bounded
@@ -35,6 +35,9 @@ const REFRESH_EVERY: Duration = Duration::from_secs(15);
 const FEW: usize = 256;
 /// Beyond that, it follows once so many of a hundred came or went.
 const FOLLOW_PERCENT: usize = 12;
+/// While fewer have answered us or were brought by the user, time alone settles a router: it costs an inventor
+/// nothing, and beyond this many it is not needed.
+const ENOUGH_MET: usize = 48;
 /// A router is new for so long after we first heard of it.
 const NEW_FOR: Duration = Duration::from_secs(3_600);
 /// And for so long if it came in a surge.
@@ -75,7 +78,7 @@ pub(crate) struct Facts {
 pub(crate) enum Trust {
     /// Heard of a short while ago, or among very many.
     Newcomer,
-    /// Known for a while.
+    /// Met, or known for a while when few are met.
     Settled,
 }
 
@@ -91,6 +94,11 @@ struct Known {
 }
 
 impl Known {
+    /// Whether it came from the disk or a reseed.
+    fn was_brought(&self) -> bool {
+        self.new_until == self.heard
+    }
+
     /// Whether it came to us by itself, of late.
     fn is_arrival(&self, now: Instant) -> bool {
         self.new_until > self.heard && now.since(self.heard) <= SURGE_WINDOW
@@ -190,8 +198,11 @@ impl Roster {
     fn sort(&mut self, profiles: &Profiles, now: Instant) {
         self.settled.clear();
         self.newcomers.clear();
-        for (hash, known) in self.known.iter().filter(|(_, known)| known.facts.is_some()) {
-            if known.new_until <= now || profiles.was_reached(hash) {
+        let fit = || self.known.iter().filter(|(_, known)| known.facts.is_some());
+        let is_met = |hash, known: &Known| known.was_brought() || profiles.was_reached(hash);
+        let enough = fit().filter(|(hash, known)| is_met(hash, known)).nth(ENOUGH_MET - 1).is_some();
+        for (hash, known) in fit() {
+            if is_met(hash, known) || (!enough && known.new_until <= now) {
                 self.settled.push(*hash);
             } else {
                 self.newcomers.push(*hash);

@@ -91,6 +91,25 @@ fn newcomers_settle_in_an_hour_or_when_they_answer_us() {
 }
 
 #[test]
+fn time_alone_settles_nobody_once_enough_are_met() {
+    for (met, expected) in [(ENOUGH_MET - 1, (ENOUGH_MET + 49, 0)), (ENOUGH_MET, (ENOUGH_MET, 50))] {
+        let mut world = World::new();
+        for _ in 0..met {
+            let info = world.make(at(0));
+            world.netdb.load(info.bytes(), &mut Cx { now: at(0), rng: &mut world.rng }).unwrap();
+            world.roster.introduce(&info, at(0).mono);
+        }
+        let heard = world.hear(50, at(0));
+        world.follow(at(0));
+        world.follow(at(25 * 3_600));
+        assert_eq!(world.counts(), expected, "{met} met");
+        world.profiles.connected(&heard[0], false, at(25 * 3_600).mono);
+        world.follow(at(25 * 3_600 + 20));
+        assert!(world.roster.settled.contains(&heard[0]), "it answered us");
+    }
+}
+
+#[test]
 fn a_flood_is_told_from_growth_and_distrusted_for_a_day() {
     let mut world = World::new();
     // Growth: a hundred in ten minutes for four hours.
