@@ -160,7 +160,7 @@ const FLOODED: Scale = Scale {
         over: Duration::from_secs(40 * 60),
         senders: 30,
     }),
-    demands: Demands { lookups: 0, honest_builds: 900, builds: 900 },
+    demands: Demands { lookups: 980, honest_builds: 950, builds: 900 },
     ..LIVE
 };
 
@@ -353,8 +353,7 @@ pub const SCENARIOS: &[Scenario] = &[
                 over: Duration::from_secs(20 * 60),
                 senders: 6,
             }),
-            // Among so few everybody lacks proven peers and tries strangers the more.
-            demands: Demands { lookups: 950, honest_builds: 950, builds: 800 },
+            demands: Demands { lookups: 950, honest_builds: 950, builds: 900 },
             ..FLOODED
         }),
         ..LIVE_NETWORK
