@@ -56,6 +56,15 @@ impl Bucket {
         self.level -= i128::from(bytes) * SCALE;
     }
 
+    /// Takes bytes if there are as many.
+    pub fn try_take(&mut self, bytes: u64, now: Instant) -> bool {
+        let enough = self.available(now) >= bytes;
+        if enough {
+            self.take(bytes, now);
+        }
+        enough
+    }
+
     /// Gives back what was taken and not used.
     pub fn give_back(&mut self, bytes: u64) {
         self.level = (self.level + i128::from(bytes) * SCALE).min(i128::from(self.burst) * SCALE);

@@ -8,11 +8,11 @@
 
 use std::collections::BTreeMap;
 
-use aioli_core::{Cx, Instant};
+use aioli_core::{Bucket, Cx, Instant};
 use aioli_wire::RouterHash;
 
 use crate::config::{self, Limits};
-use crate::throttle::{Bucket, Throttle};
+use crate::throttle::Throttle;
 use crate::{Rejected, Source};
 
 /// What stores from others are let through to be looked at.
@@ -32,11 +32,11 @@ impl Gate {
     pub(crate) fn new(limits: &Limits, ease: u16) -> Self {
         let window = config::STORE_WINDOW;
         let senders = limits.throttled_senders;
-        let checks = limits.checks_per_second.saturating_mul(ease.into());
+        let checks = u64::from(limits.checks_per_second.saturating_mul(ease.into()).max(1));
         Self {
             stores: Throttle::new(window, limits.stores_per_sender.saturating_mul(ease), senders),
             in_garlic: Throttle::new(window, limits.stores_in_garlic.saturating_mul(ease), 1),
-            checks: Bucket::new(checks, config::CHECKS_SAVED),
+            checks: Bucket::new(checks, checks * u64::from(config::CHECKS_SAVED), Instant::ZERO),
             offences: Throttle::new(config::OFFENCE_WINDOW, config::MAX_OFFENCES, senders),
             muted: BTreeMap::new(),
             max_muted: limits.muted,
@@ -54,7 +54,7 @@ impl Gate {
 
     /// Whether one more signature is checked now.
     pub(crate) fn may_check(&mut self, now: Instant) -> bool {
-        self.checks.take(now)
+        self.checks.try_take(1, now)
     }
 
     pub(crate) fn is_muted(&self, peer: &RouterHash, now: Instant) -> bool {
@@ -103,5 +103,21 @@ const fn is_offence(why: Rejected) -> bool {
         | Rejected::Banned
         | Rejected::Crowded
         | Rejected::Busy => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aioli_core::Duration;
+
+    use super::*;
+
+    #[test]
+    fn checks_have_their_rate_and_what_was_saved() {
+        let at = |ms| Instant::ZERO + Duration::from_millis(ms);
+        let limits = Limits { checks_per_second: 50, ..Limits::default() };
+        let mut gate = Gate::new(&limits, 1);
+        let mut taken = |ms| (0..1_000).filter(|_| gate.may_check(at(ms))).count();
+        assert_eq!([taken(0), taken(0), taken(100), taken(1_100), taken(60_000)], [500, 0, 5, 50, 500]);
     }
 }

@@ -24,10 +24,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use aioli_core::{Date, Duration, Instant, Now};
 use aioli_wire::RouterHash;
+use aioli_wire::ip::Subnet;
 
 /// No clock is set to before this program was written.
 const EARLIEST: Date = Date::from_secs(1_735_689_600);
@@ -98,17 +99,10 @@ pub(crate) enum Tell {
 /// What one peer's clock showed.
 #[derive(Clone, Copy, Debug)]
 struct Voice {
-    group: Option<Group>,
+    group: Option<Subnet>,
     at: Instant,
     /// Its clock minus the machine's, in milliseconds.
     offset_ms: i64,
-}
-
-/// Addresses that one hand usually has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Group {
-    V4([u8; 2]),
-    V6([u8; 4]),
 }
 
 /// The time, and what is known about it.
@@ -235,7 +229,7 @@ impl Clock {
             let oldest = self.voices.iter().min_by_key(|(hash, voice)| (voice.at, **hash)).map(|(h, _)| *h);
             oldest.map(|hash| self.voices.remove(&hash));
         }
-        let group = self.public.then(|| Group::of(at));
+        let group = self.public.then(|| Subnet::of(at.ip()));
         self.voices.insert(peer, Voice { group, at: now, offset_ms });
         self.judge()
     }
@@ -271,7 +265,7 @@ impl Clock {
     /// The newest voice of each group, in order of what they say.
     fn counted(&self) -> Vec<i64> {
         let mut alone = Vec::new();
-        let mut grouped: BTreeMap<Group, &Voice> = BTreeMap::new();
+        let mut grouped: BTreeMap<Subnet, &Voice> = BTreeMap::new();
         for voice in self.voices.values() {
             let Some(group) = voice.group else {
                 alone.push(voice.offset_ms);
@@ -322,21 +316,6 @@ impl Clock {
 
     fn is_possible(&self, offset_ms: i64) -> bool {
         self.raw.wall.shifted(offset_ms) >= EARLIEST
-    }
-}
-
-impl Group {
-    fn of(at: SocketAddr) -> Self {
-        match at.ip().to_canonical() {
-            IpAddr::V4(ip) => {
-                let [a, b, ..] = ip.octets();
-                Self::V4([a, b])
-            }
-            IpAddr::V6(ip) => {
-                let [a, b, c, d, ..] = ip.octets();
-                Self::V6([a, b, c, d])
-            }
-        }
     }
 }
 

@@ -13,13 +13,13 @@
 //! router is still there.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use aioli_core::crypto::sign::{self, SigType};
 use aioli_core::crypto::x25519;
 use aioli_core::{Date, Duration, Instant, Rng};
 use aioli_netdb::NetDb;
+use aioli_wire::ip::Subnet;
 use aioli_wire::{Bandwidth, Congestion, RouterHash, RouterInfo, Verified, base64};
 
 use crate::guards;
@@ -52,10 +52,8 @@ const SURGE_PART: usize = 4;
 /// What two hops of a tunnel may not share.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Group {
-    /// A /16.
-    V4([u8; 2]),
-    /// A /32.
-    V6([u8; 4]),
+    /// Addresses that one hand usually has.
+    Subnet(Subnet),
     /// Routers of one operator, as they say of themselves.
     Family(String),
 }
@@ -309,16 +307,8 @@ fn has_true_family(info: &RouterInfo) -> bool {
 }
 
 fn groups(info: &RouterInfo) -> Vec<Group> {
-    let addresses = info.addresses.iter().filter_map(|a| a.endpoint()).map(|endpoint| match endpoint.ip() {
-        IpAddr::V4(ip) => {
-            let [a, b, ..] = ip.octets();
-            Group::V4([a, b])
-        }
-        IpAddr::V6(ip) => {
-            let [a, b, c, d, ..] = ip.octets();
-            Group::V6([a, b, c, d])
-        }
-    });
+    let endpoints = info.addresses.iter().filter_map(|a| a.endpoint());
+    let addresses = endpoints.map(|endpoint| Group::Subnet(Subnet::of(endpoint.ip())));
     addresses.chain(info.family().map(|name| Group::Family(name.to_lowercase()))).collect()
 }
 

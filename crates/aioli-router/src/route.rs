@@ -11,7 +11,6 @@
 //! ```
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use aioli_core::map::{Table, table};
@@ -19,9 +18,10 @@ use aioli_core::{Cx, Duration, Instant, Rng};
 use aioli_destination::router_garlic::{seal_reply, seal_to_router};
 use aioli_netdb::{NetDb, Record, ReplyPaths, Source, Via, View};
 use aioli_transport::{DialError, Lane, Transport};
-use aioli_tunnel::{BuildResult, Delivery, Places, PoolId, Subnet, Tunnels};
+use aioli_tunnel::{BuildResult, Delivery, Places, PoolId, Tunnels};
 use aioli_wire::garlic::{Clove, CloveDelivery};
 use aioli_wire::i2np::{DeliveryStatus, TunnelGateway};
+use aioli_wire::ip::Subnet;
 use aioli_wire::{
     Lease, Message, MessageId, MessageType, RouterHash, RouterInfo, TunnelId, Unverified, Wire,
 };
@@ -113,16 +113,7 @@ struct Addresses<'a>(&'a NetDb);
 impl Places for Addresses<'_> {
     fn subnet(&self, router: &RouterHash) -> Option<Subnet> {
         let info = self.0.router(router)?;
-        Some(match info.addresses.iter().find_map(|a| a.endpoint())?.ip() {
-            IpAddr::V4(ip) => {
-                let [a, b, ..] = ip.octets();
-                Subnet([a, b, 0, 0])
-            }
-            IpAddr::V6(ip) => {
-                let [a, b, c, d, ..] = ip.octets();
-                Subnet([a, b, c, d])
-            }
-        })
+        info.addresses.iter().find_map(|a| a.endpoint()).map(|endpoint| Subnet::of(endpoint.ip()))
     }
 }
 

@@ -63,7 +63,7 @@ impl Pace {
         while self.waiting.front().is_some_and(|(conn, _)| !stands(conn)) {
             self.waiting.pop_front();
         }
-        if self.waiting.is_empty() || !take(&mut self.dials, now) {
+        if self.waiting.is_empty() || !self.dials.try_take(ONE, now) {
             return None;
         }
         self.waiting.pop_front()
@@ -76,19 +76,11 @@ impl Pace {
 
     /// Counts a connection from outside. False: it is one too many.
     pub(crate) fn accept(&mut self, now: Instant) -> bool {
-        take(&mut self.accepts, now)
+        self.accepts.try_take(ONE, now)
     }
 }
 
 fn bucket(per_minute: u32) -> Bucket {
     let rate = u64::from(per_minute.max(1));
     Bucket::new(rate, (rate * ONE / AT_ONCE).max(ONE), Instant::ZERO)
-}
-
-fn take(bucket: &mut Bucket, now: Instant) -> bool {
-    let enough = bucket.available(now) >= ONE;
-    if enough {
-        bucket.take(ONE, now);
-    }
-    enough
 }

@@ -33,6 +33,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use aioli_core::map::{Table, table};
 use aioli_core::{Bucket, Cx, Duration, Instant, Rng, Timers};
+use aioli_wire::ip::Subnet;
 use aioli_wire::{Congestion, Lease, Message, MessageType, RouterHash, TunnelId};
 
 use build::Build;
@@ -46,7 +47,7 @@ use throttle::Throttle;
 pub use load::Load;
 pub use types::{
     Acceptance, BuildResult, Config, Delivery, Hop, HopRequest, Limits, NoTunnel, Nowhere, Output, Peers,
-    Places, PoolConfig, PoolId, PoolKind, Side, Stats, Subnet, Why,
+    Places, PoolConfig, PoolId, PoolKind, Side, Stats, Why,
 };
 
 /// What a deadline is for.

@@ -5,6 +5,7 @@ use std::fmt;
 use aioli_core::crypto::{Secret, x25519};
 use aioli_core::{Cx, Duration, Instant, Rng};
 use aioli_wire::build::BandwidthWish;
+use aioli_wire::ip::Subnet;
 use aioli_wire::{Lease, Message, RouterHash, SessionTag, TunnelId};
 use thiserror::Error;
 
@@ -188,11 +189,7 @@ pub struct HopRequest {
     pub order_key: [u8; 32],
 }
 
-/// Where a router is, as far as budgets go: all of one subnet share one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Subnet(pub [u8; 4]);
-
-/// Knows where routers are.
+/// Knows where routers are: all of one subnet share a budget.
 pub trait Places {
     /// The subnet of a router; none if that is not known.
     fn subnet(&self, router: &RouterHash) -> Option<Subnet>;

@@ -16,6 +16,31 @@ pub fn is_public(ip: IpAddr) -> bool {
     }
 }
 
+/// Addresses that one hand usually has: an IPv4 /16 or an IPv6 /32.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Subnet {
+    /// A /16.
+    V4([u8; 2]),
+    /// A /32.
+    V6([u8; 4]),
+}
+
+impl Subnet {
+    /// That of an address. An IPv4 address in IPv6 form is one of IPv4.
+    pub fn of(ip: IpAddr) -> Self {
+        match ip.to_canonical() {
+            IpAddr::V4(ip) => {
+                let [a, b, ..] = ip.octets();
+                Self::V4([a, b])
+            }
+            IpAddr::V6(ip) => {
+                let [a, b, c, d, ..] = ip.octets();
+                Self::V6([a, b, c, d])
+            }
+        }
+    }
+}
+
 fn is_public_v4(ip: Ipv4Addr) -> bool {
     let special = match ip.octets() {
         [0 | 10 | 127, ..] | [240..=255, ..] | [224..=239, ..] => true,

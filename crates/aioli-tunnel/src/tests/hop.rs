@@ -36,7 +36,7 @@ pub(super) struct Addresses(pub(super) bool);
 
 impl Places for Addresses {
     fn subnet(&self, router: &RouterHash) -> Option<Subnet> {
-        self.0.then(|| Subnet([router.as_bytes()[0]; 4]))
+        self.0.then(|| Subnet::V6([router.as_bytes()[0]; 4]))
     }
 }
 
