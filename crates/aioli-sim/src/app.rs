@@ -66,12 +66,13 @@ pub(crate) struct App {
     sending: BTreeMap<StreamId, Sending>,
     receiving: BTreeMap<StreamId, Receiving>,
     outcomes: Vec<Outcome>,
+    received: u64,
 }
 
 impl App {
     /// Asks for a session.
-    pub(crate) fn start(&mut self, router: &mut Router, now: Now) {
-        let tunnels = TunnelOptions { length: 3, variance: 0, quantity: 2, backup: 0, kbps: 0 };
+    pub(crate) fn start(&mut self, router: &mut Router, length: u8, now: Now) {
+        let tunnels = TunnelOptions { length, variance: 0, quantity: 2, backup: 0, kbps: 0 };
         let options = SessionOptions {
             keys: None,
             inbound: tunnels,
@@ -88,6 +89,11 @@ impl App {
     /// Whether transfers can start here.
     pub(crate) fn is_ready(&self) -> bool {
         self.ready
+    }
+
+    /// Bytes that came in all, of streams from others.
+    pub(crate) const fn received(&self) -> u64 {
+        self.received
     }
 
     /// Starts a transfer.
@@ -187,6 +193,7 @@ impl App {
             if router.stream_recv(session, stream, &mut got, 64 * 1024, now) == 0 {
                 break;
             }
+            self.received += got.len() as u64;
             if let Some(id) = r.take(&got) {
                 self.outcomes.push(Outcome::Corrupt { id });
                 router.stream_reset(session, stream, now);

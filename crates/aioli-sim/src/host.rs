@@ -38,6 +38,8 @@ pub(crate) struct Host {
     pub(crate) role: Role,
     /// Whether it has a destination.
     pub(crate) has_session: bool,
+    /// Hops of its session's tunnels.
+    pub(crate) session_length: u8,
     /// It has left for good.
     pub(crate) gone: bool,
     /// Its first RouterInfo.
@@ -90,6 +92,7 @@ impl Host {
             rng,
             role,
             has_session,
+            session_length: 3,
             gone: false,
             first_info,
         }
@@ -116,7 +119,7 @@ impl Host {
         router.start(now);
         let mut app = App::default();
         if self.has_session {
-            app.start(&mut router, now);
+            app.start(&mut router, self.session_length, now);
         }
         self.up = Some(Up { router, app, since: now.mono, conns: BTreeMap::new(), fuse: None, wake: None });
     }

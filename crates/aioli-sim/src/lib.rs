@@ -16,6 +16,7 @@ mod host;
 mod hostile;
 mod judge;
 mod life;
+mod limited;
 mod live;
 mod memo;
 mod oracle;
@@ -24,6 +25,7 @@ mod scenario;
 mod tally;
 mod world;
 
+pub use limited::{Second, limited};
 pub use oracle::{Failure, LostTransfer, Report, Violation};
 pub use pipe::LinkModel;
 pub use scenario::{Demands, Flood, REGRESSIONS, SCENARIOS, Scale, Scenario, scenario};

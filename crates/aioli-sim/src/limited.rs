@@ -1,0 +1,102 @@
+//! One router of a small network holds to a bandwidth limit, while its own
+//! stream and those that it relays for others want far more: what it sends and
+//! receives, second by second, and how long each stream stood still.
+
+use std::collections::BTreeMap;
+
+use aioli_core::{Duration, Instant};
+use aioli_router::Bandwidth;
+
+use crate::oracle::Violation;
+use crate::pipe::LinkModel;
+use crate::scenario::{Scenario, scenario};
+use crate::world::World;
+
+/// The router that has the limit.
+const LIMITED: usize = 1;
+/// The far end of its own streams has tunnels without hops: in a network this small they would lead back through it.
+const FAR: usize = 2;
+/// Who sends to whom: the first two are the limited router's own streams.
+const STREAMS: [(usize, usize); 6] = [(LIMITED, FAR), (FAR, LIMITED), (3, 4), (5, 6), (7, 8), (9, 10)];
+/// Until everyone has tunnels and is published.
+const SETTLE: Duration = Duration::from_secs(90);
+/// More than fits in the time.
+const BYTES: u64 = 1 << 40;
+
+/// What the limited router did in one second, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Second {
+    /// Payload of TCP that came.
+    pub received: u64,
+    /// Payload of TCP that went.
+    pub sent: u64,
+    /// Of that, relayed for others.
+    pub relayed: u64,
+    /// What arrived of each stream at its end.
+    pub arrived: [u64; STREAMS.len()],
+}
+
+/// Six routers, one with a limit of so many bytes a second each way, for so many seconds of load.
+pub fn limited(limit: u64, link: LinkModel, seconds: u64, seed: u64) -> Result<Vec<Second>, Violation> {
+    let mut world = World::new(&quiet_network(link, seconds), seed);
+    if let Some(host) = world.hosts.get_mut(LIMITED) {
+        host.config.bandwidth =
+            Bandwidth { inbound: Some(limit), outbound: Some(limit), ..Bandwidth::default() };
+    }
+    if let Some(host) = world.hosts.get_mut(FAR) {
+        host.session_length = 0;
+    }
+    world.run_until(Instant::ZERO + SETTLE, &mut |_, _| {})?;
+    for (from, to) in STREAMS {
+        world.transfer(from, to, BYTES, false)?;
+    }
+    let mut table = Vec::new();
+    let mut before = world.carried();
+    for second in 1..=seconds {
+        world.run_until(Instant::ZERO + SETTLE + Duration::from_secs(second), &mut |_, _| {})?;
+        let now = world.carried();
+        let arrived = std::array::from_fn(|i| now.arrived[i] - before.arrived[i]);
+        table.push(Second {
+            received: now.received - before.received,
+            sent: now.sent - before.sent,
+            relayed: now.relayed - before.relayed,
+            arrived,
+        });
+        before = now;
+    }
+    Ok(table)
+}
+
+/// The small network without any transfer of its own.
+fn quiet_network(link: LinkModel, seconds: u64) -> Scenario {
+    let small = scenario("small").cloned();
+    let duration = SETTLE + Duration::from_secs(seconds + 1);
+    let mut network = small.unwrap_or_else(|| unreachable!("there is a small network"));
+    network.routers = 12;
+    network.floodfills = 3;
+    network.link = link;
+    network.duration = duration;
+    network.transfer_every = duration;
+    network.quiet = Duration::ZERO;
+    network
+}
+
+impl World {
+    /// The limited router's counters, and all that has arrived of the streams.
+    fn carried(&self) -> Second {
+        let stats = self.hosts.get(LIMITED).and_then(|host| host.up.as_ref()).map(|up| up.router.stats());
+        let arrived: BTreeMap<usize, u64> = self
+            .hosts
+            .iter()
+            .enumerate()
+            .filter_map(|(i, host)| Some((i, host.up.as_ref()?.app.received())))
+            .collect();
+        let of = |to: usize| arrived.get(&to).copied().unwrap_or(0);
+        stats.map_or_else(Second::default, |stats| Second {
+            received: stats.bytes_in,
+            sent: stats.bytes_out,
+            relayed: stats.transit_bytes,
+            arrived: STREAMS.map(|(_, to)| of(to)),
+        })
+    }
+}
