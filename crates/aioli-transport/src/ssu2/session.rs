@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 use aioli_core::crypto::ssu2::DataKeys;
+use aioli_core::flow::{Controller, INITIAL_WINDOW, Pacer, Path, Rtt};
 use aioli_core::{Cx, Duration, Instant};
 use aioli_wire::RouterHash;
 use aioli_wire::i2np::Message;
@@ -16,20 +17,19 @@ use aioli_wire::ssu2::{Block, Blocks, MIN_MTU, RouterInfoBlock, TerminationReaso
 use super::acks::Acks;
 use super::alice::Ids;
 use super::bob::plain;
-use super::congestion::Controller;
 use super::mtu::MtuSearch;
 use super::outbox::{Carried, Control, Outbox, Pushed};
-use super::pacer::Pacer;
 use super::packet::{Opener, Sealer};
 use super::path::Validation;
 use super::reassembly::{Budget, Reassembly, Taken};
 use super::received::Received;
-use super::recovery::{Recovery, Shown};
-use super::rtt::Rtt;
+use super::recovery::{Recovery, Shown, TIMEOUTS};
 use super::tokens::{HeldTokens, Tokens};
 use super::{IntroKey, Limits, Output, PeerMisbehaved, Stats, same_family};
 use crate::Lane;
 
+/// A window of bytes, in steps of a usual packet.
+const PATH: Path = Path { packet: 1_440, slack: Duration::from_millis(5), queue: Duration::from_millis(4) };
 /// Timeouts in a row after which nothing is hoped for.
 const MAX_TIMEOUTS: u32 = 7;
 /// Without any answer the session ends after this at the earliest.
@@ -150,9 +150,9 @@ impl Session {
     /// The data phase of a handshake that is over.
     pub(super) fn begin(begin: Begin<'_>, cx: &Cx<'_>) -> Self {
         let now = cx.now.mono;
-        let mut rtt = Rtt::default();
+        let mut rtt = Rtt::new(TIMEOUTS);
         if !begin.rtt.is_zero() {
-            rtt.sample(begin.rtt, now);
+            rtt.sample(begin.rtt, begin.rtt, now);
         }
         // Alice's packet 0 is SessionConfirmed.
         let first = u32::from(!begin.inbound);
@@ -169,8 +169,8 @@ impl Session {
             acks: Acks::default(),
             recovery: Recovery::new(first, now),
             rtt,
-            controller: Controller::new(begin.window),
-            pacer: Pacer::new(now),
+            controller: Controller::new(PATH, u64::from(INITIAL_WINDOW * PATH.packet), begin.window.into()),
+            pacer: Pacer::new(PATH.packet, now),
             outbox: Outbox::default(),
             reassembly: Reassembly::new(now),
             mtu: MtuSearch::new(begin.mtu, now),
@@ -411,7 +411,7 @@ impl Session {
         sh.stats.paths_moved += 1;
         sh.tokens.forget(&self.remote);
         if path.to.ip() != self.remote.ip() {
-            self.rtt = Rtt::default();
+            self.rtt.reset();
             self.controller.on_path_change();
             self.mtu.reset(false, now);
         }
@@ -557,8 +557,7 @@ impl Session {
         if self.has_room() {
             sooner(self.mtu.deadline().filter(|_| self.recovery.any_acked()));
             if self.outbox.has_ready() {
-                let rate = self.controller.pacing_rate(&self.rtt);
-                sooner(Some(self.pacer.ready_at(rate).max(self.not_before)));
+                sooner(Some(self.pacer.wake_at().max(self.not_before)));
             }
         }
         at

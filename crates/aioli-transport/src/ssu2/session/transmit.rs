@@ -102,8 +102,9 @@ impl Session {
     fn data(&mut self, sh: &mut Shared<'_>, cx: &mut Cx<'_>) -> Option<(SocketAddr, Vec<u8>)> {
         let now = cx.now.mono;
         let room = self.has_room();
-        let rate = self.controller.pacing_rate(&self.rtt);
-        let may_send = self.probes > 0 || (room && now >= self.not_before && self.pacer.may_send(rate, now));
+        let round_trip = self.rtt.or_guess();
+        self.pacer.refill(self.controller.pacing_rate(Some(round_trip)), round_trip, now);
+        let may_send = self.probes > 0 || (room && now >= self.not_before && self.pacer.may_send());
         let ready = self.outbox.has_ready();
         if !ready && room {
             self.recovery.set_app_limited();
@@ -227,7 +228,7 @@ impl Session {
         let Draft { mut bytes, carried, eliciting, ack_through } = draft;
         self.sealer.seal(&mut bytes, number);
         if eliciting {
-            self.pacer.on_sent(bytes.len());
+            self.pacer.on_sent(bytes.len() as u64);
         }
         let sending = Sending { size: bytes.len(), eliciting, carried, ack_through };
         self.recovery.on_sent(sending, cx.now.mono);
