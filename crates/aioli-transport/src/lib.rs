@@ -21,6 +21,7 @@
 
 mod back_off;
 mod config;
+mod handshake;
 mod manager;
 mod ntcp2;
 mod output;
@@ -32,8 +33,8 @@ pub mod ssu2;
 mod stats;
 
 pub use config::{Bandwidth, Config, Limits};
+pub use handshake::PeerMisbehaved;
 pub use manager::Transport;
-pub use ntcp2::PeerMisbehaved;
 pub use output::{ConnId, DialError, DisconnectReason, Output, Why};
 pub use queue::Lane;
 pub use stats::Stats;

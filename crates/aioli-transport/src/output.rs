@@ -151,7 +151,7 @@ pub enum DisconnectReason {
     Theirs(TerminationReason),
     /// We said why.
     Ours(TerminationReason),
-    /// The TCP connection ended without a word.
+    /// The TCP connection ended without a word. Not with SSU2, which has none.
     Lost,
 }
 

@@ -12,7 +12,7 @@ use aioli_wire::verified::Verified;
 
 use super::conn::{Conn, NO_CONN, State};
 use super::{Output, Transport};
-use crate::ntcp2::PeerMisbehaved;
+use crate::PeerMisbehaved;
 use crate::ntcp2::initiator::{self, Remote};
 use crate::{ConnId, DialError, Lane, Why};
 

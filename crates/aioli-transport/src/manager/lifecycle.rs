@@ -9,7 +9,7 @@ use aioli_wire::verified::{Unverified, Verified};
 use super::conn::{Conn, NO_CONN, Shared, State, Step};
 use super::session::{self, Received, Session};
 use super::{PROBE_BYTES, Transport};
-use crate::ntcp2::PeerMisbehaved;
+use crate::PeerMisbehaved;
 use crate::ntcp2::data_phase::DataPhase;
 use crate::{ConnId, DialError, DisconnectReason, Lane, Output, Why};
 

@@ -19,7 +19,8 @@ use aioli_wire::{Wire, Writer, gzip};
 use super::packet::{
     LONG_AND_KEY, Long, ephemeral_key, long_header, mask_long, open_with_intro, seal_with_intro,
 };
-use super::{Local, PeerMisbehaved, Remote, check_skew, confirmed, skew};
+use super::{Local, Remote, confirmed};
+use crate::handshake::{PeerMisbehaved, check_skew, skew};
 
 /// Most bytes of padding that we append to a handshake packet.
 pub(super) const MAX_PADDING: u64 = 31;

@@ -5,11 +5,10 @@ use std::net::SocketAddr;
 use aioli_wire::RouterHash;
 use aioli_wire::i2np::Message;
 use aioli_wire::router_info::RouterInfo;
-use aioli_wire::ssu2::TerminationReason;
 use aioli_wire::verified::Unverified;
 use thiserror::Error;
 
-use super::PeerMisbehaved;
+use super::{DisconnectReason, PeerMisbehaved};
 
 /// What an endpoint asks for and tells.
 #[derive(Debug)]
@@ -119,15 +118,6 @@ pub enum SendError {
     /// No fragmentation makes it fit.
     #[error("too large")]
     TooLarge,
-}
-
-/// Why a session ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DisconnectReason {
-    /// The peer said why.
-    Theirs(TerminationReason),
-    /// We said why.
-    Ours(TerminationReason),
 }
 
 /// What the next deadline is for.
