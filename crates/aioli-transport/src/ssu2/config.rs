@@ -62,6 +62,10 @@ pub struct Limits {
     /// The same from one IP address. Addresses that are not public share no
     /// limit in a private network.
     pub pending_per_ip: usize,
+    /// Retry packets a second, tokens and refusals: what forged requests can make us send.
+    pub retries_per_second: u64,
+    /// SessionRequests a second that are decrypted: each costs a key agreement, a good one more.
+    pub requests_per_second: u64,
     /// Handshakes of ours that are not sessions yet.
     pub pending_outbound: usize,
     /// Sessions that have ended and may have to say so again.
@@ -111,6 +115,8 @@ impl Default for Limits {
             sessions: 4_000,
             pending_inbound: 512,
             pending_per_ip: 8,
+            retries_per_second: 2_000,
+            requests_per_second: 1_000,
             pending_outbound: 256,
             closing: 512,
             queue_bytes_per_peer: 2 << 20,

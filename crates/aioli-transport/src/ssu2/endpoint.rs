@@ -9,7 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use aioli_core::map::{Table, table};
-use aioli_core::{Cx, Duration, Instant, Rng, Timers};
+use aioli_core::{Bucket, Cx, Duration, Instant, Rng, Timers};
 use aioli_wire::RouterHash;
 use aioli_wire::i2np::Message;
 use aioli_wire::ip::is_public;
@@ -102,6 +102,10 @@ pub struct Endpoint {
     pending: BTreeMap<ConnectionId, Pending>,
     pending_ips: BTreeMap<IpAddr, usize>,
     closing: BTreeMap<ConnectionId, Closing>,
+    /// Retry packets that may be sent.
+    retries: Bucket,
+    /// SessionRequests that may be decrypted.
+    requests: Bucket,
     /// Sessions that may have packets to send.
     ready: VecDeque<ConnectionId>,
     timers: Timers<Key>,
@@ -124,8 +128,11 @@ impl Endpoint {
             idle_timeout: config.idle_timeout,
             limits,
         };
+        let per_second = |n: u64| Bucket::new(n, n, Instant::ZERO);
         Self {
             local: None,
+            retries: per_second(common.limits.retries_per_second),
+            requests: per_second(common.limits.requests_per_second),
             replay: ReplayCache::new(common.limits.replay_entries),
             common,
             config,
@@ -316,6 +323,19 @@ impl Endpoint {
             };
             (at, why)
         })
+    }
+
+    /// Entries of all tables that strangers can fill.
+    #[cfg(test)]
+    pub(super) fn entries(&self) -> usize {
+        let handshakes = self.pending.len() + self.pending_ips.len() + self.closing.len();
+        handshakes + self.common.tokens.entries() + self.replay.len() + self.common.outputs.len()
+    }
+
+    /// Bytes of incomplete messages from all peers.
+    #[cfg(test)]
+    pub(super) const fn reassembly_bytes(&self) -> usize {
+        self.common.budget.used
     }
 
     /// Counters and gauges.

@@ -5,7 +5,8 @@ use aioli_core::crypto::aead::ChaChaKey;
 use aioli_core::crypto::ssu2::DataKeys;
 use aioli_core::crypto::{Secret, chacha20};
 use aioli_wire::ssu2::{
-    Block, ConnectionId, LONG_HEADER, LongHeader, MIN_PACKET, MIN_PAYLOAD, SHORT_HEADER, ShortHeader, TAG_LEN,
+    Block, ConnectionId, LONG_HEADER, LongHeader, MIN_PACKET, MIN_PAYLOAD, SHORT_HEADER, ShortHeader,
+    TAG_LEN, VERSION,
 };
 use aioli_wire::{Wire, Writer};
 
@@ -13,6 +14,9 @@ use super::{IntroKey, PeerMisbehaved};
 
 /// Bytes of a long header and an ephemeral key.
 pub(super) const LONG_AND_KEY: usize = LONG_HEADER + 32;
+
+/// Where a long header says the version.
+const VERSION_AT: usize = 13;
 
 /// A long header, read.
 #[derive(Clone, Copy, Debug)]
@@ -58,6 +62,10 @@ pub(super) fn long_header(packet: &[u8], key1: &[u8; 32], key2: &[u8; 32]) -> Re
     bytes.copy_from_slice(&packet[..LONG_HEADER]);
     xor(&mut bytes[..8], chacha20::mask(key1, &sample(packet, 24)));
     xor(&mut bytes[8..16], chacha20::mask(key2, &sample(packet, 12)));
+    // Garbage goes no further.
+    if bytes[VERSION_AT] != VERSION {
+        return Err(PeerMisbehaved::Version);
+    }
     chacha20::xor(key2, &[0; 12], &mut bytes[SHORT_HEADER..]);
     Ok(Long { header: LongHeader::from_bytes(&bytes)?, bytes })
 }

@@ -51,6 +51,8 @@ pub(super) struct Reassembly {
     partial: BTreeMap<u32, Partial>,
     /// In the order in which they began.
     order: VecDeque<(Instant, u32)>,
+    /// How long each may take.
+    timeout: Duration,
     bytes: usize,
     recent: [BTreeSet<u32>; 2],
     since: Instant,
@@ -63,6 +65,7 @@ impl Reassembly {
         Self {
             partial: BTreeMap::new(),
             order: VecDeque::new(),
+            timeout: Duration::ZERO,
             bytes: 0,
             recent: [BTreeSet::new(), BTreeSet::new()],
             since: now,
@@ -121,6 +124,7 @@ impl Reassembly {
         }
         if !self.partial.contains_key(&id) {
             self.order.push_back((now, id));
+            self.timeout = limits.reassembly_timeout;
         }
         let partial = self.partial.entry(id).or_default();
         if partial.pieces.contains_key(&number) {
@@ -155,10 +159,15 @@ impl Reassembly {
         Taken::Whole(whole)
     }
 
+    /// When to call [`Self::expire`].
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.order.front().map(|(began, _)| *began + self.timeout)
+    }
+
     /// Gives up what waits too long.
     pub(super) fn expire(&mut self, limits: &Limits, budget: &mut Budget, now: Instant) {
         while let Some((began, id)) = self.order.front().copied()
-            && now.since(began) > limits.reassembly_timeout
+            && now.since(began) >= limits.reassembly_timeout
         {
             self.give_up(id, budget);
         }

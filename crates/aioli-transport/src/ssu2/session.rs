@@ -549,6 +549,7 @@ impl Session {
         let mut sooner = |other: Option<Instant>| at = other.map_or(at, |o| at.min(o));
         sooner(self.recovery.deadline(&self.rtt));
         sooner(self.acks.deadline());
+        sooner(self.reassembly.deadline());
         sooner(self.path.as_ref().map(|p| p.at));
         sooner(self.confirming.as_ref().map(|c| match CONFIRMED_RESENDS.get(c.resends) {
             Some(d) => c.began + *d,

@@ -124,6 +124,12 @@ impl Tokens {
         new
     }
 
+    /// Entries of its tables.
+    #[cfg(test)]
+    pub(super) fn entries(&self) -> usize {
+        self.used.iter().map(BTreeMap::len).sum::<usize>() + self.order.len()
+    }
+
     /// Forgets everything: our address has changed, or the peer's.
     pub(super) fn clear(&mut self) {
         self.issued.clear();

@@ -85,6 +85,10 @@ impl Endpoint {
         local: &SharedLocal,
         cx: &mut Cx<'_>,
     ) {
+        if self.retries.available(cx.now.mono) == 0 {
+            self.common.stats.retries_limited += 1;
+            return;
+        }
         match on_token_request(long, packet, local, &self.common.limits, cx) {
             Ok(()) => self.send_retry(long, from, local, Ok(()), cx),
             Err(PeerMisbehaved::ClockSkew(seconds)) => {
@@ -100,7 +104,7 @@ impl Endpoint {
         self.common.outputs.push_back(Output::ClockSkew { seconds });
     }
 
-    /// Sends a token, or a refusal: one small packet for a packet, nothing kept.
+    /// Sends a token, or a refusal: one small packet for a packet, nothing kept, and not too many.
     fn send_retry(
         &mut self,
         long: &Long,
@@ -109,6 +113,10 @@ impl Endpoint {
         answer: Result<(), TerminationReason>,
         cx: &mut Cx<'_>,
     ) {
+        if !self.retries.try_take(1, cx.now.mono) {
+            self.common.stats.retries_limited += 1;
+            return;
+        }
         let answer = answer.map(|()| self.common.tokens.for_retry(to, cx.now, cx.rng));
         let stats = &mut self.common.stats;
         if answer.is_ok() {
@@ -139,6 +147,10 @@ impl Endpoint {
         }
         if let Some(reason) = self.refusal(from) {
             return self.send_retry(long, from, local, Err(reason), cx);
+        }
+        if !self.requests.try_take(1, cx.now.mono) {
+            self.common.stats.requests_limited += 1;
+            return;
         }
         let limits = &self.common.limits;
         match on_session_request(long, packet, from, local, &mut self.replay, limits, cx) {
