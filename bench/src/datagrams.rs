@@ -36,6 +36,7 @@ pub struct Datagrams {
     /// What is on its way to each end.
     flying: [VecDeque<Vec<u8>>; 2],
     now: Now,
+    id: u32,
     arrived: usize,
     /// Datagrams that were sent by either end.
     pub sent: u64,
@@ -49,7 +50,7 @@ impl Datagrams {
     }
 
     fn with_ends(ends: [End; 2]) -> Self {
-        Self { ends, flying: Default::default(), now: now(), arrived: 0, sent: 0 }
+        Self { ends, flying: Default::default(), now: now(), id: 1, arrived: 0, sent: 0 }
     }
 
     /// The same with a session on which some megabytes have been sent.
@@ -76,7 +77,8 @@ impl Datagrams {
         let expires = self.now.wall + Duration::from_secs(30);
         for id in 0..count {
             let body = vec![id as u8; 1028];
-            let id = MessageId(self.ends[0].rng.u32());
+            self.id = self.id.wrapping_add(0x9e37_79b9);
+            let id = MessageId(self.id);
             let message = Message { kind: MessageType::TunnelData, id, expires, body };
             let taken = self.ends[0].endpoint.send(&target, Lane::Own, message);
             assert!(taken.is_ok(), "the queue has room");

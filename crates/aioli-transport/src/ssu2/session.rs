@@ -77,7 +77,6 @@ pub(super) struct Begin<'a> {
     pub(super) send: &'a DataKeys,
     pub(super) receive: &'a DataKeys,
     pub(super) their_intro: IntroKey,
-    pub(super) our_intro: IntroKey,
     /// The lesser of both ends'.
     pub(super) mtu: u16,
     pub(super) rtt: Duration,
@@ -148,7 +147,7 @@ pub(super) struct Session {
 
 impl Session {
     /// The data phase of a handshake that is over.
-    pub(super) fn begin(begin: Begin<'_>, cx: &Cx<'_>) -> Self {
+    pub(super) fn begin(begin: Begin<'_>, cx: &mut Cx<'_>) -> Self {
         let now = cx.now.mono;
         let mut rtt = Rtt::new(TIMEOUTS);
         if !begin.rtt.is_zero() {
@@ -164,7 +163,7 @@ impl Session {
             established: now,
             queued: false,
             sealer: Sealer::new(begin.send, begin.their_intro),
-            opener: Opener::new(begin.receive, begin.our_intro),
+            opener: Opener::new(begin.receive),
             received: Received::default(),
             acks: Acks::default(),
             recovery: Recovery::new(first, now),
@@ -172,7 +171,7 @@ impl Session {
             controller: Controller::new(PATH, u64::from(INITIAL_WINDOW * PATH.packet), begin.window.into()),
             pacer: Pacer::new(PATH.packet, now),
             outbox: Outbox::default(),
-            reassembly: Reassembly::new(now),
+            reassembly: Reassembly::new(now, cx.rng),
             mtu: MtuSearch::new(begin.mtu, now),
             path: None,
             raw: begin.confirmed.iter().cloned().collect(),
@@ -217,7 +216,7 @@ impl Session {
         self.ping = true;
     }
 
-    /// Takes a datagram that names this session.
+    /// Takes a datagram that names this session: its first mask hides [`Ids::ours`].
     pub(super) fn on_datagram(
         &mut self,
         from: SocketAddr,
@@ -227,7 +226,7 @@ impl Session {
     ) -> Fate {
         let received = &self.received;
         let size = packet.len();
-        let opened = match self.opener.open(packet, |n| received.is_new(n)) {
+        let opened = match self.opener.open(packet, self.ids.ours, |n| received.is_new(n)) {
             Ok(opened) => opened,
             Err(PeerMisbehaved::Replay) => {
                 sh.stats.duplicate_packets += 1;

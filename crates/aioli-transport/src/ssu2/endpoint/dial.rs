@@ -183,7 +183,7 @@ impl Endpoint {
                 match state.on_session_created(packet, &local, &dial.remote, limit, cx) {
                     Ok(established) => {
                         dial.state = State::Retry(token_request(&local, &dial.remote, established.ids, cx));
-                        self.on_created(dial, &local, established, cx);
+                        self.on_created(dial, established, cx);
                         return true;
                     }
                     Err(Failed { state, why }) => {
@@ -238,7 +238,7 @@ impl Endpoint {
     }
 
     /// Bob has proven who he is.
-    fn on_created(&mut self, dial: Dial, local: &SharedLocal, established: Established, cx: &mut Cx<'_>) {
+    fn on_created(&mut self, dial: Dial, established: Established, cx: &mut Cx<'_>) {
         let Dial { remote, queue, .. } = dial;
         self.dialled.remove(&remote.hash);
         if let Some(address) = established.observed {
@@ -255,7 +255,6 @@ impl Endpoint {
             send: &established.send,
             receive: &established.receive,
             their_intro: remote.intro_key,
-            our_intro: local.intro_key,
             mtu: remote.mtu.min(self.config.mtu),
             rtt: established.rtt,
             confirmed: established.confirmed,

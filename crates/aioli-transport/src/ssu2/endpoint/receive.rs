@@ -258,7 +258,6 @@ impl Endpoint {
                     send: &confirmed.send,
                     receive: &confirmed.receive,
                     their_intro: confirmed.intro_key(),
-                    our_intro: local.intro_key,
                     mtu: confirmed.address.mtu.min(self.config.mtu),
                     rtt: confirmed.rtt,
                     confirmed: Vec::new(),
