@@ -58,9 +58,24 @@ pub(super) fn long_header(packet: &[u8], key1: &[u8; 32], key2: &[u8; 32]) -> Re
     if packet.len() < LONG_HEADER + MIN_PAYLOAD + TAG_LEN {
         return Err(PeerMisbehaved::Length);
     }
+    long_header_to(packet, destination(packet, &IntroKey(*key1)), key2)
+}
+
+/// The same of a packet whose first mask is off: it is for `to`.
+///
+/// # Errors
+/// If it is none under this key.
+pub(super) fn long_header_to(
+    packet: &[u8],
+    to: ConnectionId,
+    key2: &[u8; 32],
+) -> Result<Long, PeerMisbehaved> {
+    if packet.len() < LONG_HEADER + MIN_PAYLOAD + TAG_LEN {
+        return Err(PeerMisbehaved::Length);
+    }
     let mut bytes = [0; LONG_HEADER];
     bytes.copy_from_slice(&packet[..LONG_HEADER]);
-    xor(&mut bytes[..8], chacha20::mask(key1, &sample(packet, 24)));
+    bytes[..8].copy_from_slice(&to.0.to_be_bytes());
     xor(&mut bytes[8..16], chacha20::mask(key2, &sample(packet, 12)));
     // Garbage goes no further.
     if bytes[VERSION_AT] != VERSION {

@@ -7,7 +7,7 @@ use aioli_wire::ssu2::{ConnectionId, MIN_PACKET, PacketType, TerminationReason};
 
 use super::super::alice::{Failed, SharedLocal};
 use super::super::bob::{Step, on_session_request, on_token_request, retry};
-use super::super::packet::{Long, destination, long_header};
+use super::super::packet::{Long, destination, long_header, long_header_to};
 use super::super::session::{Begin, Session};
 use super::super::{Output, PeerMisbehaved};
 use super::{Endpoint, Key, Pending, SWEEP};
@@ -42,13 +42,19 @@ impl Endpoint {
         } else if self.pending.contains_key(&id) {
             self.on_pending(id, from, packet, &local, cx);
         } else {
-            self.on_unknown(from, packet, &local, cx);
+            self.on_unknown(id, from, packet, &local, cx);
         }
     }
 
-    fn on_unknown(&mut self, from: SocketAddr, packet: &mut [u8], local: &SharedLocal, cx: &mut Cx<'_>) {
-        let key = &local.intro_key.0;
-        if let Ok(long) = long_header(packet, key, key)
+    fn on_unknown(
+        &mut self,
+        id: ConnectionId,
+        from: SocketAddr,
+        packet: &mut [u8],
+        local: &SharedLocal,
+        cx: &mut Cx<'_>,
+    ) {
+        if let Ok(long) = long_header_to(packet, id, &local.intro_key.0)
             && long.header.net_id == local.net_id
         {
             match long.header.kind {
