@@ -146,6 +146,8 @@ impl Shared {
                 Output::Transmit(conn) => {
                     ready.insert(LinkId::Peer(conn));
                 }
+                // Without SSU2 there are none.
+                Output::Datagrams => {}
                 Output::ReadMore(conn) => {
                     if let Some(link) = self.link(LinkId::Peer(conn)) {
                         link.kick.notify_one();

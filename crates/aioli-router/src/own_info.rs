@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use aioli_core::{Date, Duration, Now, Rng};
+use aioli_wire::ssu2::Ssu2Parts;
 use aioli_wire::{
     Bandwidth, Capabilities, Congestion, Mapping, RouterAddress, RouterInfo, RouterInfoParts, Verified,
 };
@@ -12,10 +13,12 @@ use crate::config::{Config, PUBLISHED_VERSION};
 use crate::identity::Identity;
 use crate::role::FloodfillRole;
 
-/// The cost of a published NTCP2 address.
-const COST_PUBLISHED: u8 = 10;
-/// The cost of an address that says only how we dial.
-const COST_DIALS_ONLY: u8 = 14;
+/// The costs of published addresses.
+const COST_NTCP2: u8 = 10;
+const COST_SSU2: u8 = 8;
+/// The costs of addresses that say only how we dial.
+const COST_NTCP2_DIALS_ONLY: u8 = 14;
+const COST_SSU2_DIALS_ONLY: u8 = 15;
 /// Shared bandwidth that is published at least when no limit is set: class P.
 const UNLIMITED_KBYTES: u64 = 2_000;
 
@@ -71,18 +74,28 @@ pub(crate) fn sign(
     Arc::new(RouterInfo::create(parts, &identity.signing))
 }
 
+/// One of each transport for each place where we listen; if there is none, one of each transport that only says that
+/// we speak it, which a handshake must prove against.
 fn addresses(config: &Config, identity: &Identity) -> Vec<RouterAddress> {
-    let key = identity.ntcp2_static.public();
-    let published = config
-        .published
-        .iter()
-        .filter(|_| !config.hidden)
-        .map(|endpoint| RouterAddress::ntcp2(COST_PUBLISHED, &key, Some((*endpoint, identity.ntcp2_iv))));
-    let addresses: Vec<_> = published.filter_map(Result::ok).collect();
-    if addresses.is_empty() {
-        return RouterAddress::ntcp2(COST_DIALS_ONLY, &key, None).into_iter().collect();
-    }
-    addresses
+    let listens: Vec<_> = config.published.iter().filter(|_| !config.hidden).copied().map(Some).collect();
+    let places = if listens.is_empty() { vec![None] } else { listens };
+    let ntcp2 = config.ntcp2.then(|| identity.ntcp2_static.public());
+    let ssu2 = config.ssu2.then(|| (identity.ssu2_static().public(), identity.ssu2_intro_key()));
+    let all = places.into_iter().flat_map(|place| {
+        let ntcp2 = ntcp2.as_ref().map(|key| {
+            let cost = if place.is_some() { COST_NTCP2 } else { COST_NTCP2_DIALS_ONLY };
+            RouterAddress::ntcp2(cost, key, place.map(|endpoint| (endpoint, identity.ntcp2_iv)))
+        });
+        let ssu2 = ssu2.as_ref().map(|(static_key, intro_key)| {
+            let cost = if place.is_some() { COST_SSU2 } else { COST_SSU2_DIALS_ONLY };
+            // With a host the family is that of the host.
+            let (host, caps, introducers) = (place, if place.is_some() { "" } else { "4" }, [].as_slice());
+            Ssu2Parts { cost, static_key, intro_key, host, caps, mtu: config.mtu, introducers }.address()
+        });
+        [ntcp2, ssu2]
+    });
+    // Short keys and values: a mapping of them is never full.
+    all.flatten().filter_map(Result::ok).collect()
 }
 
 fn options(config: &Config, known: Known) -> Mapping {

@@ -103,6 +103,8 @@ pub struct Limits {
     pub recent_messages: usize,
     /// Bytes in flight to one peer.
     pub window: u32,
+    /// Packets of no session that wait for the socket.
+    pub waiting_packets: usize,
 }
 
 impl Default for Limits {
@@ -131,6 +133,7 @@ impl Default for Limits {
             reassembly_timeout: Duration::from_secs(15),
             recent_messages: 8_192,
             window: 8 << 20,
+            waiting_packets: 4_096,
         }
     }
 }

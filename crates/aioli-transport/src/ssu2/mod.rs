@@ -179,11 +179,18 @@ pub struct Remote {
     pub mtu: u16,
 }
 
-/// Their clock minus ours in seconds, when `theirs` was written `travel` ago.
-fn skew(theirs: Date, travel: Duration, ours: Date) -> i64 {
+/// Their clock minus ours in milliseconds, when `theirs` was written `travel` ago.
+fn skew_millis(theirs: Date, travel: Duration, ours: Date) -> i64 {
     let theirs = theirs + travel;
-    let distance = i64::try_from((theirs.abs_diff(ours).as_millis() + 500) / 1000).unwrap_or(i64::MAX);
+    let distance = i64::try_from(theirs.abs_diff(ours).as_millis()).unwrap_or(i64::MAX);
     if theirs >= ours { distance } else { -distance }
+}
+
+/// The same in seconds, to the nearest.
+fn skew(theirs: Date, travel: Duration, ours: Date) -> i64 {
+    let millis = skew_millis(theirs, travel, ours);
+    let distance = i64::try_from((millis.unsigned_abs() + 500) / 1000).unwrap_or(i64::MAX);
+    if millis >= 0 { distance } else { -distance }
 }
 
 /// An error if the clocks differ by more than `limit` seconds.

@@ -54,6 +54,9 @@ impl Session {
         sh: &mut Shared<'_>,
         cx: &mut Cx<'_>,
     ) -> Option<(SocketAddr, Vec<u8>)> {
+        if let Some(held) = self.held.take() {
+            return Some(held);
+        }
         if let Some(packet) = self.raw.pop_front() {
             return Some((self.remote, packet));
         }
