@@ -83,6 +83,21 @@ pub struct UdpStats {
     pub unsendable: u64,
 }
 
+impl UdpStats {
+    /// What two sockets have done together.
+    pub const fn plus(self, other: &Self) -> Self {
+        Self {
+            received: self.received + other.received,
+            receive_calls: self.receive_calls + other.receive_calls,
+            sent: self.sent + other.sent,
+            send_calls: self.send_calls + other.send_calls,
+            too_large: self.too_large + other.too_large,
+            unreachable: self.unreachable + other.unreachable,
+            unsendable: self.unsendable + other.unsendable,
+        }
+    }
+}
+
 /// A UDP socket. For one thread.
 #[derive(Debug)]
 pub struct UdpSocket {

@@ -76,7 +76,7 @@ impl Default for Config {
             explicit_peers: BTreeSet::new(),
             floodfill: FloodfillRole::Never,
             ntcp2: true,
-            ssu2: false,
+            ssu2: true,
             mtu: 1500,
             published: Vec::new(),
             inbound: exploratory,

@@ -166,6 +166,29 @@ mod tests {
     }
 
     #[test]
+    fn both_transports_are_published_on_one_port_and_their_keys_stay() {
+        let identity = Identity::generate(&mut Rng::from_seed([1; 32]));
+        let now = Now { mono: Instant::ZERO, wall: Date::from_secs(1_780_000_000) };
+        let published: Vec<std::net::SocketAddr> =
+            ["5.1.2.3:9000", "[2a00::5]:9000"].map(|a| a.parse().unwrap()).to_vec();
+        let config = Config { published: published.clone(), ..Config::default() };
+        let info = create_router_info(&config, &identity, now);
+        assert_eq!(info.ntcp2().filter_map(|a| a.host).collect::<Vec<_>>(), published);
+        assert_eq!(info.ssu2().filter_map(|a| a.host).collect::<Vec<_>>(), published);
+        let again = identity.clone();
+        for address in info.ssu2() {
+            assert_eq!((address.cost, address.mtu, address.peer_test), (8, 1_500, false));
+            assert_eq!(address.static_key, again.ssu2_static().public());
+            assert_eq!(address.intro_key, again.ssu2_intro_key());
+            assert_ne!(address.static_key, identity.ntcp2_static.public());
+        }
+        assert!(info.bytes().len() < 3_072);
+        let ssu2_alone = create_router_info(&Config { ntcp2: false, ..Config::default() }, &identity, now);
+        assert_eq!((ssu2_alone.ntcp2().count(), ssu2_alone.ssu2().count()), (0, 1));
+        assert_eq!(ssu2_alone.ssu2().next().map(|a| (a.host, a.ipv4, a.cost)), Some((None, true, 15)));
+    }
+
+    #[test]
     fn counts_tell_neither_the_start_nor_the_load() {
         let mut rng = Rng::from_seed([1; 32]);
         let minutes = |n: u64| Duration::from_secs(n * 60);

@@ -395,6 +395,11 @@ impl Router {
         self.transport.poll_transmit(conn, out, max, &mut cx!(self))
     }
 
+    /// The address families that the driver has UDP sockets for; both at first.
+    pub const fn set_ssu2_families(&mut self, ipv4: bool, ipv6: bool) {
+        self.transport.set_ssu2_families(ipv4, ipv6);
+    }
+
     /// A datagram came; it is decrypted in place.
     pub fn handle_datagram(&mut self, from: SocketAddr, bytes: &mut [u8], now: Now) {
         self.enter(now);

@@ -141,12 +141,11 @@ impl Transport {
 
     /// Where the router can be dialled over SSU2, best last.
     fn ssu2_addresses(&self, to: &RouterInfo) -> Vec<ssu2::Remote> {
-        if self.udp.is_none() {
-            return Vec::new();
-        }
+        let Some(udp) = &self.udp else { return Vec::new() };
         let hash = to.hash();
         let usable = to.ssu2().filter_map(|a| {
-            let address = a.host.filter(|at| self.is_usable(*at))?;
+            let address =
+                a.host.filter(|at| self.is_usable(*at) && if at.is_ipv4() { udp.ipv4 } else { udp.ipv6 })?;
             let (static_key, intro_key) = (a.static_key, ssu2::IntroKey(a.intro_key));
             Some((a.cost, ssu2::Remote { hash, static_key, intro_key, address, mtu: a.mtu }))
         });

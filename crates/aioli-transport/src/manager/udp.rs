@@ -44,6 +44,9 @@ pub(super) struct Udp {
     pub(super) inbound: usize,
     /// Whether `Output::Datagrams` has been said.
     said: bool,
+    /// The address families that there are sockets for.
+    pub(super) ipv4: bool,
+    pub(super) ipv6: bool,
 }
 
 /// A session of SSU2.
@@ -76,6 +79,8 @@ impl Udp {
             back_off: BackOff::new(back_off_entries),
             inbound: 0,
             said: false,
+            ipv4: true,
+            ipv6: true,
         }
     }
 }
@@ -474,6 +479,13 @@ impl Transport {
 
     pub(super) fn holds_token(&self, at: &SocketAddr, now: Now) -> bool {
         self.udp.as_ref().is_some_and(|udp| udp.endpoint.holds_token(at, now.wall))
+    }
+
+    /// The address families that SSU2 has sockets for; both at first.
+    pub const fn set_ssu2_families(&mut self, ipv4: bool, ipv6: bool) {
+        if let Some(udp) = &mut self.udp {
+            (udp.ipv4, udp.ipv6) = (ipv4, ipv6);
+        }
     }
 
     /// Our address has changed, or the network has: sessions of SSU2 find out.
