@@ -686,6 +686,7 @@ fn transport_config(config: &Config, identity: &Identity) -> aioli_transport::Co
         static_key: identity.ssu2_static(),
         intro_key: ssu2::IntroKey(identity.ssu2_intro_key()),
         mtu: config.mtu,
+        listens: !config.hidden,
     });
     t.handshake_timeout = config.handshake_timeout;
     t.idle_timeout = config.idle_timeout;

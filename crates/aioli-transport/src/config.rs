@@ -40,6 +40,8 @@ pub struct Ssu2Keys {
     pub intro_key: ssu2::IntroKey,
     /// The largest IP packet that our network takes, 1280 to 1500.
     pub mtu: u16,
+    /// Whether others may begin sessions with us.
+    pub listens: bool,
 }
 
 impl fmt::Debug for Ssu2Keys {
@@ -95,6 +97,7 @@ impl Config {
         let mut config = ssu2::Config::new(keys.static_key.clone(), keys.intro_key);
         config.net_id = self.net_id;
         config.mtu = keys.mtu;
+        config.listens = keys.listens;
         config.private_network = self.private_network;
         config.idle_timeout = config.idle_timeout.min(self.idle_timeout);
         let (limits, ours) = (&mut config.limits, &self.limits);

@@ -321,6 +321,8 @@ impl Transport {
         let group = (inbound && is_public(address.ip().to_canonical())).then(|| IpGroup::of(address));
         if let Some(reason) = self.udp_refusal(&peer, inbound, group, cx) {
             self.disconnect_udp(&peer, reason, cx);
+            // The endpoint has given up our own dial for this session.
+            self.on_udp_dial_failed(peer, ConnectError::Limit, cx);
             return;
         }
         if let Some(group) = group {

@@ -21,6 +21,8 @@ pub struct Config {
     pub limits: Limits,
     /// A session from which nothing comes for this long is closed.
     pub idle_timeout: Duration,
+    /// Whether others may begin sessions with us. If not, their handshakes get no answer of any kind.
+    pub listens: bool,
     /// Whether peers may have addresses that are not of the public Internet.
     pub private_network: bool,
 }
@@ -35,6 +37,7 @@ impl Config {
             mtu: 1500,
             limits: Limits::default(),
             idle_timeout: Duration::from_secs(165),
+            listens: true,
             private_network: false,
         }
     }

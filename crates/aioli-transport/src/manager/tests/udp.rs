@@ -14,7 +14,7 @@ const SECOND: Duration = Duration::from_secs(1);
 fn both(config: &mut Config) {
     let (static_key, intro_key) =
         (config.ntcp2_static.clone(), IntroKey(config.ntcp2_iv.repeat(2).try_into().unwrap()));
-    config.ssu2 = Some(Ssu2Keys { static_key, intro_key, mtu: 1500 });
+    config.ssu2 = Some(Ssu2Keys { static_key, intro_key, mtu: 1500, listens: true });
 }
 
 fn ssu2_only(config: &mut Config) {
@@ -221,6 +221,42 @@ fn the_banned_are_turned_away() {
     net.send(1, 0, 3, 100);
     net.run();
     assert_eq!(net.count(1, |o| matches!(o, Output::DialFailed { reason: DialError::Refused, .. })), 1);
+}
+
+#[test]
+fn a_session_that_is_refused_ends_the_dial_it_crossed() {
+    let mut net = Net::new(13, 2, ssu2_only);
+    let first = net.nodes[0].hash();
+    // The answer to our own dial is on its way when the peer's is complete.
+    net.silent_udp.push(addr(1));
+    net.send(1, 0, 1, 100);
+    net.run();
+    net.silent_udp.clear();
+    while net.nodes[1].t.pace.accept(net.now) {}
+    net.send(0, 1, 2, 100);
+    net.run();
+    assert_eq!((established(&net, 1), net.nodes[1].t.stats().queued_bytes), (0, 0));
+    let failed = |o: &Output| matches!(o, Output::DialFailed { peer, reason: DialError::Limit, dropped } if *peer == first && dropped.len() == 1);
+    assert_eq!(net.count(1, failed), 1);
+}
+
+#[test]
+fn who_does_not_listen_answers_nobody_and_dials_all_the_same() {
+    let second = std::cell::Cell::new(false);
+    let mut net = Net::new(12, 2, |c| {
+        ssu2_only(c);
+        if second.replace(true) {
+            c.ssu2.as_mut().unwrap().listens = false;
+        }
+    });
+    net.send(0, 1, 1, 100);
+    net.advance(20 * SECOND);
+    let timed_out = |o: &Output| matches!(o, Output::DialFailed { reason: DialError::Timeout, .. });
+    assert_eq!((net.count(0, timed_out), net.received(1)), (1, vec![]));
+    assert_eq!(net.nodes[1].t.stats().bytes_sent, 0);
+    net.send(1, 0, 2, 100);
+    net.advance(SECOND);
+    assert_eq!(net.received(0), [2]);
 }
 
 #[test]

@@ -50,6 +50,7 @@ impl Endpoint {
         let key = &local.intro_key.0;
         if let Ok(long) = long_header(packet, key, key)
             && long.header.net_id == local.net_id
+            && self.config.listens
         {
             match long.header.kind {
                 PacketType::TokenRequest => return self.on_token_request(&long, from, packet, local, cx),
