@@ -21,6 +21,8 @@ pub struct Config {
     pub limits: Limits,
     /// A session from which nothing comes for this long is closed.
     pub idle_timeout: Duration,
+    /// Whether others may begin sessions with us. If not, their handshakes get no answer of any kind.
+    pub listens: bool,
     /// Whether peers may have addresses that are not of the public Internet.
     pub private_network: bool,
 }
@@ -35,6 +37,7 @@ impl Config {
             mtu: 1500,
             limits: Limits::default(),
             idle_timeout: Duration::from_secs(165),
+            listens: true,
             private_network: false,
         }
     }
@@ -107,6 +110,8 @@ pub struct Limits {
     pub recent_messages: usize,
     /// Bytes in flight to one peer.
     pub window: u32,
+    /// Packets of no session that wait for the socket.
+    pub waiting_packets: usize,
 }
 
 impl Default for Limits {
@@ -137,6 +142,7 @@ impl Default for Limits {
             reassembly_timeout: Duration::from_secs(15),
             recent_messages: 8_192,
             window: 8 << 20,
+            waiting_packets: 4_096,
         }
     }
 }

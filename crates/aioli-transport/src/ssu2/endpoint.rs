@@ -3,6 +3,7 @@
 mod dial;
 mod lifecycle;
 mod receive;
+mod transmit;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
@@ -47,6 +48,8 @@ struct Common {
     limits: Limits,
     stats: Stats,
     outputs: VecDeque<Output>,
+    /// Packets that belong to no session.
+    packets: VecDeque<(SocketAddr, Vec<u8>)>,
     budget: Budget,
     tokens: Tokens,
     held: HeldTokens,
@@ -122,6 +125,7 @@ impl Endpoint {
         let common = Common {
             stats: Stats::default(),
             outputs: VecDeque::new(),
+            packets: VecDeque::new(),
             budget: Budget { used: 0, limit: limits.reassembly_bytes_total },
             tokens: Tokens::new(limits.used_tokens, limits.issued_tokens),
             held: HeldTokens::new(limits.held_tokens),
@@ -294,18 +298,22 @@ impl Endpoint {
         }
     }
 
-    /// The next output. To be called until there is none, after every other call
-    /// that takes a `Cx` and after [`Self::send`].
+    /// The next output, datagrams among them. To be called until there is none, after every other call
+    /// that takes a `Cx` and after [`Self::send`]; or else [`Self::poll_event`] and [`Self::poll_datagrams`].
     pub fn poll_output(&mut self, cx: &mut Cx<'_>) -> Option<Output> {
         loop {
             if let Some(output) = self.common.outputs.pop_front() {
                 return Some(output);
             }
+            if let Some((to, bytes)) = self.common.packets.pop_front() {
+                return Some(Output::Datagram { to, bytes });
+            }
             let id = self.ready.pop_front()?;
             let Some(session) = self.sessions.get_mut(&id) else { continue };
             if let Some((to, bytes)) = session.poll_transmit(&mut self.common.shared(), cx) {
                 self.ready.push_back(id);
-                return Some(self.datagram(to, bytes));
+                self.note_sent(bytes.len());
+                return Some(Output::Datagram { to, bytes });
             }
             session.queued = false;
             self.timers.set(Key::Session(id), session.deadline(self.common.idle_timeout));
@@ -363,16 +371,19 @@ impl Endpoint {
         }
     }
 
-    fn datagram(&mut self, to: SocketAddr, bytes: Vec<u8>) -> Output {
+    const fn note_sent(&mut self, bytes: usize) {
         self.common.stats.packets_sent += 1;
-        self.common.stats.bytes_sent += bytes.len() as u64;
-        Output::Datagram { to, bytes }
+        self.common.stats.bytes_sent += bytes as u64;
     }
 
     /// Sends a packet that belongs to no session.
     fn transmit(&mut self, to: SocketAddr, bytes: Vec<u8>) {
-        let output = self.datagram(to, bytes);
-        self.common.outputs.push_back(output);
+        if self.common.packets.len() >= self.common.limits.waiting_packets {
+            self.common.stats.waiting_full += 1;
+            return;
+        }
+        self.note_sent(bytes.len());
+        self.common.packets.push_back((to, bytes));
     }
 
     /// Whether a connection id names anything here.

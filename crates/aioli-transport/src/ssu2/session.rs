@@ -54,6 +54,8 @@ const BLACK_HOLE_LOSSES: u32 = 16;
 const BLACK_HOLE_TRIPS: u32 = 3;
 /// Challenges that wait to be answered.
 const MAX_ANSWERS: usize = 4;
+/// Messages beyond the window that it takes before it can send them.
+const AHEAD: usize = 32 << 10;
 /// The largest challenge that is answered.
 const MAX_CHALLENGE: usize = 1_024;
 
@@ -126,6 +128,8 @@ pub(super) struct Session {
     reassembly: Reassembly,
     mtu: MtuSearch,
     path: Option<Validation>,
+    /// A packet that did not fit in the batch before.
+    held: Option<(SocketAddr, Vec<u8>)>,
     /// Packets to send as they are.
     raw: VecDeque<Vec<u8>>,
     confirming: Option<Confirming>,
@@ -174,6 +178,7 @@ impl Session {
             reassembly: Reassembly::new(now, cx.rng),
             mtu: MtuSearch::new(begin.mtu, now),
             path: None,
+            held: None,
             raw: begin.confirmed.iter().cloned().collect(),
             confirming: None,
             answers: VecDeque::new(),
@@ -198,6 +203,22 @@ impl Session {
     /// Queues a message.
     pub(super) fn push(&mut self, lane: Lane, message: Message, limit: usize) -> Pushed {
         self.outbox.push(lane, message, limit)
+    }
+
+    /// Bytes of messages that it could take: the window, and what the next acknowledgement will allow.
+    pub(super) fn room(&self) -> usize {
+        let window = usize::try_from(self.controller.window()).unwrap_or(usize::MAX);
+        window.saturating_add(AHEAD).saturating_sub(self.outbox.bytes())
+    }
+
+    /// Keeps a packet for the next batch.
+    pub(super) fn hold(&mut self, packet: (SocketAddr, Vec<u8>)) {
+        self.held = Some(packet);
+    }
+
+    /// When something came last.
+    pub(super) const fn last_received(&self) -> Instant {
+        self.last_received
     }
 
     /// Bytes of messages that the peer has not acknowledged.

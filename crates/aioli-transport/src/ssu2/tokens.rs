@@ -200,6 +200,11 @@ impl HeldTokens {
         }
     }
 
+    /// Whether there is a token for this address.
+    pub(super) fn has(&self, at: &SocketAddr, now: Date) -> bool {
+        self.tokens.get(at).is_some_and(|t| now + MARGIN < t.expires)
+    }
+
     /// Takes the token for this address, which can be used once.
     pub(super) fn take(&mut self, at: &SocketAddr, now: Date) -> Option<u64> {
         let token = self.tokens.remove(at)?;

@@ -182,12 +182,16 @@ impl Endpoint {
             State::Created(state) if state.is_session_created(packet, &dial.remote) => {
                 match state.on_session_created(packet, &local, &dial.remote, limit, cx) {
                     Ok(established) => {
+                        self.note_clock(&dial.remote, established.ahead_ms);
                         dial.state = State::Retry(token_request(&local, &dial.remote, established.ids, cx));
                         self.on_created(dial, established, cx);
                         return true;
                     }
                     Err(Failed { state, why }) => {
                         dial.state = State::Created(state);
+                        if let PeerMisbehaved::ClockSkew(seconds) = why {
+                            self.note_clock(&dial.remote, seconds.saturating_mul(1_000));
+                        }
                         return self.on_bad_answer(dial, why);
                     }
                 }
@@ -202,6 +206,11 @@ impl Endpoint {
             }
             Err(why) => self.on_bad_answer(dial, why),
         }
+    }
+
+    fn note_clock(&mut self, remote: &Remote, ahead_ms: i64) {
+        let Remote { hash: peer, address: at, .. } = *remote;
+        self.common.outputs.push_back(Output::PeerClock { peer, at, ahead_ms });
     }
 
     /// Goes on waiting unless the answer was authentic and final.

@@ -56,6 +56,7 @@ impl Endpoint {
     ) {
         if let Ok(long) = long_header_to(packet, id, &local.intro_key.0)
             && long.header.net_id == local.net_id
+            && self.config.listens
         {
             match long.header.kind {
                 PacketType::TokenRequest => return self.on_token_request(&long, from, packet, local, cx),
