@@ -1,10 +1,12 @@
 //! What the benches share: two transports with a pipe between them, and a hop
 //! that was asked to take part in a tunnel. See `README.md`.
 
+mod datagrams;
 mod hop;
 mod pair;
 pub mod peers;
 
+pub use datagrams::{Datagrams, Victim};
 pub use hop::Hop;
 pub use pair::Pair;
 

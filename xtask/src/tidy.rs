@@ -30,6 +30,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("aioli-sim", &["aioli-core", "aioli-wire", "aioli-router", "aioli-client"]),
     ("aioli", &["aioli-core", "aioli-wire", "aioli-router", "aioli-client", "aioli-node"]),
     ("aioli-bench", &["aioli-core", "aioli-wire", "aioli-transport", "aioli-tunnel", "aioli-destination"]),
+    ("aioli-fuzz-targets", &["aioli-core", "aioli-wire", "aioli-transport", "aioli-router", "aioli-client"]),
     ("interop", &["aioli-core", "aioli-wire", "aioli-transport", "testkit"]),
     ("testkit", &["aioli-wire"]),
     ("xtask", &[]),

@@ -1,11 +1,12 @@
 //! What a protocol state machine may use besides itself: time, randomness and
-//! timers as arguments, and typed cryptography.
+//! timers as arguments, typed cryptography, and how fast to send.
 //!
 //! Nothing here performs I/O, reads a clock or draws entropy from the system.
 
 pub mod bucket;
 pub mod bug;
 pub mod crypto;
+pub mod flow;
 pub mod map;
 pub mod redact;
 pub mod rng;

@@ -6,6 +6,8 @@
 //! task that was ready, so that one round serves all sockets and each link
 //! gets one write.
 
+mod datagrams;
+
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -21,6 +23,8 @@ use tokio::sync::Notify;
 use crate::clock::Clock;
 use crate::link::{Ending, Link, SocketBuffers, WRITE_BATCH, Written};
 use crate::node::Notice;
+use crate::udp::UdpSocket;
+use datagrams::Datagrams;
 
 /// Bytes read from a socket at a time.
 const READ_BATCH: usize = 64 * 1024;
@@ -51,6 +55,7 @@ pub(crate) struct Shared {
     sinks: Sinks,
     /// What the kernel may hold of a peer's bytes.
     buffers: SocketBuffers,
+    datagrams: Datagrams,
 }
 
 /// The state machines of one router.
@@ -66,7 +71,13 @@ pub(crate) struct Sinks {
 }
 
 impl Shared {
-    pub(crate) fn new(machines: Machines, clock: Clock, sinks: Sinks, buffers: SocketBuffers) -> Rc<Self> {
+    pub(crate) fn new(
+        machines: Machines,
+        clock: Clock,
+        sinks: Sinks,
+        buffers: SocketBuffers,
+        sockets: Vec<Rc<UdpSocket>>,
+    ) -> Rc<Self> {
         Rc::new(Self {
             machines: RefCell::new(machines),
             links: RefCell::default(),
@@ -77,6 +88,7 @@ impl Shared {
             clock: Cell::new(clock),
             sinks,
             buffers,
+            datagrams: Datagrams::new(sockets),
         })
     }
 
@@ -130,6 +142,7 @@ impl Shared {
             for id in std::mem::take(&mut ready) {
                 self.flush(id);
             }
+            self.send_datagrams();
             if !progressed {
                 return;
             }
@@ -146,6 +159,7 @@ impl Shared {
                 Output::Transmit(conn) => {
                     ready.insert(LinkId::Peer(conn));
                 }
+                Output::Datagrams => self.datagrams.due.set(true),
                 Output::ReadMore(conn) => {
                     if let Some(link) = self.link(LinkId::Peer(conn)) {
                         link.kick.notify_one();

@@ -19,9 +19,10 @@ mod link;
 mod node;
 pub mod reseed;
 mod sntp;
+pub mod udp;
 
 pub use addresses::AddressWatch;
 pub use clock::{Clock, entropy};
 pub use disk::{DataDir, DiskError, Holder};
-pub use node::{Node, NodeConfig, NodeError, Notice, Snapshot, bind};
+pub use node::{Node, NodeConfig, NodeError, Notice, Snapshot, bind, bind_udp};
 pub use sntp::{SntpConfig, SntpError};

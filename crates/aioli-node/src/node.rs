@@ -1,6 +1,6 @@
 //! A router on a thread of its own, and the handle to it.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,6 +21,7 @@ use crate::driver::{self, Machines, Shared, Sinks};
 use crate::link::SocketBuffers;
 use crate::reseed::{self, ReseedConfig, ReseedProgress, ReseedSource};
 use crate::sntp::{self, Sntp, SntpConfig, SntpError};
+use crate::udp::{self, UdpStats};
 
 /// Snapshots are taken this often.
 const SNAPSHOT_EVERY: Duration = Duration::from_millis(500);
@@ -52,6 +53,9 @@ pub struct NodeConfig {
     pub identity: Identity,
     /// Where NTCP2 listens; see [`bind`].
     pub listeners: Vec<TcpListener>,
+    /// Where SSU2 listens, or only dials from: one socket an address family at most; see [`bind_udp`]. Without one
+    /// there is no SSU2.
+    pub udp: Vec<UdpSocket>,
     /// Where SAM listens, if it does; see [`bind`].
     pub sam: Option<TcpListener>,
     /// How SAM behaves.
@@ -80,7 +84,7 @@ pub enum NodeError {
         "cannot listen on {address} for {what}: {error}. Is another program using the port? Choose another with {option}"
     )]
     Listen {
-        /// NTCP2 or SAM.
+        /// NTCP2, SSU2 or SAM.
         what: &'static str,
         /// The address asked for.
         address: SocketAddr,
@@ -133,6 +137,8 @@ pub struct Snapshot {
     pub stats: Stats,
     /// Those of SAM.
     pub sam: SamStats,
+    /// Those of the UDP sockets.
+    pub udp: UdpStats,
     /// Its RouterInfo as published.
     pub router_info: Arc<[u8]>,
 }
@@ -220,6 +226,11 @@ pub fn bind(address: SocketAddr, what: &'static str, option: &'static str) -> Re
     bind_socket(address).map_err(|error| NodeError::Listen { what, address, option, error })
 }
 
+/// The same for SSU2.
+pub fn bind_udp(address: SocketAddr, option: &'static str) -> Result<UdpSocket, NodeError> {
+    udp::bind(address).map_err(|error| NodeError::Listen { what: "SSU2", address, option, error })
+}
+
 fn bind_socket(address: SocketAddr) -> std::io::Result<TcpListener> {
     use socket2::{Domain, Socket, Type};
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
@@ -280,6 +291,7 @@ async fn serve(
         router,
         identity,
         listeners,
+        udp,
         sam,
         sam_config,
         data_dir,
@@ -290,6 +302,9 @@ async fn serve(
         clock,
         addresses,
     } = config;
+    let mut router = router;
+    let sockets = if router.ssu2 { udp_sockets(udp) } else { Vec::new() };
+    router.ssu2 = !sockets.is_empty();
     let net_id = router.net_id;
     let mut rng = Rng::from_seed(entropy());
     let within_limit = router.bandwidth.inbound.map(receive_buffer);
@@ -298,6 +313,8 @@ async fn serve(
         send: router.limits.socket_buffer,
     };
     let mut router = Router::new(router, identity, rng.bytes(), clock.now());
+    let has = |ipv4| sockets.iter().any(|s| s.local_addr().is_ipv4() == ipv4);
+    router.set_ssu2_families(has(true), has(false));
     // Before anything is judged by its date: RouterInfos, and the certificates of reseed servers.
     let mut sntp = time_servers.map(Sntp::new);
     let answered = tokio::select! {
@@ -309,8 +326,9 @@ async fn serve(
     };
     load(&mut router, data_dir.as_ref(), known_routers, clock, &notices);
     let machines = Machines { router, sam: Sam::new(sam_config, rng.fork()) };
-    let shared = Shared::new(machines, clock, Sinks { store, notices }, buffers);
+    let shared = Shared::new(machines, clock, Sinks { store, notices }, buffers, sockets);
     let listening = listen(&shared, listeners, sam);
+    shared.receive_datagrams();
     shared.with_machines(|m, now| m.router.start(now));
     if let Some(sntp) = sntp {
         tokio::task::spawn_local(sntp::keep(Rc::clone(&shared), sntp, answered));
@@ -332,6 +350,18 @@ async fn serve(
     if driver.await.is_err() {
         tracing::error!("the router's driver panicked; please report the message above");
     }
+}
+
+/// Takes over the sockets of SSU2.
+fn udp_sockets(sockets: Vec<UdpSocket>) -> Vec<Rc<udp::UdpSocket>> {
+    let taken = sockets.into_iter().filter_map(|socket| match udp::UdpSocket::new(socket) {
+        Ok(socket) => Some(Rc::new(socket)),
+        Err(error) => {
+            tracing::error!("cannot use a UDP socket: {error}");
+            None
+        }
+    });
+    taken.collect()
 }
 
 /// Accepts at every listener.
@@ -538,9 +568,11 @@ async fn watch(shared: Rc<Shared>, snapshot: Arc<Mutex<Snapshot>>, file: Option<
     let (mut round, mut complaints, mut failing) = (0_u32, Complaints::default(), false);
     loop {
         shared.follow_wall_clock(CLOCK_SET_MS);
+        let udp = shared.udp_stats();
         let now = shared.with_machines(|m, _| Snapshot {
             stats: m.router.stats(),
             sam: m.sam.stats(),
+            udp,
             router_info: Arc::from(m.router.router_info().bytes()),
         });
         if let Some(path) = &file
@@ -570,6 +602,13 @@ fn write_stats(path: &std::path::Path, now: &Snapshot) -> std::io::Result<()> {
         ("sam_bad_lines", sam.bad_lines),
         ("sam_silent_connections", sam.silent_connections),
         ("sam_refused_streams", sam.refused_streams),
+        ("udp_received", now.udp.received),
+        ("udp_sent", now.udp.sent),
+        ("udp_send_calls", now.udp.send_calls),
+        ("udp_receive_calls", now.udp.receive_calls),
+        ("udp_too_large", now.udp.too_large),
+        ("udp_unreachable", now.udp.unreachable),
+        ("udp_unsendable", now.udp.unsendable),
     ]);
     let temporary = path.with_extension("tmp");
     std::fs::write(&temporary, serde_json::to_vec_pretty(&counters)?)?;

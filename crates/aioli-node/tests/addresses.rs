@@ -25,6 +25,7 @@ fn start(there: &Interfaces) -> Node {
         router: Config { net_id: 99, private_network: true, ..Config::default() },
         identity: Identity::generate(&mut Rng::from_seed([7; 32])),
         listeners: vec![bind("127.0.0.1:0".parse().unwrap(), "NTCP2", "--port").unwrap()],
+        udp: Vec::new(),
         sam: None,
         sam_config: SamConfig::default(),
         data_dir: None,

@@ -155,6 +155,16 @@ mod tests {
     }
 
     #[test]
+    fn datagrams_from_barred_addresses_are_not_looked_at() {
+        let mut router = router("9.9.9.2\n");
+        for (last, barred) in [(2, 1), (4, 1), (2, 2)] {
+            router.handle_datagram(address(last), &mut [7; 100], at(1));
+            assert_eq!(router.stats().barred, barred);
+        }
+        assert_eq!(router.stats().bytes_in, 100);
+    }
+
+    #[test]
     fn a_banned_router_is_forgotten_and_stays_out() {
         let mut router = router("");
         let peer = other(5);

@@ -35,7 +35,13 @@ pub struct Config {
     pub hidden: bool,
     /// If there are any, only these are next to us in our tunnels. For finding faults: it gives them away.
     pub explicit_peers: BTreeSet<RouterHash>,
-    /// Where peers reach us over NTCP2; empty when nothing listens.
+    /// Whether NTCP2 is spoken.
+    pub ntcp2: bool,
+    /// Whether SSU2 is spoken. The driver must have UDP sockets then.
+    pub ssu2: bool,
+    /// The largest IP packet that our network takes, for SSU2: 1280 to 1500.
+    pub mtu: u16,
+    /// Where peers reach us, over either transport; empty when nothing listens.
     pub published: Vec<SocketAddr>,
     /// Exploratory tunnels towards us.
     pub inbound: TunnelOptions,
@@ -69,6 +75,9 @@ impl Default for Config {
             hidden: false,
             explicit_peers: BTreeSet::new(),
             floodfill: FloodfillRole::Never,
+            ntcp2: true,
+            ssu2: true,
+            mtu: 1500,
             published: Vec::new(),
             inbound: exploratory,
             outbound: exploratory,

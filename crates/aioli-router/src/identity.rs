@@ -1,6 +1,7 @@
 //! Who this router is: the keys that must outlive every upgrade.
 
 use aioli_core::Rng;
+use aioli_core::crypto::hash::sha256_parts;
 use aioli_core::crypto::{ed25519, x25519};
 use aioli_wire::{RouterHash, RouterIdentity};
 
@@ -41,6 +42,21 @@ impl Identity {
     /// The public part: 391 bytes.
     pub fn router_identity(&self) -> RouterIdentity {
         RouterIdentity::with_padding(&self.encryption.public(), &self.signing.public(), &self.padding)
+    }
+
+    /// The static key of SSU2 handshakes. It follows from the signing key, so that an identity which was made when
+    /// there was no SSU2 has one too, and always the same.
+    pub fn ssu2_static(&self) -> x25519::PrivateKey {
+        x25519::PrivateKey::from_bytes(self.derive(b"aioli SSU2 static key"))
+    }
+
+    /// The introduction key of SSU2, which is published: nothing of the signing key can be seen from it.
+    pub fn ssu2_intro_key(&self) -> [u8; 32] {
+        self.derive(b"aioli SSU2 introduction key")
+    }
+
+    fn derive(&self, purpose: &[u8]) -> [u8; 32] {
+        sha256_parts(&[purpose, self.signing.seed().as_bytes()])
     }
 
     /// SHA-256 of the public part.

@@ -27,8 +27,9 @@ mod selection;
 mod sessions;
 mod stats;
 pub mod tap;
+mod ways;
 
-pub use aioli_transport::{Bandwidth, ConnId};
+pub use aioli_transport::{Bandwidth, ConnId, Transmit};
 pub use bans::{BanReason, Subject};
 pub use blocklist::Blocklist;
 pub use client::{ClientEvent, SessionId, SessionOptions, StreamId, TunnelOptions};

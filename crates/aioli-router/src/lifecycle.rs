@@ -124,6 +124,7 @@ impl Router {
             return;
         }
         self.config.published.clone_from(&addresses);
+        self.transport.addresses_changed();
         self.outputs.push_back(Output::Event(Event::Addresses(addresses)));
         let at = self.addresses_not_before.max(self.now.mono);
         self.timers.set(Timer::Addresses, at);

@@ -76,7 +76,7 @@ pub struct Limits {
     pub transit_tunnels: usize,
     /// Bytes of others' fragments that wait for the rest, in all.
     pub reassembly_bytes: usize,
-    /// NTCP2 connections at most.
+    /// Connections over NTCP2 and sessions over SSU2 together at most.
     pub connections: usize,
     /// Connections that we open in a minute at most; a quarter of them at once.
     pub dials_per_minute: u32,

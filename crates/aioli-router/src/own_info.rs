@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use aioli_core::{Date, Duration, Now, Rng};
+use aioli_wire::ssu2::Ssu2Parts;
 use aioli_wire::{
     Bandwidth, Capabilities, Congestion, Mapping, RouterAddress, RouterInfo, RouterInfoParts, Verified,
 };
@@ -12,10 +13,12 @@ use crate::config::{Config, PUBLISHED_VERSION};
 use crate::identity::Identity;
 use crate::role::FloodfillRole;
 
-/// The cost of a published NTCP2 address.
-const COST_PUBLISHED: u8 = 10;
-/// The cost of an address that says only how we dial.
-const COST_DIALS_ONLY: u8 = 14;
+/// The costs of published addresses.
+const COST_NTCP2: u8 = 10;
+const COST_SSU2: u8 = 8;
+/// The costs of addresses that say only how we dial.
+const COST_NTCP2_DIALS_ONLY: u8 = 14;
+const COST_SSU2_DIALS_ONLY: u8 = 15;
 /// Shared bandwidth that is published at least when no limit is set: class P.
 const UNLIMITED_KBYTES: u64 = 2_000;
 
@@ -71,18 +74,28 @@ pub(crate) fn sign(
     Arc::new(RouterInfo::create(parts, &identity.signing))
 }
 
+/// One of each transport for each place where we listen; if there is none, one of each transport that only says that
+/// we speak it, which a handshake must prove against.
 fn addresses(config: &Config, identity: &Identity) -> Vec<RouterAddress> {
-    let key = identity.ntcp2_static.public();
-    let published = config
-        .published
-        .iter()
-        .filter(|_| !config.hidden)
-        .map(|endpoint| RouterAddress::ntcp2(COST_PUBLISHED, &key, Some((*endpoint, identity.ntcp2_iv))));
-    let addresses: Vec<_> = published.filter_map(Result::ok).collect();
-    if addresses.is_empty() {
-        return RouterAddress::ntcp2(COST_DIALS_ONLY, &key, None).into_iter().collect();
-    }
-    addresses
+    let listens: Vec<_> = config.published.iter().filter(|_| !config.hidden).copied().map(Some).collect();
+    let places = if listens.is_empty() { vec![None] } else { listens };
+    let ntcp2 = config.ntcp2.then(|| identity.ntcp2_static.public());
+    let ssu2 = config.ssu2.then(|| (identity.ssu2_static().public(), identity.ssu2_intro_key()));
+    let all = places.into_iter().flat_map(|place| {
+        let ntcp2 = ntcp2.as_ref().map(|key| {
+            let cost = if place.is_some() { COST_NTCP2 } else { COST_NTCP2_DIALS_ONLY };
+            RouterAddress::ntcp2(cost, key, place.map(|endpoint| (endpoint, identity.ntcp2_iv)))
+        });
+        let ssu2 = ssu2.as_ref().map(|(static_key, intro_key)| {
+            let cost = if place.is_some() { COST_SSU2 } else { COST_SSU2_DIALS_ONLY };
+            // With a host the family is that of the host.
+            let (host, caps, introducers) = (place, if place.is_some() { "" } else { "4" }, [].as_slice());
+            Ssu2Parts { cost, static_key, intro_key, host, caps, mtu: config.mtu, introducers }.address()
+        });
+        [ntcp2, ssu2]
+    });
+    // Short keys and values: a mapping of them is never full.
+    all.flatten().filter_map(Result::ok).collect()
 }
 
 fn options(config: &Config, known: Known) -> Mapping {
@@ -150,6 +163,29 @@ mod tests {
         assert!(caps.hidden && caps.unreachable && !caps.reachable && !caps.floodfill);
         assert!(info.addresses.iter().all(|a| a.endpoint().is_none()), "{:?}", info.addresses);
         assert_eq!(info.options.get("netdb.knownRouters"), None);
+    }
+
+    #[test]
+    fn both_transports_are_published_on_one_port_and_their_keys_stay() {
+        let identity = Identity::generate(&mut Rng::from_seed([1; 32]));
+        let now = Now { mono: Instant::ZERO, wall: Date::from_secs(1_780_000_000) };
+        let published: Vec<std::net::SocketAddr> =
+            ["5.1.2.3:9000", "[2a00::5]:9000"].map(|a| a.parse().unwrap()).to_vec();
+        let config = Config { published: published.clone(), ..Config::default() };
+        let info = create_router_info(&config, &identity, now);
+        assert_eq!(info.ntcp2().filter_map(|a| a.host).collect::<Vec<_>>(), published);
+        assert_eq!(info.ssu2().filter_map(|a| a.host).collect::<Vec<_>>(), published);
+        let again = identity.clone();
+        for address in info.ssu2() {
+            assert_eq!((address.cost, address.mtu, address.peer_test), (8, 1_500, false));
+            assert_eq!(address.static_key, again.ssu2_static().public());
+            assert_eq!(address.intro_key, again.ssu2_intro_key());
+            assert_ne!(address.static_key, identity.ntcp2_static.public());
+        }
+        assert!(info.bytes().len() < 3_072);
+        let ssu2_alone = create_router_info(&Config { ntcp2: false, ..Config::default() }, &identity, now);
+        assert_eq!((ssu2_alone.ntcp2().count(), ssu2_alone.ssu2().count()), (0, 1));
+        assert_eq!(ssu2_alone.ssu2().next().map(|a| (a.host, a.ipv4, a.cost)), Some((None, true, 15)));
     }
 
     #[test]

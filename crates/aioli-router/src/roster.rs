@@ -24,6 +24,7 @@ use aioli_wire::{Bandwidth, Congestion, RouterHash, RouterInfo, Verified, base64
 
 use crate::guards;
 use crate::profiles::Profiles;
+use crate::ways::Reach;
 
 /// The oldest API level that we build through in the public network.
 const MIN_VERSION: (u8, u8, u8) = (0, 9, 62);
@@ -65,6 +66,8 @@ pub(crate) struct Facts {
     pub(crate) encryption: x25519::PublicKey,
     /// With whom it may not share a tunnel.
     pub(crate) groups: Vec<Group>,
+    /// Who gets to it, and it to whom.
+    pub(crate) reach: Reach,
     /// What it says about its load.
     pub(crate) congestion: Congestion,
     /// When it said so.
@@ -270,20 +273,19 @@ impl Roster {
     /// What makes a router fit to be a hop; none if it is not.
     fn facts_of(&self, info: &RouterInfo) -> Option<Facts> {
         let caps = info.caps();
+        let reach = Reach::of(info, self.private_network);
         let min_version = if self.private_network { MIN_VERSION_PRIVATE } else { MIN_VERSION };
         let fit = info.hash() != self.our_hash
             && info.version().is_some_and(|v| v >= min_version)
             && caps.bandwidth.is_some_and(|b| b > Bandwidth::K)
             && !caps.hidden
             && caps.congestion != Congestion::RejectingAll
-            && info.ntcp2().any(|a| {
-                a.published()
-                    .is_some_and(|(to, _)| self.private_network || aioli_wire::ip::is_public(to.ip()))
-            })
+            && !reach.listens.is_empty()
             && has_true_family(info);
         fit.then(|| Facts {
             encryption: info.identity.encryption_key(),
             groups: if self.private_network { Vec::new() } else { groups(info) },
+            reach,
             congestion: caps.congestion,
             published: info.published,
         })

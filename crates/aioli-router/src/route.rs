@@ -170,6 +170,7 @@ impl Router {
             match output {
                 T::Dial { conn, to } => self.outputs.push_back(Output::Dial { conn, to }),
                 T::Transmit(conn) => self.outputs.push_back(Output::Transmit(conn)),
+                T::Datagrams => self.outputs.push_back(Output::Datagrams),
                 T::ReadMore(conn) => self.outputs.push_back(Output::ReadMore(conn)),
                 T::Close { conn, reset } => {
                     self.accepted_from.remove(&conn);
@@ -198,6 +199,7 @@ impl Router {
                     let heard = self.clock.on_peer(peer, at, ahead_ms);
                     self.on_clock(heard);
                 }
+                T::ObservedAddress { by, address } => tracing::debug!("{by:?} sees us at {address}"),
                 // Who is right is seen from all clocks together, and those that came to us were chosen by nobody.
                 T::ClockSkew { .. } => {}
             }

@@ -14,7 +14,7 @@ use aioli_core::crypto::hash::sha256_parts;
 use aioli_core::{Cx, Duration, Instant, Now, Rng, Timers};
 use aioli_destination::router_garlic::RouterGarlic;
 use aioli_netdb::{NetDb, Source};
-use aioli_transport::{ConnId, Transport};
+use aioli_transport::{ConnId, Ssu2Keys, Transmit, Transport, ssu2};
 use aioli_tunnel::{Acceptance, Load, PoolConfig, PoolId, PoolKind, Side, Tunnels};
 use aioli_wire::build::BandwidthWish;
 use aioli_wire::tunnel::TUNNEL_DATA_SIZE;
@@ -41,6 +41,7 @@ use crate::selection::Selector;
 use crate::sessions::Sessions;
 use crate::stats::Stats;
 use crate::tap::{Tap, Tapped};
+use crate::ways::Reach;
 
 /// Small tables are swept this often.
 const SWEEP_EVERY: Duration = Duration::from_secs(10);
@@ -59,6 +60,8 @@ pub enum Output {
     },
     /// `poll_transmit` has bytes for this connection.
     Transmit(ConnId),
+    /// `poll_datagrams` has something for the UDP sockets.
+    Datagrams,
     /// `read_room`, which gave nothing for this connection, may be asked again.
     ReadMore(ConnId),
     /// Close the connection.
@@ -392,6 +395,26 @@ impl Router {
         self.transport.poll_transmit(conn, out, max, &mut cx!(self))
     }
 
+    /// The address families that the driver has UDP sockets for; both at first.
+    pub const fn set_ssu2_families(&mut self, ipv4: bool, ipv6: bool) {
+        self.transport.set_ssu2_families(ipv4, ipv6);
+    }
+
+    /// A datagram came; it is decrypted in place.
+    pub fn handle_datagram(&mut self, from: SocketAddr, bytes: &mut [u8], now: Now) {
+        self.enter(now);
+        if !self.refuses_ip(from.ip()) {
+            self.transport.handle_datagram(from, bytes, &mut cx!(self));
+        }
+    }
+
+    /// Appends datagrams for one destination, at most so many, all as long as the first but for the last, which may
+    /// be shorter. None: there are no more for now.
+    pub fn poll_datagrams(&mut self, out: &mut Vec<u8>, max_segments: usize, now: Now) -> Option<Transmit> {
+        self.enter(now);
+        self.transport.poll_datagrams(out, max_segments, &mut cx!(self))
+    }
+
     /// A deadline came.
     pub fn handle_timeout(&mut self, now: Now) {
         if let Some(due) = self.next_timeout() {
@@ -430,6 +453,7 @@ impl Router {
         let garlic = self.garlic.stats();
         Stats {
             sessions: self.transport.sessions() as u64,
+            ssu2_sessions: self.transport.ssu2_sessions() as u64,
             known_routers: netdb.routers,
             floodfills: netdb.floodfills,
             lease_sets: netdb.lease_sets,
@@ -444,6 +468,9 @@ impl Router {
             bytes_out: transport.bytes_sent,
             dials_paced: transport.dials_paced,
             dials_limited: transport.dials_limited,
+            dials_both: transport.dials_both,
+            dials_moved: transport.dials_moved,
+            dropped_inbound: transport.dropped_inbound,
             closed_for_room: transport.closed_for_room,
             refused_connections: transport.refused_connections
                 + transport.refused_paced
@@ -553,6 +580,7 @@ impl Router {
             guards: &self.guards,
             explicit: &self.config.explicit_peers,
             sessions: if self.config.is_reachable() { None } else { Some(&self.transport) },
+            ours: Reach::ours(&self.config),
             in_use: &self.in_use,
             tunnels: self.own_tunnels,
             now,
@@ -653,6 +681,13 @@ fn wish(kbps: u32) -> BandwidthWish {
 fn transport_config(config: &Config, identity: &Identity) -> aioli_transport::Config {
     let mut t = aioli_transport::Config::new(identity.ntcp2_static.clone(), identity.ntcp2_iv);
     t.net_id = config.net_id;
+    t.ntcp2 = config.ntcp2;
+    t.ssu2 = config.ssu2.then(|| Ssu2Keys {
+        static_key: identity.ssu2_static(),
+        intro_key: ssu2::IntroKey(identity.ssu2_intro_key()),
+        mtu: config.mtu,
+        listens: !config.hidden,
+    });
     t.handshake_timeout = config.handshake_timeout;
     t.idle_timeout = config.idle_timeout;
     t.private_network = config.private_network;

@@ -21,6 +21,7 @@ use aioli_wire::{Congestion, RouterHash};
 use crate::guards::{self, Guards};
 use crate::profiles::{self, Profiles, Tier};
 use crate::roster::{Facts, Group, Roster, Trust};
+use crate::ways::Reach;
 
 /// Settled routers that one build looks at besides the proven.
 const SETTLED_SAMPLE: usize = 48;
@@ -39,6 +40,8 @@ const CLIENT_MIX: Mix = Mix { few: 12, one_in: 20 };
 /// So often hops are drawn until the one next to us was not given its fill of builds; in a small network that
 /// gives way.
 const DRAWS: usize = 4;
+/// And so often until each can dial the next.
+const CONNECTED_DRAWS: usize = 16;
 /// A peer takes part in at most one third of our tunnels, once there are this many.
 const CAP_FROM_TUNNELS: usize = 6;
 /// What a router says of high congestion counts as medium after this time (proposal 162).
@@ -80,6 +83,8 @@ pub(crate) struct Selector<'a> {
     pub(crate) explicit: &'a BTreeSet<RouterHash>,
     /// If others cannot dial us: the last hop of an inbound tunnel must have a session with us.
     pub(crate) sessions: Option<&'a dyn Sessions>,
+    /// Who gets to us, and we to whom.
+    pub(crate) ours: Reach,
     /// Our tunnels by hop, and how many there are.
     pub(crate) in_use: &'a BTreeMap<RouterHash, u32>,
     pub(crate) tunnels: u32,
@@ -151,16 +156,24 @@ impl Peers for Selector<'_> {
         let unproven = self.unproven_hops(&candidates, request, rng);
         for strictness in [Strictness::Apart, Strictness::All, Strictness::NoCap, Strictness::Desperate] {
             let mut drawn = None;
-            for _ in 0..DRAWS {
-                drawn = self.draw(&candidates, request, strictness, unproven, rng);
-                let next_to_us =
-                    drawn.as_ref().and_then(|h| if request.inbound { h.last() } else { h.first() });
-                if !next_to_us.is_some_and(|hop| request.spent.contains(&hop.hash)) {
+            let (mut spent, mut apart) = (0, 0);
+            while spent < DRAWS && apart < CONNECTED_DRAWS {
+                let Some(hops) = self.draw(&candidates, request, strictness, unproven, rng) else { break };
+                if !self.are_connected(&hops, request.inbound) {
+                    apart += 1;
+                    continue;
+                }
+                let next_to_us = if request.inbound { hops.last() } else { hops.first() };
+                let is_spent = next_to_us.is_some_and(|hop| request.spent.contains(&hop.hash));
+                drawn = Some(hops);
+                if !is_spent {
                     break;
                 }
+                spent += 1;
             }
-            if drawn.is_some() {
-                return drawn;
+            if let Some(hops) = drawn {
+                let hop = |c: &Candidate<'_>| Hop { hash: c.hash, encryption_key: c.facts.encryption };
+                return Some(hops.into_iter().map(hop).collect());
             }
         }
         None
@@ -224,14 +237,26 @@ impl Selector<'_> {
         if missing == 0 { hops.min(1) } else { hops }
     }
 
-    fn draw(
+    /// Whether each hop can dial the next, we the first, and the last us. A hop that has a session with us sends in it.
+    fn are_connected(&self, hops: &[&Candidate<'_>], inbound: bool) -> bool {
+        let pairs = hops.windows(2).all(|pair| pair[0].facts.reach.gets_to(&pair[1].facts.reach));
+        let with_us = if inbound {
+            let last = hops.last().map(|hop| &hop.facts.reach);
+            self.ours.listens.is_empty() || last.is_none_or(|last| last.gets_to(&self.ours))
+        } else {
+            hops.first().is_none_or(|first| self.ours.gets_to(&first.facts.reach))
+        };
+        pairs && with_us
+    }
+
+    fn draw<'a>(
         &self,
-        candidates: &[Candidate<'_>],
+        candidates: &'a [Candidate<'a>],
         request: &HopRequest,
         strictness: Strictness,
         mut unproven: usize,
         rng: &mut Rng,
-    ) -> Option<Vec<Hop>> {
+    ) -> Option<Vec<&'a Candidate<'a>>> {
         let mut chosen = Chosen::default();
         let is_guarded = self.is_guarded(candidates, request);
         let neighbour = if is_guarded {
@@ -259,8 +284,7 @@ impl Selector<'_> {
             });
             chosen.take(next?);
         }
-        let mut hops: Vec<_> =
-            chosen.hops.iter().map(|c| Hop { hash: c.hash, encryption_key: c.facts.encryption }).collect();
+        let mut hops = chosen.hops;
         let guard = next_to_us.then(|| hops.remove(0));
         hops.sort_by_key(|hop| order(&request.order_key, &hop.hash));
         let place = if request.inbound { hops.len() } else { 0 };

@@ -3,8 +3,10 @@
 /// Counters since the start, and the sizes of tables at the moment.
 #[derive(Clone, Debug, Default)]
 pub struct Stats {
-    /// NTCP2 sessions.
+    /// Routers with which there is a session.
     pub sessions: u64,
+    /// Sessions over SSU2.
+    pub ssu2_sessions: u64,
     /// RouterInfos known.
     pub known_routers: u64,
     /// Of these, floodfills.
@@ -33,6 +35,12 @@ pub struct Stats {
     pub dials_paced: u64,
     /// Dials that a limit on connections did not allow.
     pub dials_limited: u64,
+    /// Dials for which the second transport was tried while the first was under way.
+    pub dials_both: u64,
+    /// Dials that went on another way when one had failed.
+    pub dials_moved: u64,
+    /// Datagrams dropped because more came in than the bandwidth limit allows.
+    pub dropped_inbound: u64,
     /// Idle sessions closed to make room for a dial: `limits.connections`.
     pub closed_for_room: u64,
     /// Connections of others that were not accepted, for any limit.
@@ -100,6 +108,10 @@ impl Stats {
     pub fn counters(&self) -> Vec<(&'static str, u64)> {
         let mut all = self.tables();
         all.extend([
+            ("ssu2_sessions", self.ssu2_sessions),
+            ("dials_both", self.dials_both),
+            ("dials_moved", self.dials_moved),
+            ("dropped_inbound", self.dropped_inbound),
             ("tunnels_in", self.tunnels_in),
             ("tunnels_out", self.tunnels_out),
             ("transit_messages", self.transit_messages),

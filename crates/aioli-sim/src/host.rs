@@ -71,6 +71,7 @@ pub(crate) struct Up {
 impl Host {
     pub(crate) fn new(index: usize, setup: Setup, scenario: &Scenario, at: Instant, mut rng: Rng) -> Self {
         let mut config = config(scenario);
+        (config.ntcp2, config.ssu2) = scenario.transports.of(index);
         config.floodfill = setup.floodfill.into();
         config.published = vec![match scenario.scale {
             Some(_) => pipe::public_address(index),
@@ -143,6 +144,7 @@ pub(crate) fn config(scenario: &Scenario) -> Config {
         outbound: tunnels,
         ..Config::default()
     };
+    (config.ntcp2, config.ssu2) = scenario.transports.of(0);
     if let Some(scale) = &scenario.scale {
         config.limits.routers = scale.known_routers;
     }

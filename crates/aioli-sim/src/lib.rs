@@ -11,6 +11,7 @@
 //! ```
 
 mod app;
+mod datagrams;
 mod faults;
 mod host;
 mod hostile;
@@ -28,7 +29,7 @@ mod world;
 pub use limited::{Second, limited};
 pub use oracle::{Failure, LostTransfer, Report, Violation};
 pub use pipe::LinkModel;
-pub use scenario::{Demands, Flood, REGRESSIONS, SCENARIOS, Scale, Scenario, scenario};
+pub use scenario::{Demands, Flood, REGRESSIONS, SCENARIOS, Scale, Scenario, Transports, scenario};
 pub use tally::{Counts, Share, Tally};
 pub use world::World;
 

@@ -63,6 +63,7 @@ impl World {
                 pipe_end(pipe, 1 - *lane)
             }
             Happening::Dialled { .. }
+            | Happening::Datagram { .. }
             | Happening::Crash
             | Happening::Reset
             | Happening::Split

@@ -13,6 +13,8 @@ pub struct Scenario {
     pub routers: usize,
     /// Of these, floodfills.
     pub floodfills: usize,
+    /// What routers speak.
+    pub transports: Transports,
     /// Every link.
     pub link: LinkModel,
     /// Virtual time in all.
@@ -41,6 +43,28 @@ pub struct Scenario {
     pub tolerated_failures_permille: u64,
     /// What makes the network like the live one, if it is.
     pub scale: Option<Scale>,
+}
+
+/// What the routers of a network speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transports {
+    /// All speak NTCP2 alone.
+    Ntcp2,
+    /// All speak SSU2 alone.
+    Ssu2,
+    /// Half speak both; of the others every second one NTCP2 alone, the rest SSU2 alone.
+    Mixed,
+}
+
+impl Transports {
+    /// Whether host `index` speaks NTCP2, and whether SSU2.
+    pub(crate) const fn of(self, index: usize) -> (bool, bool) {
+        match self {
+            Self::Ntcp2 => (true, false),
+            Self::Ssu2 => (false, true),
+            Self::Mixed => (index % 4 != 3, index % 4 != 2),
+        }
+    }
 }
 
 /// Size, churn and enemies of a network like the live one. Its routers hold to
@@ -135,6 +159,7 @@ const LIVE_NETWORK: Scenario = Scenario {
     name: "thousand",
     routers: 1_000,
     floodfills: 200,
+    transports: Transports::Ntcp2,
     link: LONG,
     duration: Duration::from_secs(10 * 3600),
     transfer_every: Duration::from_secs(5),
@@ -171,6 +196,7 @@ pub const SCENARIOS: &[Scenario] = &[
         name: "small",
         routers: 10,
         floodfills: 3,
+        transports: Transports::Ntcp2,
         link: FAST,
         duration: Duration::from_secs(12 * 60),
         transfer_every: Duration::from_secs(5),
@@ -190,6 +216,7 @@ pub const SCENARIOS: &[Scenario] = &[
         name: "generations",
         routers: 12,
         floodfills: 4,
+        transports: Transports::Ntcp2,
         link: LONG,
         duration: Duration::from_secs(45 * 60),
         transfer_every: Duration::from_secs(20),
@@ -209,6 +236,7 @@ pub const SCENARIOS: &[Scenario] = &[
         name: "churn",
         routers: 20,
         floodfills: 6,
+        transports: Transports::Ntcp2,
         link: LONG,
         duration: Duration::from_secs(40 * 60),
         transfer_every: Duration::from_secs(15),
@@ -228,6 +256,7 @@ pub const SCENARIOS: &[Scenario] = &[
         name: "faults",
         routers: 16,
         floodfills: 5,
+        transports: Transports::Ntcp2,
         link: LONG,
         duration: Duration::from_secs(60 * 60),
         transfer_every: Duration::from_secs(15),
@@ -247,6 +276,7 @@ pub const SCENARIOS: &[Scenario] = &[
         name: "clocks",
         routers: 24,
         floodfills: 6,
+        transports: Transports::Ntcp2,
         link: LONG,
         duration: Duration::from_secs(30 * 60),
         transfer_every: Duration::from_secs(10),
@@ -264,9 +294,50 @@ pub const SCENARIOS: &[Scenario] = &[
         scale: None,
     },
     Scenario {
+        name: "datagrams",
+        routers: 12,
+        floodfills: 4,
+        transports: Transports::Ssu2,
+        link: LONG,
+        duration: Duration::from_secs(25 * 60),
+        transfer_every: Duration::from_secs(10),
+        transfer_bytes: 100_000,
+        crash_every: Some(Duration::from_secs(400)),
+        down_for: Duration::from_secs(60),
+        reset_every: None,
+        partition_every: Some(Duration::from_secs(500)),
+        partition_for: Duration::from_secs(30),
+        skew: Duration::from_secs(5),
+        wrong_clocks: &[],
+        quiet: Duration::from_secs(10 * 60),
+        tolerated_failures_permille: 10,
+        scale: None,
+    },
+    Scenario {
+        name: "mixed",
+        routers: 16,
+        floodfills: 6,
+        transports: Transports::Mixed,
+        link: LONG,
+        duration: Duration::from_secs(25 * 60),
+        transfer_every: Duration::from_secs(10),
+        transfer_bytes: 100_000,
+        crash_every: None,
+        down_for: SECOND,
+        reset_every: Some(Duration::from_secs(10)),
+        partition_every: None,
+        partition_for: SECOND,
+        skew: Duration::from_secs(5),
+        wrong_clocks: &[],
+        quiet: Duration::from_secs(8 * 60),
+        tolerated_failures_permille: 10,
+        scale: None,
+    },
+    Scenario {
         name: "day",
         routers: 100,
         floodfills: 25,
+        transports: Transports::Ntcp2,
         link: LONG,
         duration: Duration::from_secs(24 * 3600),
         transfer_every: Duration::from_secs(60),

@@ -42,6 +42,7 @@ pub(crate) enum Happening {
     Refused { from: End },
     Bytes { pipe: u64, lane: usize, bytes: Vec<u8> },
     Closed { pipe: u64, lane: usize },
+    Datagram { from: SocketAddr, to: usize, bytes: Vec<u8> },
     Readable(End),
     Start { host: usize },
     Crash,
@@ -265,6 +266,7 @@ impl World {
                 Ok(())
             }
             Happening::Bytes { pipe, lane, bytes } => self.on_bytes(pipe, lane, bytes),
+            Happening::Datagram { from, to, bytes } => self.on_datagram(from, to, bytes),
             Happening::Closed { pipe, lane } => self.on_closed(pipe, lane),
             Happening::Readable(end) => self.read_on(end),
             Happening::Start { host } if self.hosts[host].gone => Ok(()),
@@ -522,7 +524,7 @@ impl World {
     }
 
     /// Everything delivered goes into the trace.
-    fn note(&mut self, host: usize, bytes: &[u8]) {
+    pub(crate) fn note(&mut self, host: usize, bytes: &[u8]) {
         self.report.trace = sha256_parts(&[
             &self.report.trace,
             &self.now.as_micros().to_be_bytes(),
@@ -554,6 +556,7 @@ impl World {
                 Output::Transmit(conn) => {
                     ready.insert(conn);
                 }
+                Output::Datagrams => self.send_datagrams(host),
                 Output::ReadMore(conn) => {
                     self.schedule(Duration::ZERO, Happening::Readable(End { host, life, conn }));
                 }

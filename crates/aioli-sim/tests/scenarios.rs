@@ -54,3 +54,17 @@ fn what_failed_once_holds() {
         World::new(scenario(name).expect("the scenario is in the list"), *seed).run().unwrap();
     }
 }
+
+#[test]
+fn a_network_of_ssu2_alone_carries_every_byte_and_heals() {
+    let report = check(scenario("datagrams").expect("the scenario is in the list"), 1).unwrap();
+    assert!(report.completed >= 60 && report.called == 12, "{report}");
+    assert_eq!(report.failed, 0, "{report}");
+}
+
+#[test]
+fn routers_of_one_transport_and_of_two_make_one_network() {
+    let report = World::new(scenario("mixed").expect("the scenario is in the list"), 1).run().unwrap();
+    assert!(report.completed >= 60 && report.called == 16, "{report}");
+    assert_eq!(report.failed, 0, "{report}");
+}

@@ -5,10 +5,16 @@ use std::fmt;
 use aioli_core::Duration;
 use aioli_core::crypto::x25519;
 
+use crate::ssu2;
+
 /// What a transport is told once.
 pub struct Config {
     /// The network; 2 is the public one.
     pub net_id: u8,
+    /// Whether NTCP2 is spoken.
+    pub ntcp2: bool,
+    /// The keys of SSU2, if it is spoken.
+    pub ssu2: Option<Ssu2Keys>,
     /// The private half of `s` in our NTCP2 addresses.
     pub ntcp2_static: x25519::PrivateKey,
     /// `i` in our NTCP2 addresses.
@@ -25,7 +31,26 @@ pub struct Config {
     pub bandwidth: Bandwidth,
 }
 
-/// How much may be sent and received: payload of TCP, in bytes a second.
+/// What SSU2 needs to be told.
+#[derive(Clone)]
+pub struct Ssu2Keys {
+    /// The private half of `s` in our SSU2 addresses.
+    pub static_key: x25519::PrivateKey,
+    /// `i` in our SSU2 addresses.
+    pub intro_key: ssu2::IntroKey,
+    /// The largest IP packet that our network takes, 1280 to 1500.
+    pub mtu: u16,
+    /// Whether others may begin sessions with us.
+    pub listens: bool,
+}
+
+impl fmt::Debug for Ssu2Keys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Ssu2Keys(mtu {})", self.mtu)
+    }
+}
+
+/// How much may be sent and received: payload of TCP and UDP, in bytes a second.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bandwidth {
     /// Received at most; none for no limit.
@@ -54,6 +79,8 @@ impl Config {
     pub fn new(ntcp2_static: x25519::PrivateKey, ntcp2_iv: [u8; 16]) -> Self {
         Self {
             net_id: 2,
+            ntcp2: true,
+            ssu2: None,
             ntcp2_static,
             ntcp2_iv,
             limits: Limits::default(),
@@ -63,12 +90,42 @@ impl Config {
             bandwidth: Bandwidth::default(),
         }
     }
+
+    /// What SSU2 is told, if it is spoken: limits that both transports share are the same.
+    pub(crate) fn ssu2_config(&self) -> Option<ssu2::Config> {
+        let keys = self.ssu2.as_ref()?;
+        let mut config = ssu2::Config::new(keys.static_key.clone(), keys.intro_key);
+        config.net_id = self.net_id;
+        config.mtu = keys.mtu;
+        config.listens = keys.listens;
+        config.private_network = self.private_network;
+        config.idle_timeout = config.idle_timeout.min(self.idle_timeout);
+        let (limits, ours) = (&mut config.limits, &self.limits);
+        limits.sessions = ours.connections;
+        limits.pending_inbound = ours.pending_inbound;
+        limits.pending_outbound = ours.pending_outbound;
+        limits.closing = ours.pending_inbound;
+        limits.clock_skew_secs = ours.clock_skew_secs;
+        limits.router_info_max_age = ours.router_info_max_age;
+        limits.router_info_max_future = ours.router_info_max_future;
+        limits.min_version = ours.min_version;
+        limits.replay_entries = ours.replay_entries;
+        limits.used_tokens = ours.replay_entries;
+        limits.issued_tokens = ours.connections.saturating_mul(2);
+        limits.held_tokens = ours.connections.saturating_mul(2);
+        limits.reassembly_bytes_total = ours.queue_bytes_total / 4;
+        limits.reassembly_bytes_per_peer =
+            limits.reassembly_bytes_per_peer.min(ours.queue_bytes_per_peer / 4);
+        Some(config)
+    }
 }
 
 impl fmt::Debug for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Config")
             .field("net_id", &self.net_id)
+            .field("ntcp2", &self.ntcp2)
+            .field("ssu2", &self.ssu2.is_some())
             .field("limits", &self.limits)
             .field("handshake_timeout", &self.handshake_timeout)
             .field("idle_timeout", &self.idle_timeout)

@@ -9,11 +9,20 @@ use aioli_wire::router_info::RouterInfo;
 use aioli_wire::verified::Unverified;
 use thiserror::Error;
 
-use crate::PeerMisbehaved;
+use crate::{PeerMisbehaved, ssu2};
 
 /// One TCP connection, dialled or accepted. Never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnId(pub u64);
+
+/// Datagrams to send, all to one address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Transmit {
+    /// Where to.
+    pub to: SocketAddr,
+    /// Bytes of each but the last, which may be smaller.
+    pub segment: usize,
+}
 
 /// What a transport asks for and tells.
 #[derive(Debug)]
@@ -27,6 +36,8 @@ pub enum Output {
     },
     /// `poll_transmit` has bytes. Said once until it returned false.
     Transmit(ConnId),
+    /// `poll_datagrams` has something for the UDP sockets. Said once until it gave nothing.
+    Datagrams,
     /// A connection for which [`crate::Transport::read_room`] gave nothing may ask again.
     ReadMore(ConnId),
     /// Forget the connection: write what was pulled, then close; with `reset`, abort at once (RST).
@@ -96,6 +107,13 @@ pub enum Output {
         /// sent in whole seconds.
         ahead_ms: i64,
     },
+    /// A peer sees our packets come from here.
+    ObservedAddress {
+        /// Who says so.
+        by: RouterHash,
+        /// Our address as it sees it.
+        address: SocketAddr,
+    },
     /// A peer's clock and ours differ by more than the limit.
     ClockSkew {
         /// Theirs minus ours.
@@ -122,6 +140,9 @@ pub enum DialError {
     /// The handshake failed.
     #[error("handshake failed: {0}")]
     Handshake(PeerMisbehaved),
+    /// A handshake of SSU2 failed; clocks that differ are told as above.
+    #[error("handshake of SSU2 failed: {0}")]
+    Ssu2(ssu2::PeerMisbehaved),
     /// It failed a short while ago and has not been tried again.
     #[error("failed a short while ago")]
     BackOff,
@@ -138,7 +159,7 @@ impl DialError {
     pub const fn blames_peer(self) -> bool {
         match self {
             Self::Handshake(PeerMisbehaved::ClockSkew(_)) => false,
-            Self::Unreachable | Self::Timeout | Self::Closed | Self::Handshake(_) => true,
+            Self::Unreachable | Self::Timeout | Self::Closed | Self::Handshake(_) | Self::Ssu2(_) => true,
             Self::NoAddress | Self::BackOff | Self::Refused | Self::Limit => false,
         }
     }
@@ -151,7 +172,7 @@ pub enum DisconnectReason {
     Theirs(TerminationReason),
     /// We said why.
     Ours(TerminationReason),
-    /// The TCP connection ended without a word.
+    /// The TCP connection ended without a word. Not with SSU2, which has none.
     Lost,
 }
 
@@ -180,4 +201,8 @@ pub enum Why {
     Receive,
     /// The next dial in line may begin.
     Pace,
+    /// Another way to a router is tried beside the first.
+    HeadStart,
+    /// Something of SSU2.
+    Ssu2,
 }

@@ -58,6 +58,12 @@ impl ReplayCache {
         self.newer.is_empty() && self.older.is_empty()
     }
 
+    /// How many are remembered.
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.newer.len() + self.older.len()
+    }
+
     fn rotate(&mut self, now: Instant) {
         self.older = std::mem::take(&mut self.newer);
         self.since = now;

@@ -3,7 +3,7 @@
 //! ```text
 //!  own messages ────────────────────────────────► outbound bucket ─► socket
 //!  relayed ──► early drop ──► transit bucket ──┘  (own first; transit keeps an eighth)
-//!  socket ──► inbound bucket ──► read; while it is empty TCP holds the peer back
+//!  socket ──► inbound bucket ──► read; while it is empty TCP holds the peer back, and datagrams are dropped
 //! ```
 //!
 //! A connection that may not send or read now stands in line; whoever comes to
@@ -11,7 +11,7 @@
 
 use std::collections::VecDeque;
 
-use aioli_core::{Bucket, Duration, Instant, Rng};
+use aioli_core::{Bucket, Cx, Duration, Instant, Rng};
 
 use crate::{Bandwidth, ConnId, Lane};
 
@@ -27,6 +27,10 @@ const OWN_WAIT: Duration = Duration::from_secs(1);
 const MIN_WAITING: u64 = 48 * 1024;
 /// While our own messages wait, of the limit this part is kept for others'.
 const FLOOR_PART: u64 = 8;
+/// Of what comes in beyond the limit, datagrams are dropped: all of them at this much of a debt.
+const MAX_DEBT: Duration = Duration::from_millis(500);
+/// But never those smaller than this.
+const ALWAYS_PASSES: usize = 256;
 /// Connections that wait are looked at no more often.
 const PAUSE: Duration = Duration::from_millis(2);
 
@@ -68,6 +72,14 @@ impl Allowance {
         match lane {
             Lane::Own => self.own,
             Lane::Transit => self.transit,
+        }
+    }
+
+    /// A message of so many bytes is sent.
+    pub(crate) const fn take(&mut self, lane: Lane, bytes: usize) {
+        self.own = self.own.saturating_sub(bytes);
+        if matches!(lane, Lane::Transit) {
+            self.transit = self.transit.saturating_sub(bytes);
         }
     }
 }
@@ -119,6 +131,26 @@ impl Shaper {
         let own = all.min(quantum(&o.all));
         let transit = own.min(o.transit.available(now)).min(floor);
         Allowance { own: as_room(own), transit: as_room(transit) }
+    }
+
+    /// Whether a datagram of so many bytes is dropped because too much comes in. UDP cannot be left unread as TCP can,
+    /// so its senders are slowed by losses: the deeper in debt, the likelier. While connections wait to be read, the
+    /// upper half of the bucket is for datagrams and the lower for them. Small ones always pass: acknowledgements and
+    /// handshakes are not what fills a line.
+    pub(crate) fn polices(&mut self, bytes: usize, cx: &mut Cx<'_>) -> bool {
+        let Some(inbound) = &mut self.inbound else { return false };
+        if bytes < ALWAYS_PASSES {
+            return false;
+        }
+        let now = cx.now.mono;
+        if self.readers.is_empty() {
+            let debt = inbound.ready_at(0).since(now);
+            return debt > Duration::ZERO
+                && cx.rng.chance(debt.as_micros() as u64, MAX_DEBT.as_micros() as u64);
+        }
+        let half = (inbound.burst() / 2).max(1);
+        let missing = half.saturating_sub(inbound.available(now));
+        missing > 0 && cx.rng.chance(missing, half)
     }
 
     /// Bytes were sent, some of them others'.

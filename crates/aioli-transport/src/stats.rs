@@ -27,6 +27,10 @@ pub struct Stats {
     pub dials_limited: u64,
     /// Dials that waited for their turn: `limits.dials_per_minute`.
     pub dials_paced: u64,
+    /// Dials for which the second transport was tried while the first was under way.
+    pub dials_both: u64,
+    /// Dials that went on another way when one had failed.
+    pub dials_moved: u64,
     /// Idle sessions closed to make room for a dial: `limits.connections`.
     pub closed_for_room: u64,
     /// Peers that nothing could be dialled at.
@@ -75,9 +79,9 @@ pub struct Stats {
     pub frames_sent: u64,
     /// Frames received.
     pub frames_received: u64,
-    /// Bytes sent, all of TCP's payload.
+    /// Bytes sent, all of the payload of TCP and UDP.
     pub bytes_sent: u64,
-    /// Bytes received, all of TCP's payload.
+    /// Bytes received, all of the payload of TCP and UDP.
     pub bytes_received: u64,
     /// Messages dropped because they expired in a queue.
     pub dropped_expired: u64,
@@ -85,10 +89,43 @@ pub struct Stats {
     pub dropped_full: u64,
     /// Bytes of relayed messages sent, part of `bytes_sent`.
     pub transit_bytes_sent: u64,
+    /// Datagrams dropped because more came in than the bandwidth limit allows.
+    pub dropped_inbound: u64,
     /// Relayed messages dropped early, before their room within the bandwidth limit was full.
     pub dropped_early: u64,
     /// Messages dropped because they fit in no frame.
     pub dropped_too_large: u64,
     /// Messages dropped because the session ended.
     pub dropped_disconnected: u64,
+}
+
+impl Stats {
+    /// With what SSU2 counted. Its sessions are among the sessions already.
+    pub(crate) const fn with_ssu2(self, ssu2: &crate::ssu2::Stats, back_off_full: u64) -> Self {
+        Self {
+            established_inbound: self.established_inbound + ssu2.established_inbound,
+            established_outbound: self.established_outbound + ssu2.established_outbound,
+            duplicate_sessions: self.duplicate_sessions + ssu2.duplicate_sessions,
+            dials_failed: self.dials_failed + ssu2.dials_failed,
+            refused_connections: self.refused_connections + ssu2.refused_limit,
+            refused_per_ip: self.refused_per_ip + ssu2.refused_per_ip,
+            refused_not_public: self.refused_not_public + ssu2.refused_not_public,
+            handshakes_failed: self.handshakes_failed + ssu2.handshakes_failed,
+            handshakes_timed_out: self.handshakes_timed_out + ssu2.handshakes_timed_out,
+            replays: self.replays + ssu2.replays,
+            replay_cache_full: self.replay_cache_full + ssu2.replay_cache_full,
+            clock_skews: self.clock_skews + ssu2.clock_skews,
+            back_off_full: self.back_off_full + back_off_full,
+            bad_frames: self.bad_frames + ssu2.not_authentic + ssu2.bad_blocks + ssu2.bad_acks,
+            bad_messages: self.bad_messages + ssu2.bad_messages,
+            expired_received: self.expired_received + ssu2.expired_received,
+            messages_sent: self.messages_sent + ssu2.messages_sent,
+            messages_received: self.messages_received + ssu2.messages_received,
+            bytes_sent: self.bytes_sent + ssu2.bytes_sent,
+            bytes_received: self.bytes_received + ssu2.bytes_received,
+            dropped_expired: self.dropped_expired + ssu2.dropped_expired,
+            dropped_disconnected: self.dropped_disconnected + ssu2.dropped_disconnected,
+            ..self
+        }
+    }
 }

@@ -29,6 +29,7 @@ pub mod router_info;
 pub mod ssu2;
 pub mod streaming;
 pub mod su3;
+pub mod termination;
 pub mod tunnel;
 pub mod verified;
 

@@ -9,6 +9,7 @@
 use aioli_core::Date;
 
 use crate::codec::{DecodeError, DecodeErrorKind, Reader, Wire, Writer};
+pub use crate::termination::TerminationReason;
 
 /// The protocol version in a SessionRequest.
 pub const VERSION: u8 = 2;
@@ -96,85 +97,6 @@ impl<'a> Wire<'a> for CreatedOptions {
         w.u32(0);
         w.u32(self.timestamp.as_wire_secs());
         w.u32(0);
-    }
-}
-
-/// Why a session ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum TerminationReason {
-    /// 0: normal or not said.
-    Normal,
-    /// 1: in answer to a termination.
-    TerminationReceived,
-    /// 2: nothing was said for long.
-    IdleTimeout,
-    /// 3: the router stops.
-    RouterShutdown,
-    /// 4: a frame was not authentic.
-    AeadFailure,
-    /// 5: options do not fit.
-    IncompatibleOptions,
-    /// 6: a signature type is not known.
-    IncompatibleSignatureType,
-    /// 7: the clocks differ too much.
-    ClockSkew,
-    /// 8: padding outside of what was agreed.
-    PaddingViolation,
-    /// 9: an impossible frame length.
-    Framing,
-    /// 10: a block is malformed.
-    PayloadFormat,
-    /// 11: message 1 was wrong.
-    Message1,
-    /// 12: message 2 was wrong.
-    Message2,
-    /// 13: message 3 was wrong.
-    Message3,
-    /// 14: a frame did not end.
-    IntraFrameTimeout,
-    /// 15: the RouterInfo's signature is wrong.
-    RouterInfoSignature,
-    /// 16: the static key is not the one of the RouterInfo.
-    StaticKeyMismatch,
-    /// 17: the router is not welcome.
-    Banned,
-    /// Any other code.
-    Other(u8),
-}
-
-impl TerminationReason {
-    const KNOWN: [Self; 18] = [
-        Self::Normal,
-        Self::TerminationReceived,
-        Self::IdleTimeout,
-        Self::RouterShutdown,
-        Self::AeadFailure,
-        Self::IncompatibleOptions,
-        Self::IncompatibleSignatureType,
-        Self::ClockSkew,
-        Self::PaddingViolation,
-        Self::Framing,
-        Self::PayloadFormat,
-        Self::Message1,
-        Self::Message2,
-        Self::Message3,
-        Self::IntraFrameTimeout,
-        Self::RouterInfoSignature,
-        Self::StaticKeyMismatch,
-        Self::Banned,
-    ];
-
-    /// The reason with this code.
-    pub fn from_code(code: u8) -> Self {
-        Self::KNOWN.get(usize::from(code)).copied().unwrap_or(Self::Other(code))
-    }
-
-    /// Its code.
-    pub fn code(self) -> u8 {
-        if let Self::Other(code) = self {
-            return code;
-        }
-        Self::KNOWN.iter().position(|r| *r == self).unwrap_or(0) as u8
     }
 }
 
@@ -472,14 +394,6 @@ mod tests {
         ] {
             assert!(ConfirmedPayload::decode(&bytes(&bad)).is_err(), "{bad:?}");
         }
-    }
-
-    #[test]
-    fn reason_codes_are_their_positions() {
-        for code in 0..=u8::MAX {
-            assert_eq!(TerminationReason::from_code(code).code(), code);
-        }
-        assert_eq!(TerminationReason::Banned.code(), 17);
     }
 
     proptest! {

@@ -13,6 +13,7 @@ use crate::identity::RouterIdentity;
 use crate::ids::RouterHash;
 use crate::mapping::Mapping;
 use crate::router_address::{Ntcp2Address, RouterAddress};
+use crate::ssu2::Ssu2Address;
 use crate::verified::{Raw, Signed, Unverified, Verified, VerifyError};
 
 /// The largest RouterInfo that is read, uncompressed.
@@ -118,6 +119,11 @@ impl RouterInfo {
     /// Its NTCP2 addresses that are well-formed.
     pub fn ntcp2(&self) -> impl Iterator<Item = Ntcp2Address> {
         self.addresses.iter().filter_map(RouterAddress::as_ntcp2)
+    }
+
+    /// Its SSU2 addresses that are well-formed.
+    pub fn ssu2(&self) -> impl Iterator<Item = Ssu2Address> {
+        self.addresses.iter().filter_map(Ssu2Address::parse)
     }
 }
 

@@ -54,7 +54,7 @@ const SETTINGS: &[Setting] = &[
         "I2P_LISTEN_PORT",
         "9700",
         "PORT",
-        "TCP port for other routers; 0 draws a random one once and keeps it",
+        "TCP and UDP port for other routers; 0 draws a random one once and keeps it",
     ),
     setting("data-dir", "I2P_DATA_DIR", "~/.aioli", "DIR", "Where the identity and the state are kept"),
     setting("log-level", "I2P_LOG_LEVEL", "info", "LEVEL", "error, warn, info, debug or trace"),
@@ -138,6 +138,8 @@ const SETTINGS: &[Setting] = &[
         "N",
         "Others' tunnels through this router at most, instead of the profile's, 0 to 100000",
     ),
+    setting("no-ntcp2", "I2P_NO_NTCP2", "false", SWITCH, "Do not speak NTCP2, the transport over TCP"),
+    setting("no-ssu2", "I2P_NO_SSU2", "false", SWITCH, "Do not speak SSU2, the transport over UDP"),
     setting("sam", "I2P_SAM", "127.0.0.1:7656", "HOST:PORT", "Where SAM listens for applications"),
     setting("no-sam", "I2P_NO_SAM", "false", SWITCH, "Do not offer SAM"),
     setting("tunnel-length", "I2P_TUNNEL_LENGTH", "3", "HOPS", "Hops in each tunnel, 0 to 8"),
@@ -298,7 +300,7 @@ pub enum Reseed {
 pub struct Settings {
     /// Address to listen on.
     pub host: IpAddr,
-    /// TCP port; 0 draws one.
+    /// TCP and UDP port; 0 draws one.
     pub port: u16,
     /// Data directory.
     pub data_dir: PathBuf,
@@ -330,6 +332,10 @@ pub struct Settings {
     pub profile: Profile,
     /// Its limits, and what is set besides.
     pub limits: Limits,
+    /// Whether NTCP2 is spoken.
+    pub ntcp2: bool,
+    /// Whether SSU2 is spoken.
+    pub ssu2: bool,
     /// SAM, unless switched off.
     pub sam: Option<SocketAddr>,
     /// Hops in each tunnel.
@@ -433,6 +439,8 @@ impl Values {
             blocklist: self.path("blocklist", env),
             profile: self.profile()?,
             limits: self.limits()?,
+            ntcp2: !self.switch("no-ntcp2")?,
+            ssu2: self.ssu2()?,
             sam,
             tunnel_length: self.number("tunnel-length", 0, 8, "hops")?,
             inbound_tunnels: self.number("inbound-tunnels", 1, 16, "tunnels")?,
@@ -445,6 +453,16 @@ impl Values {
             print_config,
             table: self.0,
         })
+    }
+
+    fn ssu2(&self) -> Result<bool, SettingsError> {
+        let off = self.switch("no-ssu2")?;
+        if off && self.switch("no-ntcp2")? {
+            return Err(
+                self.wrong("no-ssu2", "with no-ntcp2 there is no way to other routers: leave out one".into())
+            );
+        }
+        Ok(!off)
     }
 
     fn profile(&self) -> Result<Profile, SettingsError> {

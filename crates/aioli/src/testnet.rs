@@ -5,12 +5,12 @@
 //! that no other network uses, so nothing can join or leak.
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::time::{Duration, Instant};
 
 use aioli_client::{SamConfig, SessionDefaults};
 use aioli_core::Rng;
-use aioli_node::{Clock, Node, NodeConfig, Notice, Snapshot, bind, entropy};
+use aioli_node::{Clock, Node, NodeConfig, Notice, Snapshot, bind, bind_udp, entropy};
 use aioli_router::{Config, Event, Identity, TunnelOptions, create_router_info};
 use anyhow::{Context, Result, bail};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -27,6 +27,8 @@ const REFRESH: Duration = Duration::from_secs(1);
 /// Lines are written this often where nobody looks.
 const REPORT: Duration = Duration::from_secs(10);
 
+/// So often a port is drawn that is free for both transports.
+const DRAWS: usize = 20;
 /// Routers shown one by one: the table must fit on a screen to be redrawn in place.
 const MAX_ROWS: usize = 16;
 
@@ -37,6 +39,10 @@ pub struct Options {
     pub routers: usize,
     /// SAM of the first router.
     pub sam: SocketAddr,
+    /// Whether the routers speak NTCP2.
+    pub ntcp2: bool,
+    /// Whether they speak SSU2.
+    pub ssu2: bool,
     /// Only check that the network carries data, then exit.
     pub check: bool,
 }
@@ -51,7 +57,7 @@ pub fn run(options: &Options) -> Result<()> {
         None => vec![(0, None), (options.routers / 2, None)],
     };
     say(format!("starting {} routers", options.routers));
-    let mut network = Network::with_sam(options.routers, sam)?;
+    let mut network = Network::with_sam(options.routers, sam, (options.ntcp2, options.ssu2))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut stop = Signals::new()?;
@@ -114,11 +120,26 @@ pub struct Network {
 impl Network {
     /// Starts this many routers; those at these places offer SAM on a free port.
     pub fn start(routers: usize, with_sam: &[usize]) -> Result<Self> {
-        Self::with_sam(routers, with_sam.iter().map(|i| (*i, None)).collect())
+        Self::start_with(routers, with_sam, (true, true))
     }
 
-    fn with_sam(routers: usize, sam: Vec<(usize, Option<TcpListener>)>) -> Result<Self> {
-        Ok(Self { nodes: start(routers, sam)? })
+    /// The same with only some transports: NTCP2, SSU2.
+    pub fn start_with(routers: usize, with_sam: &[usize], transports: (bool, bool)) -> Result<Self> {
+        Self::with_sam(routers, with_sam.iter().map(|i| (*i, None)).collect(), transports)
+    }
+
+    fn with_sam(
+        routers: usize,
+        sam: Vec<(usize, Option<TcpListener>)>,
+        transports: (bool, bool),
+    ) -> Result<Self> {
+        Ok(Self { nodes: start(routers, sam, transports)? })
+    }
+
+    /// Sessions over SSU2 that the routers have, and those over either transport.
+    pub fn sessions(&self) -> (u64, u64) {
+        let stats = self.nodes.iter().map(|node| node.snapshot().stats);
+        stats.fold((0, 0), |(ssu2, all), s| (ssu2 + s.ssu2_sessions, all + s.sessions))
     }
 
     /// Where SAM listens.
@@ -140,31 +161,36 @@ impl Drop for Network {
 }
 
 /// Binds every port, signs every RouterInfo, then starts every router knowing all others.
-fn start(routers: usize, sam: Vec<(usize, Option<TcpListener>)>) -> Result<Vec<Node>> {
+fn start(
+    routers: usize,
+    sam: Vec<(usize, Option<TcpListener>)>,
+    (ntcp2, ssu2): (bool, bool),
+) -> Result<Vec<Node>> {
     let mut rng = Rng::from_seed(entropy());
     let now = Clock::start().now();
     let loopback = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let mut prepared = Vec::new();
     for i in 0..routers {
-        let listener = bind(loopback, "NTCP2", "--routers")?;
+        let (address, listener, udp) = ports(loopback)?;
         let identity = Identity::generate(&mut rng);
-        let config = config(listener.local_addr()?, i % 3 == 0);
+        let config = Config { ntcp2, ssu2, ..config(address, i % 3 == 0) };
         let router_info = create_router_info(&config, &identity, now).bytes().to_vec();
-        prepared.push((listener, identity, config, router_info));
+        prepared.push(((listener, udp), identity, config, router_info));
     }
     let known: Vec<_> = prepared.iter().map(|p| p.3.clone()).collect();
     let mut sam: BTreeMap<usize, Option<TcpListener>> = sam.into_iter().collect();
     prepared
         .into_iter()
         .enumerate()
-        .map(|(i, (listener, identity, router, _))| {
+        .map(|(i, ((listener, udp), identity, router, _))| {
             let defaults = SessionDefaults { inbound: router.inbound, outbound: router.outbound };
             let free = || bind(loopback, "SAM", "--sam");
             let sam = sam.remove(&i).map(|given| given.map_or_else(free, Ok)).transpose()?;
             Ok(Node::start(NodeConfig {
                 router,
                 identity,
-                listeners: vec![listener],
+                listeners: if ntcp2 { vec![listener] } else { Vec::new() },
+                udp: vec![udp],
                 sam,
                 sam_config: SamConfig { defaults, ..SamConfig::default() },
                 data_dir: None,
@@ -177,6 +203,17 @@ fn start(routers: usize, sam: Vec<(usize, Option<TcpListener>)>) -> Result<Vec<N
             })?)
         })
         .collect()
+}
+
+/// A port that is free for TCP and for UDP.
+fn ports(address: SocketAddr) -> Result<(SocketAddr, TcpListener, UdpSocket)> {
+    let draw = || {
+        let listener = bind(address, "NTCP2", "--routers")?;
+        let address = listener.local_addr()?;
+        anyhow::Ok((address, listener, bind_udp(address, "--routers")?))
+    };
+    // What one has, another program may have of the other.
+    (1..DRAWS).find_map(|_| draw().ok()).map_or_else(draw, Ok)
 }
 
 fn config(published: SocketAddr, floodfill: bool) -> Config {

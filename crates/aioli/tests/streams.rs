@@ -73,6 +73,25 @@ fn exchange(mut stream: Sam, send: Vec<u8>) -> std::thread::JoinHandle<Vec<u8>> 
 }
 
 #[test]
+fn streams_run_over_ssu2_alone() {
+    let mut network = Network::start_with(6, &[0, 3], (false, true)).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(network.wait_until_usable(PATIENCE)).unwrap();
+    let [a, b] = network.sam()[..] else { panic!("two SAM ports") };
+    let (_control_b, address) = session(b, "b");
+    let (_control_a, _) = session(a, "a");
+    let mut incoming = connect(b);
+    ok(&mut incoming, "STREAM ACCEPT ID=b");
+    let mut outgoing = connect(a);
+    ok(&mut outgoing, &format!("STREAM CONNECT ID=a DESTINATION={address}"));
+    answer(&mut incoming);
+    let (at_b, at_a) = (exchange(incoming, bytes(2)), exchange(outgoing, bytes(1)));
+    assert!(at_b.join().unwrap() == bytes(1) && at_a.join().unwrap() == bytes(2));
+    let (ssu2, all) = network.sessions();
+    assert!(all >= 6 && ssu2 >= all, "{ssu2} of {all} sessions");
+}
+
+#[test]
 fn streams_carry_large_data_both_ways_and_close_by_halves() {
     let mut network = Network::start(6, &[0, 3]).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

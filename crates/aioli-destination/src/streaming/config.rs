@@ -6,7 +6,7 @@ use aioli_core::Duration;
 use aioli_core::crypto::ed25519::SigningKey;
 use aioli_wire::{Destination, DestinationHash, OfflineSignature};
 
-use super::congestion::INITIAL_WINDOW;
+use aioli_core::flow::INITIAL_WINDOW;
 
 /// Payload that fits two tunnel messages together with all headers
 /// (proposal 155).

@@ -14,7 +14,7 @@
 //! | `stream` | one stream: states, choking, timeouts |
 //! | `transmit` | what a stream puts on the wire, and when |
 //! | `send`, `receive` | the halves: buffers, loss detection, gaps |
-//! | `congestion`, `rtt` | how much and how fast; see `docs/streaming.md` |
+//! | `aioli_core::flow` | how much and how fast; see `docs/streaming.md` |
 //! | `gate` | who may connect how often |
 //! | `auth`, `config` | signatures; settings |
 
@@ -23,10 +23,8 @@ use aioli_wire::{Destination, DestinationHash};
 
 mod auth;
 mod config;
-mod congestion;
 mod gate;
 mod receive;
-mod rtt;
 mod send;
 mod stream;
 mod streams;

@@ -21,10 +21,8 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
+use aioli_core::flow::{Delivery, Departure, RateSample, Rtt};
 use aioli_core::{Duration, Instant};
-
-use super::congestion::RateSample;
-use super::rtt::Rtt;
 
 /// Acknowledgements without news after which gaps are taken to be too many to list.
 const REPEATED_ACKS: u32 = 3;
@@ -49,13 +47,9 @@ struct Sent {
     offset: u64,
     len: usize,
     fate: Fate,
-    sent_at: Instant,
+    /// When it left last.
+    left: Departure,
     sends: u32,
-    /// State of the delivery-rate estimator when it left.
-    delivered: u64,
-    delivered_at: Instant,
-    first_sent_at: Instant,
-    app_limited: bool,
     /// The bytes, for packets that are signed: they are repeated as they are.
     signed: Option<Box<[u8]>>,
 }
@@ -111,11 +105,7 @@ pub(super) struct SendHalf {
     repeated_acks: u32,
     lost: BTreeSet<u32>,
     in_flight: u32,
-    delivered: u64,
-    delivered_at: Instant,
-    first_sent_at: Instant,
-    /// Until this many are delivered, samples are limited by the application.
-    app_limited_until: u64,
+    delivery: Delivery,
     /// The most recently sent packet that has arrived, and its round trip.
     newest: Option<(Instant, Duration)>,
     /// Reordering window in quarters of the smoothed round trip; 0 until
@@ -183,7 +173,7 @@ impl SendHalf {
 
     /// Packets delivered so far.
     pub(super) fn delivered(&self) -> u64 {
-        self.delivered
+        self.delivery.total()
     }
 
     /// When a hole turns into a loss unless it is acknowledged.
@@ -193,7 +183,7 @@ impl SendHalf {
 
     /// Says that the application, not the window, holds the sender back.
     pub(super) fn mark_app_limited(&mut self) {
-        self.app_limited_until = self.delivered + u64::from(self.in_flight).max(1);
+        self.delivery.set_app_limited(u64::from(self.in_flight));
     }
 
     /// Appends payload bytes to `out`.
@@ -215,23 +205,9 @@ impl SendHalf {
     pub(super) fn next_new(&mut self, max: usize, now: Instant) -> (u32, u64, usize) {
         let (at, len) = (self.unsent_at, self.unsent().min(max));
         self.unsent_at += len as u64;
-        if self.in_flight == 0 {
-            self.first_sent_at = now;
-            self.delivered_at = now;
-        }
+        let left = self.delivery.depart(self.in_flight == 0, now);
         let sequence = self.next_sequence();
-        self.sent.push_back(Sent {
-            offset: at,
-            len,
-            fate: Fate::InFlight,
-            sent_at: now,
-            sends: 1,
-            delivered: self.delivered,
-            delivered_at: self.delivered_at,
-            first_sent_at: self.first_sent_at,
-            app_limited: self.delivered < self.app_limited_until,
-            signed: None,
-        });
+        self.sent.push_back(Sent { offset: at, len, fate: Fate::InFlight, left, sends: 1, signed: None });
         self.in_flight += 1;
         (sequence, at, len)
     }
@@ -266,7 +242,7 @@ impl SendHalf {
         {
             s.fate = Fate::InFlight;
             self.in_flight += 1;
-            self.delivered = self.delivered.saturating_sub(1);
+            self.delivery.undeliver(1);
         }
     }
 
@@ -282,15 +258,12 @@ impl SendHalf {
     }
 
     fn repeat(&mut self, sequence: u32, now: Instant) -> Option<(u32, Content)> {
-        let (delivered, delivered_at) = (self.delivered, self.delivered_at);
-        let (first_sent_at, limited) = (self.first_sent_at, self.delivered < self.app_limited_until);
+        let left = self.delivery.depart(false, now);
         let s = self.get_mut(sequence)?;
         let was_out = s.fate != Fate::InFlight;
         s.fate = Fate::InFlight;
-        s.sent_at = now;
+        s.left = left;
         s.sends += 1;
-        (s.delivered, s.delivered_at, s.first_sent_at, s.app_limited) =
-            (delivered, delivered_at, first_sent_at, limited);
         let content = match &s.signed {
             Some(bytes) => Content::Signed(bytes.to_vec()),
             None => Content::Data { at: s.offset, len: s.len },
@@ -406,17 +379,10 @@ impl SendHalf {
             return;
         }
         s.signed = None;
-        let age = now.since(s.sent_at);
+        let age = now.since(s.left.at);
         // An answer sooner than half a round trip is for an earlier copy.
         let early = s.sends > 1 && rtt.min().is_some_and(|min| age < min / 2);
-        let this = Best {
-            sent_at: s.sent_at,
-            once: s.sends == 1,
-            delivered: s.delivered,
-            delivered_at: s.delivered_at,
-            first_sent_at: s.first_sent_at,
-            app_limited: s.app_limited,
-        };
+        let this = Best { left: s.left, once: s.sends == 1 };
         match was {
             Fate::InFlight => self.in_flight -= 1,
             Fate::Lost => drop(self.lost.remove(&sequence)),
@@ -429,8 +395,10 @@ impl SendHalf {
             out.round_trips = (out.round_trips.0 + age, out.round_trips.1 + 1);
         }
         out.acked += 1;
-        self.delivered += 1;
-        let newer = best.as_ref().is_none_or(|b| (this.delivered, this.sent_at) >= (b.delivered, b.sent_at));
+        self.delivery.deliver(1);
+        let newer = best
+            .as_ref()
+            .is_none_or(|b| (this.left.delivered, this.left.at) >= (b.left.delivered, b.left.at));
         if !early && was == Fate::InFlight && newer {
             *best = Some(this);
         }
@@ -455,22 +423,14 @@ impl SendHalf {
     }
 
     fn finish_sample(&mut self, best: Best, now: Instant, out: &mut Acked) {
-        let age = now.since(best.sent_at);
+        let age = now.since(best.left.at);
         if best.once {
             out.rtt = Some(age);
         }
-        if self.newest.is_none_or(|(at, _)| best.sent_at >= at) {
-            self.newest = Some((best.sent_at, age));
+        if self.newest.is_none_or(|(at, _)| best.left.at >= at) {
+            self.newest = Some((best.left.at, age));
         }
-        self.first_sent_at = best.sent_at;
-        self.delivered_at = now;
-        let interval = best.sent_at.since(best.first_sent_at).max(now.since(best.delivered_at));
-        out.rate = Some(RateSample {
-            delivered: self.delivered - best.delivered,
-            interval,
-            app_limited: best.app_limited,
-            prior_delivered: best.delivered,
-        });
+        out.rate = Some(self.delivery.sample(&best.left, now));
     }
 
     /// Marks holes as lost whose time has come. Gives how many.
@@ -489,10 +449,10 @@ impl SendHalf {
         for i in 0..self.holes.len() {
             let Some(&sequence) = self.holes.get(i) else { break };
             let Some(s) = self.get_mut(sequence) else { continue };
-            if !matches!(s.fate, Fate::InFlight | Fate::Settled) || s.sent_at > newest {
+            if !matches!(s.fate, Fate::InFlight | Fate::Settled) || s.left.at > newest {
                 continue;
             }
-            let due = s.sent_at + wait;
+            let due = s.left.at + wait;
             if now >= due {
                 let flew = std::mem::replace(&mut s.fate, Fate::Lost) == Fate::InFlight;
                 self.in_flight -= u32::from(flew);
@@ -509,7 +469,7 @@ impl SendHalf {
     fn settle(&mut self, newest: Instant, then: Instant) {
         let from = self.frontier.saturating_sub(self.base) as usize;
         for s in self.sent.iter_mut().skip(from) {
-            let early = s.sent_at <= newest && s.sent_at <= then;
+            let early = s.left.at <= newest && s.left.at <= then;
             if !early && s.sends == 1 {
                 break;
             }
@@ -543,7 +503,7 @@ impl SendHalf {
         let mut count = 0;
         for (i, s) in self.sent.iter_mut().enumerate() {
             let out = matches!(s.fate, Fate::InFlight | Fate::Settled);
-            if out && s.sent_at < then && count < UNLISTED {
+            if out && s.left.at < then && count < UNLISTED {
                 let flew = std::mem::replace(&mut s.fate, Fate::Lost) == Fate::InFlight;
                 self.in_flight -= u32::from(flew);
                 self.lost.insert(self.base + i as u32);
@@ -568,7 +528,7 @@ impl SendHalf {
     /// Everything in flight that left before `then` counts as lost.
     pub(super) fn lose_sent_before(&mut self, then: Instant) {
         for (i, s) in self.sent.iter_mut().enumerate() {
-            if s.fate == Fate::InFlight && s.sent_at < then {
+            if s.fate == Fate::InFlight && s.left.at < then {
                 s.fate = Fate::Lost;
                 self.in_flight -= 1;
                 self.lost.insert(self.base + i as u32);
@@ -591,12 +551,8 @@ impl SendHalf {
 /// The acknowledged packet that says most about rate and round trip.
 #[derive(Clone, Copy, Debug)]
 struct Best {
-    sent_at: Instant,
+    left: Departure,
     once: bool,
-    delivered: u64,
-    delivered_at: Instant,
-    first_sent_at: Instant,
-    app_limited: bool,
 }
 
 #[cfg(test)]
@@ -613,7 +569,7 @@ mod tests {
         for i in 0..packets {
             assert_eq!(s.next_new(10, at(u64::from(i))).0, i);
         }
-        let mut rtt = Rtt::default();
+        let mut rtt = Rtt::new(super::super::stream::TIMEOUTS);
         rtt.sample(Duration::from_millis(100), Duration::from_millis(100), at(0));
         (s, rtt)
     }
@@ -691,7 +647,7 @@ mod tests {
     #[test]
     fn payload_is_copied_across_the_wrap_of_the_ring() {
         let mut s = SendHalf::new();
-        let mut rtt = Rtt::default();
+        let mut rtt = Rtt::new(super::super::stream::TIMEOUTS);
         rtt.sample(Duration::from_millis(10), Duration::from_millis(10), at(0));
         let mut next = 0u8;
         for round in 0..200u32 {

@@ -11,6 +11,7 @@
 use std::cell::Cell;
 use std::collections::VecDeque;
 
+use aioli_core::flow::{AckEvent, Controller, Pacer, Path, Rtt, Timeouts};
 use aioli_core::{Date, Duration, Instant, Rng};
 use aioli_wire::client_payload::Ports;
 use aioli_wire::streaming::{MAX_DELAY, Nacks, Packet, flags};
@@ -18,9 +19,7 @@ use aioli_wire::{Destination, DestinationHash};
 
 use super::auth::{self, PeerMisbehaved, Transient};
 use super::config::{Config, Identity, InactivityAction, MIN_MTU, OLD_MTU, Options};
-use super::congestion::{AckEvent, Controller};
 use super::receive::{Arrival, ReceiveHalf};
-use super::rtt::Rtt;
 use super::send::SendHalf;
 use super::{CloseReason, Output, Stats, StreamId};
 
@@ -38,6 +37,14 @@ const REPLY_DELAY: Duration = Duration::from_millis(2);
 const DEAD: Duration = Duration::from_secs(300);
 /// No stream is given up before nothing was acknowledged for this long.
 const GIVE_UP: Duration = Duration::from_secs(100);
+/// A window of packets: each costs the same two tunnel messages, large or small.
+const PATH: Path = Path { packet: 1, slack: Duration::from_millis(20), queue: Duration::from_millis(8) };
+/// How long an acknowledgement is waited for.
+pub(super) const TIMEOUTS: Timeouts = Timeouts {
+    initial: Duration::from_millis(2_500),
+    least: Duration::from_millis(150),
+    most: Duration::from_secs(20),
+};
 /// Timeouts in a row after which the path is suspected.
 const SUSPECT_AFTER: u32 = 2;
 /// Duplicates in a row after which our acknowledgements seem to be lost.
@@ -172,7 +179,7 @@ pub(super) struct Stream {
     pub(super) doublings: u32,
     /// When the first of them was.
     stalled_since: Instant,
-    pub(super) pace_at: Instant,
+    pub(super) pacer: Pacer,
     pub(super) pace_wake: Option<Instant>,
     pub(super) asked_at: Instant,
     pub(super) last_sent: Instant,
@@ -214,8 +221,8 @@ impl Stream {
             fin: Fin::Open,
             send: SendHalf::new(),
             receive: ReceiveHalf::default(),
-            rtt: Rtt::default(),
-            congestion: Controller::new(options.initial_window, cap),
+            rtt: Rtt::new(TIMEOUTS),
+            congestion: Controller::new(PATH, options.initial_window.into(), cap.into()),
             mtu: usize::from(options.mtu.min(if incoming { options.mtu } else { OLD_MTU })),
             kind: PeerKind::Unknown,
             span: PeerKind::Unknown.room().1,
@@ -228,7 +235,7 @@ impl Stream {
             timeouts: 0,
             doublings: 0,
             stalled_since: Instant::ZERO,
-            pace_at: now,
+            pacer: Pacer::new(PATH.packet, now),
             pace_wake: None,
             asked_at: Instant::ZERO,
             last_sent: now,
@@ -314,7 +321,7 @@ impl Stream {
     pub(super) fn set_kind(&mut self, kind: PeerKind) {
         self.kind = kind;
         let (window, span) = kind.room();
-        self.congestion.set_cap(window.min(self.options.max_window));
+        self.congestion.set_cap(window.min(self.options.max_window).into());
         self.span = span.min(self.options.max_window.saturating_mul(2));
     }
 
@@ -342,10 +349,13 @@ impl Stream {
         let unlisted =
             if self.kind == PeerKind::I2pd { self.send.detect_unlisted(&self.rtt, io.now) } else { 0 };
         io.stats.lost += u64::from(unlisted);
+        let lost = a.lost + unlisted;
         let event = AckEvent {
-            acked: a.acked,
-            lost: a.lost + unlisted,
-            in_flight: self.send.in_flight(),
+            acked: a.acked.into(),
+            acked_packets: a.acked,
+            lost: lost.into(),
+            lost_packets: lost,
+            in_flight: self.send.in_flight().into(),
             delivered: self.send.delivered(),
             rtt: a.rtt,
             rate: a.rate,
@@ -510,7 +520,7 @@ impl Stream {
 
     /// Bytes that may wait for being sent.
     fn ahead(&self) -> usize {
-        (self.congestion.window() as usize * self.mtu).max(128 << 10)
+        (self.window() as usize * self.mtu).max(128 << 10)
     }
 
     /// No more data from the application.
@@ -683,8 +693,13 @@ impl Stream {
         if self.send.rack_deadline().is_some_and(|at| at <= io.now) {
             let lost = self.send.detect_losses(&self.rtt, io.now);
             io.stats.lost += u64::from(lost);
-            let in_flight = self.send.in_flight();
-            let event = AckEvent { lost, in_flight, delivered: self.send.delivered(), ..AckEvent::default() };
+            let event = AckEvent {
+                lost: lost.into(),
+                lost_packets: lost,
+                in_flight: self.send.in_flight().into(),
+                delivered: self.send.delivered(),
+                ..AckEvent::default()
+            };
             self.congestion.on_ack(&event, &mut self.rtt, io.now, io.rng);
         }
         if !self.send.all_acked() && io.now >= self.timeout_at() {

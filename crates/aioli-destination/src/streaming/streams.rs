@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use aioli_core::flow::Rtt;
 use aioli_core::{Cx, Duration, Instant, Rng, Timers};
 use aioli_wire::client_payload::Ports;
 use aioli_wire::streaming::{Header, Packet, flags, syn_receiver};
@@ -12,8 +13,7 @@ use super::auth::{self, PeerMisbehaved};
 use super::config::{Config, LimitAction, Options};
 use super::gate::{Gate, Verdict};
 use super::receive::ReceiveHalf;
-use super::rtt::Rtt;
-use super::stream::{Fin, Io, PeerKind, Stream};
+use super::stream::{Fin, Io, PeerKind, Stream, TIMEOUTS};
 use super::{CloseReason, Output, Stats, StreamId};
 
 /// How long a closed stream still answers.
@@ -541,7 +541,7 @@ impl Streams {
         if let Some(smoothed) = s.rtt.smoothed()
             && (self.learned.len() < self.config.limits.remembered_peers || self.learned.contains_key(&s.to))
         {
-            let window = s.congestion.window();
+            let window = s.window();
             let learned = Learned { at: now, smoothed, deviation: s.rtt.deviation(), window, kind: s.kind };
             self.learned.insert(s.to, learned);
         }
@@ -563,9 +563,9 @@ impl Streams {
     /// Takes over what an earlier stream to the same peer learned.
     fn recall(&self, s: &mut Stream, now: Instant) {
         if let Some(l) = self.learned.get(&s.to).filter(|l| now.since(l.at) < PEER_MEMORY) {
-            s.rtt = Rtt::shared(l.smoothed, l.deviation);
+            s.rtt = Rtt::shared(TIMEOUTS, l.smoothed, l.deviation);
             s.set_kind(l.kind);
-            s.congestion.start_from(l.window);
+            s.congestion.start_from(l.window.into());
         }
     }
 
@@ -661,7 +661,7 @@ impl Streams {
             ports: s.ports,
             incoming: s.incoming,
             round_trip: s.rtt.smoothed(),
-            window: s.congestion.window(),
+            window: s.window(),
             in_flight: s.send.in_flight(),
             rate: s.congestion.rate() as u64,
             unsent: s.send.unsent(),

@@ -16,17 +16,11 @@ const CHOKE: u16 = 62_000;
 const NACKS_WITH_DATA: usize = 6;
 /// Packets that may follow a SYN before its answer.
 const BEFORE_ANSWER: u32 = 6;
-/// Packets sent at once: the least and the most.
-const BURST: (f64, f64) = (2.0, 32.0);
-/// So late may a timer be without loss of rate.
-const LATE: Duration = Duration::from_millis(5);
 /// Acknowledgements closer than this serve nobody.
 const ACK_SPACING: Duration = Duration::from_millis(2);
 /// Acknowledgements, each a tunnel message, that one round trip should take at
 /// speed. Enough to see a gap early and to keep the peer's window moving.
 const ACKS_PER_ROUND_TRIP: u32 = 20;
-/// Time that a burst may stand for.
-const BURST_SECONDS: f64 = 0.004;
 
 /// How much a packet wants to be acknowledged early.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,13 +40,9 @@ impl Stream {
         if self.ended.is_some() || !self.open(io) || self.choked.is_some() {
             return;
         }
-        let rate = self.congestion.pacing_rate(&self.rtt);
-        let gap = rate.map_or(0.0, |r| 1.0 / r);
-        let burst = rate.map_or(BURST.1, |r| (r * BURST_SECONDS).clamp(BURST.0, BURST.1));
-        // Late timers are made up for, an idle time is not.
-        let earliest = io.now - Duration::from_secs_f64(burst * gap).max(LATE.min(self.rtt.or_guess()));
-        self.pace_at = self.pace_at.max(earliest);
-        let window = self.congestion.window();
+        let rate = self.congestion.pacing_rate(self.rtt.smoothed());
+        self.pacer.refill(rate, self.rtt.or_guess(), io.now);
+        let window = self.window();
         loop {
             let (lost, fresh) = (self.send.has_lost(), self.has_new());
             if !lost && !fresh {
@@ -65,13 +55,11 @@ impl Stream {
             if self.send.in_flight() >= window {
                 break;
             }
-            if self.pace_at > io.now {
-                // Wake for half a burst, not for every packet.
-                self.pace_wake =
-                    Some(self.pace_at + Duration::from_secs_f64(gap * (burst / 2.0 - 1.0).max(0.0)));
+            if !self.pacer.may_send() {
+                self.pace_wake = Some(self.pacer.wake_at());
                 break;
             }
-            self.pace_at += Duration::from_secs_f64(gap);
+            self.pacer.on_sent(1);
             if lost {
                 let Some((sequence, content)) = self.send.next_lost(io.now) else { break };
                 self.transmit(sequence, content, true, Ask::Soon, io);
@@ -80,6 +68,11 @@ impl Stream {
                 self.send_new(if last { Ask::Soon } else { Ask::Sometimes }, io);
             }
         }
+    }
+
+    /// Packets that may be in flight.
+    pub(super) fn window(&self) -> u32 {
+        u32::try_from(self.congestion.window()).unwrap_or(u32::MAX)
     }
 
     /// Sends the first packet when it is time. False while it waits.

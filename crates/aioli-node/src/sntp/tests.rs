@@ -188,6 +188,7 @@ async fn a_node_with_a_wrong_clock_corrects_it_and_says_so() {
             router: Config { net_id: 99, private_network: true, ..Config::default() },
             identity: Identity::generate(&mut Rng::from_seed([7; 32])),
             listeners: Vec::new(),
+            udp: Vec::new(),
             sam: None,
             sam_config: aioli_client::SamConfig::default(),
             data_dir: None,

@@ -7,6 +7,7 @@ use aioli_netdb::Source;
 use aioli_wire::RouterInfo;
 
 use super::*;
+use crate::ways::Reach;
 use crate::{Config, Identity, Router, create_router_info};
 
 const NOW: Now = Now { mono: Instant::ZERO, wall: Date::from_secs(1_780_000_000) };
@@ -60,6 +61,7 @@ fn choose(
         guards: &router.guards,
         explicit: &router.config.explicit_peers,
         sessions: None,
+        ours: Reach::ours(&router.config),
         in_use,
         tunnels: in_use.values().sum(),
         now: NOW,
@@ -78,6 +80,7 @@ fn choose_of(router: &mut Router, request: &HopRequest, now: Now) -> Option<Vec<
         guards: &router.guards,
         explicit: &router.config.explicit_peers,
         sessions: None,
+        ours: Reach::ours(&router.config),
         in_use: &router.in_use,
         tunnels: router.own_tunnels,
         now,
@@ -260,6 +263,7 @@ fn a_build_looks_at_few_however_many_are_known() {
         guards: &router.guards,
         explicit: &none,
         sessions: None,
+        ours: Reach::ours(&router.config),
         in_use: &router.in_use,
         tunnels: 0,
         now,
@@ -374,6 +378,7 @@ fn who_cannot_be_dialled_takes_its_last_hops_from_those_connected() {
             guards: &router.guards,
             explicit: &router.config.explicit_peers,
             sessions: Some(sessions),
+            ours: Reach::ours(&router.config),
             in_use: &router.in_use,
             tunnels: 0,
             now: NOW,

@@ -8,10 +8,11 @@ use aioli_wire::router_info::RouterInfo;
 use aioli_wire::verified::Verified;
 
 use super::session::Session;
+use crate::PeerMisbehaved;
+use crate::ntcp2::MESSAGE_LEN;
 use crate::ntcp2::data_phase::DataPhase;
 use crate::ntcp2::initiator::{self, AwaitCreatedPadding, AwaitSessionCreated};
 use crate::ntcp2::responder::{AwaitRequestPadding, AwaitSessionConfirmed, AwaitSessionRequest};
-use crate::ntcp2::{MESSAGE_LEN, PeerMisbehaved};
 use crate::replay::ReplayCache;
 use crate::{ConnId, Lane, Limits, Stats};
 

@@ -6,10 +6,10 @@ use aioli_wire::ntcp2::TerminationReason;
 use aioli_wire::router_info::RouterInfo;
 use aioli_wire::verified::{Unverified, Verified};
 
-use super::conn::{Conn, NO_CONN, Shared, State, Step};
+use super::conn::{Conn, IpGroup, NO_CONN, Shared, State, Step};
 use super::session::{self, Received, Session};
 use super::{PROBE_BYTES, Transport};
-use crate::ntcp2::PeerMisbehaved;
+use crate::PeerMisbehaved;
 use crate::ntcp2::data_phase::DataPhase;
 use crate::{ConnId, DialError, DisconnectReason, Lane, Output, Why};
 
@@ -25,9 +25,14 @@ const REFRESH: (Duration, Duration) = (Duration::from_secs(25 * 60), Duration::f
 const SWEEP: Duration = Duration::from_secs(60);
 
 impl Transport {
-    pub(super) fn add_conn(&mut self, conn: Conn) -> ConnId {
+    pub(super) const fn next_conn_id(&mut self) -> ConnId {
         let id = ConnId(self.next_conn);
         self.next_conn += 1;
+        id
+    }
+
+    pub(super) fn add_conn(&mut self, conn: Conn) -> ConnId {
+        let id = self.next_conn_id();
         *self.pending(conn.inbound) += 1;
         self.inbound += usize::from(conn.inbound);
         self.conns.insert(id, conn);
@@ -49,14 +54,7 @@ impl Transport {
         if c.pending {
             *self.pending(c.inbound) -= 1;
         }
-        if let Some(group) = c.group
-            && let Some(count) = self.per_ip.get_mut(&group)
-        {
-            *count -= 1;
-            if *count == 0 {
-                self.per_ip.remove(&group);
-            }
-        }
+        self.leave_group(c.group);
         for why in
             [Why::Connect, Why::Handshake, Why::Probe, Why::Idle, Why::Refresh, Why::Superseded, Why::Flush]
         {
@@ -64,6 +62,34 @@ impl Transport {
         }
         if let Some(reset) = close {
             self.outputs.push_back(Output::Close { conn, reset });
+        }
+    }
+
+    pub(super) fn leave_group(&mut self, group: Option<IpGroup>) {
+        if let Some(group) = group
+            && let Some(count) = self.per_ip.get_mut(&group)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.per_ip.remove(&group);
+            }
+        }
+    }
+
+    /// A session of either transport has something to send.
+    pub(super) fn wake_any(&mut self, conn: ConnId) {
+        if self.is_udp(conn) { self.wake_udp(conn) } else { self.wake(conn) }
+    }
+
+    /// Remembers over which transport we reached a router.
+    pub(super) fn remember_way(&mut self, peer: RouterHash, by_ssu2: bool) {
+        if !by_ssu2 {
+            self.last_by_ssu2.remove(&peer);
+        } else if self.last_by_ssu2.insert(peer)
+            && self.last_by_ssu2.len() > self.config.limits.back_off_entries
+        {
+            self.stats.back_off_full += 1;
+            self.last_by_ssu2.pop_first();
         }
     }
 
@@ -197,6 +223,9 @@ impl Transport {
         self.timers.set((Why::Idle, conn), idle);
         self.timers.set((Why::Refresh, conn), cx.now.mono + cx.rng.duration(REFRESH.0, REFRESH.1));
         self.back_off.succeeded(&peer);
+        if !inbound {
+            self.remember_way(peer, false);
+        }
         if inbound {
             self.stats.established_inbound += 1;
         } else {
@@ -206,30 +235,48 @@ impl Transport {
         true
     }
 
-    /// Makes the session the peer's, or decides between it and the one there is.
-    fn adopt(&mut self, conn: ConnId, hash: RouterHash, ri: Option<Unverified<RouterInfo>>, cx: &mut Cx<'_>) {
+    /// Makes the session the peer's, or decides between it and the one there is. Of two over different transports the
+    /// older is sent on, and the other stays for as long as the peer uses it.
+    pub(super) fn adopt(
+        &mut self,
+        conn: ConnId,
+        hash: RouterHash,
+        ri: Option<Unverified<RouterInfo>>,
+        cx: &mut Cx<'_>,
+    ) {
         let inbound = ri.is_some();
+        let over_udp = self.is_udp(conn);
         let peer = self.peers.entry(hash).or_default();
-        let dial = peer.dial.as_ref().map(|d| d.conn);
-        if dial == Some(conn) {
-            peer.dial = None;
+        if let Some(dial) = &mut peer.dial {
+            dial.tcp.take_if(|c| *c == conn);
         }
-        let Some(old) = peer.active else {
+        let (active, spare) = (peer.active, peer.spare);
+        if active.is_none() {
             peer.active = Some(conn);
             self.sessions += 1;
             self.outputs.push_back(Output::Established { peer: hash, inbound, router_info: ri });
-            self.cancel_connect(hash, cx);
-            self.wake(conn);
+            self.settle_dial(hash);
+            self.wake_any(conn);
             return;
-        };
+        }
         self.stats.duplicate_sessions += 1;
         if let Some(ri) = ri {
             self.outputs.push_back(Output::RouterInfo { from: hash, ri, flood: false });
         }
+        self.settle_dial(hash);
+        let of_its_kind = [active, spare].into_iter().flatten().find(|old| self.is_udp(*old) == over_udp);
+        let Some(old) = of_its_kind else {
+            if let Some(peer) = self.peers.get_mut(&hash) {
+                peer.spare = Some(conn);
+            }
+            self.wake_any(conn); // message 3
+            return;
+        };
         let keep_new = self.prefers_new(old, inbound, &hash, cx.now.mono);
         let (winner, loser) = if keep_new { (conn, old) } else { (old, conn) };
         let Some(peer) = self.peers.get_mut(&hash) else { return };
-        peer.active = Some(winner);
+        let place = if peer.active == Some(old) { &mut peer.active } else { &mut peer.spare };
+        *place = Some(winner);
         let previous = peer.older.replace(loser);
         self.timers.set((Why::Superseded, loser), cx.now.mono + SUPERSEDED);
         if let Some(previous) = previous {
@@ -248,15 +295,6 @@ impl Transport {
         }
         let theirs_is_smaller = self.local.as_ref().is_some_and(|l| *peer < l.hash);
         inbound == theirs_is_smaller
-    }
-
-    /// A session came to us: a dial that is not even connected is needless.
-    fn cancel_connect(&mut self, hash: RouterHash, cx: &mut Cx<'_>) {
-        let Some(conn) = self.peers.get(&hash).and_then(|p| p.dial.as_ref()).map(|d| d.conn) else { return };
-        if matches!(self.conns.get(&conn).map(|c| &c.state), Some(State::Dialling(_))) {
-            self.drop_conn(conn, Some(true));
-            self.end_dial(hash, conn, DialError::Refused, cx);
-        }
     }
 
     /// Opens what came in a session and tells it.
@@ -316,18 +354,17 @@ impl Transport {
     }
 
     /// A session of the peer's is no more; falls back to another if there is one.
-    fn disconnected(&mut self, conn: ConnId, hash: RouterHash, reason: DisconnectReason) {
+    pub(super) fn disconnected(&mut self, conn: ConnId, hash: RouterHash, reason: DisconnectReason) {
         let Some(peer) = self.peers.get_mut(&hash) else { return };
-        if peer.older == Some(conn) {
-            peer.older = None;
-        }
+        peer.older.take_if(|older| *older == conn);
+        peer.spare.take_if(|spare| *spare == conn);
         if peer.active != Some(conn) {
             return;
         }
-        peer.active = peer.older.take();
-        if let Some(older) = peer.active {
-            self.timers.stop(&(Why::Superseded, older));
-            self.wake(older);
+        peer.active = peer.spare.take().or_else(|| peer.older.take());
+        if let Some(other) = peer.active {
+            self.timers.stop(&(Why::Superseded, other));
+            self.wake_any(other);
             return;
         }
         self.sessions -= 1;
@@ -343,7 +380,11 @@ impl Transport {
 
     pub(super) fn forget_if_unused(&mut self, hash: &RouterHash) {
         if self.peers.get(hash).is_some_and(|p| {
-            p.active.is_none() && p.older.is_none() && p.dial.is_none() && p.queue.is_empty()
+            p.active.is_none()
+                && p.spare.is_none()
+                && p.older.is_none()
+                && p.dial.is_none()
+                && p.queue.is_empty()
         }) {
             self.peers.remove(hash);
         }

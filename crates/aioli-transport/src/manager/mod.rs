@@ -1,8 +1,9 @@
 //! The transport: all connections, who is behind them, and what waits for whom.
 //!
 //! ```text
-//! peers:  RouterHash ─► queue, active session, older session, dial
-//! conns:  ConnId ─► dialling ─► handshake ─► session ─► closing
+//! peers:  RouterHash ─► queue, active session, spare session, older session, dial
+//! conns:  ConnId ─► dialling ─► handshake ─► session ─► closing      (NTCP2)
+//! udp:    ConnId ─► session, all in one endpoint                     (SSU2)
 //! ```
 //!
 //! A peer's queue belongs to the peer, not to a session: when a session
@@ -16,6 +17,7 @@ mod shaping;
 #[cfg(test)]
 mod tests;
 mod timeouts;
+mod udp;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
@@ -33,12 +35,14 @@ use aioli_wire::verified::Verified;
 use self::conn::{Conn, IpGroup, State};
 use self::dial::Dial;
 use self::session::Room;
+use self::udp::Udp;
 use crate::back_off::BackOff;
 use crate::ntcp2::Local;
 use crate::pace::Pace;
 use crate::queue::SendQueue;
 use crate::replay::ReplayCache;
 use crate::shaper::{Allowance, Shaper};
+use crate::ssu2::Endpoint;
 use crate::{Config, ConnId, DialError, Lane, Output, Stats, Why};
 
 /// Of the bytes that a prober may still send, at most so many are read.
@@ -51,6 +55,8 @@ pub struct Transport {
     local: Option<Arc<Local>>,
     ipv4: bool,
     ipv6: bool,
+    /// SSU2, if we speak it.
+    udp: Option<Udp>,
     conns: Table<ConnId, Conn>,
     /// The keys of `conns`, in order.
     conn_ids: BTreeSet<ConnId>,
@@ -67,9 +73,13 @@ pub struct Transport {
     shaper: Shaper,
     pace: Pace,
     back_off: BackOff,
+    /// Routers that we dialled last over SSU2, with success.
+    last_by_ssu2: BTreeSet<RouterHash>,
     banned: BTreeMap<RouterHash, Instant>,
     replay: ReplayCache,
     timers: Timers<(Why, ConnId)>,
+    /// When the next way to a router is tried beside those under way.
+    head_starts: Timers<RouterHash>,
     outputs: VecDeque<Output>,
     stats: Stats,
 }
@@ -80,6 +90,8 @@ struct Peer {
     queue: SendQueue,
     /// What we send on.
     active: Option<ConnId>,
+    /// A session over the other transport, begun later: it listens, and takes over when the active one ends.
+    spare: Option<ConnId>,
     /// What was replaced and still listens for a moment.
     older: Option<ConnId>,
     dial: Option<Dial>,
@@ -92,8 +104,14 @@ impl Transport {
         if config.private_network {
             limits.min_version = (0, 0, 0);
         }
+        let back_off_entries = limits.back_off_entries;
+        let udp = config.ssu2_config().map(|ssu2| Udp::new(Endpoint::new(ssu2, &mut rng), back_off_entries));
+        let limits = &config.limits;
         Self {
             local: None,
+            udp,
+            last_by_ssu2: BTreeSet::new(),
+            head_starts: Timers::new(),
             ipv4: true,
             ipv6: true,
             conns: table(&mut rng),
@@ -127,8 +145,11 @@ impl Transport {
             static_key: self.config.ntcp2_static.clone(),
             iv: self.config.ntcp2_iv,
             net_id: self.config.net_id,
-            router_info: ri,
+            router_info: Arc::clone(&ri),
         }));
+        if let Some(udp) = &mut self.udp {
+            udp.endpoint.set_router_info(ri);
+        }
     }
 
     /// Which address families can be dialled; both at first.
@@ -143,7 +164,11 @@ impl Transport {
         let Err(message) = self.send_to(&peer, lane, message, cx) else { return };
         match self.dial(to, cx) {
             Ok(()) => {
-                let _ = self.send_to(&peer, lane, message, cx);
+                if let Err(message) = self.send_to(&peer, lane, message, cx) {
+                    // It has failed already: it was a limit.
+                    let reason = DialError::Limit;
+                    self.outputs.push_back(Output::DialFailed { peer, reason, dropped: vec![message] });
+                }
             }
             Err(reason) => {
                 self.outputs.push_back(Output::DialFailed { peer, reason, dropped: vec![message] });
@@ -189,7 +214,7 @@ impl Transport {
             if lane == Lane::Own {
                 self.prefer(conn);
             }
-            self.wake(conn);
+            self.wake_any(conn);
         }
         Ok(())
     }
@@ -211,18 +236,25 @@ impl Transport {
 
     /// Whether [`Self::send`] would fail because the router could not be reached lately.
     pub fn is_backed_off(&self, peer: &RouterHash, now: Instant) -> bool {
-        self.back_off.holds(peer, now)
+        // What is not known of a router is where it can be reached: either may be all it has.
+        self.back_off.holds(peer, now) && self.udp.as_ref().is_none_or(|udp| udp.back_off.holds(peer, now))
     }
 
-    /// The routers that there is a session with, oldest connection first.
+    /// The routers that there is a session with: those over NTCP2 and those over SSU2, each oldest first.
     pub fn peers(&self) -> impl Iterator<Item = RouterHash> {
-        self.conn_ids.iter().filter_map(|id| match self.conns.get(id) {
-            Some(Conn { state: State::Established(session), .. }) => {
-                let peer = self.peers.get(&session.peer)?;
-                (peer.active == Some(*id)).then_some(session.peer)
-            }
+        let over_ntcp2 = self.conn_ids.iter().filter_map(|id| match self.conns.get(id) {
+            Some(Conn { state: State::Established(session), .. }) => Some((*id, session.peer)),
             Some(_) | None => None,
-        })
+        });
+        let sessions = self.udp.iter().flat_map(|udp| &udp.sessions);
+        let all = over_ntcp2.chain(sessions.map(|(id, session)| (*id, session.peer)));
+        all.filter(|(id, hash)| self.peers.get(hash).is_some_and(|p| p.active == Some(*id)))
+            .map(|(_, hash)| hash)
+    }
+
+    /// How many sessions there are over SSU2.
+    pub fn ssu2_sessions(&self) -> usize {
+        self.udp_sessions()
     }
 
     /// How many routers there is a session with.
@@ -237,14 +269,14 @@ impl Transport {
 
     /// Ends the session with the router, saying why.
     pub fn close(&mut self, peer: &RouterHash, reason: TerminationReason, cx: &mut Cx<'_>) {
+        self.give_up_dial(*peer);
         let Some(entry) = self.peers.get(peer) else { return };
-        let (dial, older, active) = (entry.dial.as_ref().map(|d| d.conn), entry.older, entry.active);
-        if let Some(conn) = dial {
-            self.drop_conn(conn, Some(true));
-            self.end_dial(*peer, conn, DialError::Refused, cx);
-        }
-        for conn in [older, active].into_iter().flatten() {
-            self.terminate(conn, reason, cx);
+        for conn in [entry.older, entry.spare, entry.active].into_iter().flatten() {
+            if self.is_udp(conn) {
+                self.disconnect_udp(peer, reason, cx);
+            } else {
+                self.terminate(conn, reason, cx);
+            }
         }
     }
 
@@ -252,6 +284,9 @@ impl Transport {
     pub fn shut_down(&mut self, cx: &mut Cx<'_>) {
         self.local = None;
         self.close_all(TerminationReason::RouterShutdown, cx);
+        if let Some(udp) = &mut self.udp {
+            udp.endpoint.close_for_good();
+        }
     }
 
     /// Ends all sessions and dials. Nobody is blamed, and new ones may begin at once.
@@ -264,11 +299,12 @@ impl Transport {
                     let peer = self.conns.get(&conn).filter(|c| !c.inbound).and_then(|c| c.peer);
                     self.drop_conn(conn, Some(true));
                     if let Some(peer) = peer {
-                        self.end_dial(peer, conn, DialError::Refused, cx);
+                        self.give_up_dial(peer);
                     }
                 }
             }
         }
+        self.close_all_udp(reason, cx);
     }
 
     /// Refuses the router until then, and ends its session.
@@ -294,7 +330,8 @@ impl Transport {
             return None;
         }
         let limits = &self.config.limits;
-        if self.conns.len() >= limits.connections || self.inbound >= limits.inbound_connections {
+        let (all, inbound) = (self.conns.len() + self.udp_sessions(), self.inbound + self.inbound_udp());
+        if all >= limits.connections || inbound >= limits.inbound_connections || !self.config.ntcp2 {
             self.stats.refused_connections += 1;
             return None;
         }
@@ -403,18 +440,24 @@ impl Transport {
 
     /// When [`Self::handle_timeout`] must be called, and what for.
     pub fn next_timeout(&self) -> Option<(Instant, Why)> {
-        self.timers.next().map(|(at, (why, _))| (at, *why))
+        let timers = self.timers.next().map(|(at, (why, _))| (at, *why));
+        let head_start = self.head_starts.next().map(|(at, _)| (at, Why::HeadStart));
+        [timers, head_start, self.next_udp_timeout()].into_iter().flatten().min()
     }
 
     /// Counters and gauges.
     pub fn stats(&self) -> Stats {
-        Stats {
+        let stats = Stats {
             sessions: self.sessions as u64,
             connections: self.conns.len() as u64,
             queued_bytes: self.queued as u64,
             replay_cache_full: self.replay.full,
             back_off_full: self.back_off.full,
             ..self.stats
+        };
+        match &self.udp {
+            Some(udp) => stats.with_ssu2(&udp.endpoint.stats(), udp.back_off.full),
+            None => stats,
         }
     }
 }

@@ -7,7 +7,7 @@ use aioli_wire::router_info::RouterInfo;
 use aioli_wire::verified::{Unverified, Verified};
 use aioli_wire::{RouterHash, Writer};
 
-use crate::ntcp2::PeerMisbehaved;
+use crate::PeerMisbehaved;
 use crate::ntcp2::data_phase::{DataPhase, LENGTH};
 use crate::queue::SendQueue;
 use crate::shaper::Allowance;

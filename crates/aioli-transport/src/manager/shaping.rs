@@ -47,6 +47,8 @@ impl Transport {
         {
             c.parked = Some(Lane::Own);
             self.shaper.park(Lane::Own, conn);
+        } else {
+            self.prefer_udp(conn);
         }
     }
 
@@ -58,6 +60,9 @@ impl Transport {
             {
                 c.parked = None;
                 self.wake(conn);
+                break;
+            }
+            if self.unpark_udp(lane, conn) {
                 break;
             }
         }

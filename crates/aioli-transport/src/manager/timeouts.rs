@@ -10,6 +10,10 @@ use crate::{ConnId, DialError, Why};
 impl Transport {
     /// Time has come to the deadline of [`Self::next_timeout`].
     pub fn handle_timeout(&mut self, cx: &mut Cx<'_>) {
+        self.handle_udp_timeout(cx);
+        while let Some(peer) = self.head_starts.pop_expired(cx.now.mono) {
+            self.head_start_over(peer, cx);
+        }
         while let Some((why, conn)) = self.timers.pop_expired(cx.now.mono) {
             match why {
                 Why::Connect => self.unreachable(conn, Some(true), cx),
@@ -28,7 +32,8 @@ impl Transport {
                 Why::Sweep => self.sweep(cx.now.mono),
                 Why::Send => self.next_senders(cx.now.mono),
                 Why::Receive => self.next_readers(cx.now.mono),
-                Why::Pace => self.dial_next(cx.now.mono),
+                Why::Pace => self.dial_next(cx),
+                Why::HeadStart | Why::Ssu2 => {}
             }
         }
     }
@@ -55,9 +60,14 @@ impl Transport {
 
     fn sweep(&mut self, now: Instant) {
         self.back_off.expire(now);
+        let mut empty = self.back_off.is_empty();
+        if let Some(udp) = &mut self.udp {
+            udp.back_off.expire(now);
+            empty &= udp.back_off.is_empty();
+        }
         self.replay.expire(now);
         self.banned.retain(|_, until| now < *until);
-        if !self.back_off.is_empty() || !self.banned.is_empty() || !self.replay.is_empty() {
+        if !empty || !self.banned.is_empty() || !self.replay.is_empty() {
             self.sweep_soon(now);
         }
     }

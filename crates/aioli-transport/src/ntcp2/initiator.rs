@@ -9,8 +9,9 @@ use aioli_wire::ntcp2::{BLOCK_HEADER, Block, CreatedOptions, OPTIONS_LEN, Reques
 use aioli_wire::{RouterHash, Wire, Writer};
 
 use super::data_phase::DataPhase;
-use super::{Local, MAX_OWN_PADDING, Obfuscation, PeerMisbehaved, check_skew, skew, skew_millis};
+use super::{Local, MAX_OWN_PADDING, Obfuscation};
 use crate::Limits;
+use crate::handshake::{PeerMisbehaved, check_skew, skew, skew_millis};
 
 /// Whom to dial.
 #[derive(Clone, Copy, Debug)]

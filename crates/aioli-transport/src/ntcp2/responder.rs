@@ -12,8 +12,9 @@ use aioli_wire::verified::Verified;
 
 use super::data_phase::DataPhase;
 use super::initiator::append_padding;
-use super::{Local, MAX_OWN_PADDING, Obfuscation, PART1_LEN, PeerMisbehaved, check_skew, skew};
+use super::{Local, MAX_OWN_PADDING, Obfuscation, PART1_LEN};
 use crate::Limits;
+use crate::handshake::{PeerMisbehaved, check_skew, skew};
 use crate::replay::ReplayCache;
 
 /// A RouterInfo block holds at least an identity, a signature and empty fields.
@@ -105,7 +106,7 @@ fn check_options(options: &RequestOptions, local: &Local, limits: &Limits) -> Re
         return Err(PeerMisbehaved::Padding);
     }
     if !(MIN_PART2..=limits.message3_part2).contains(&options.message3_part2) {
-        return Err(PeerMisbehaved::Message3Length);
+        return Err(PeerMisbehaved::Length);
     }
     Ok(())
 }
@@ -192,18 +193,7 @@ impl AwaitSessionConfirmed {
         let payload = ConfirmedPayload::decode(payload)?;
         let unverified = RouterInfo::decode_unverified(payload.router_info)?;
         let claims = unverified.claims();
-        if claims.hash() == self.local.hash {
-            return Err(PeerMisbehaved::Banned);
-        }
-        if claims.net_id() != Some(self.local.net_id)
-            || claims.version().is_some_and(|v| v < limits.min_version)
-        {
-            return Err(PeerMisbehaved::Incompatible);
-        }
-        let (now, published) = (cx.now.wall, claims.published);
-        if published + limits.router_info_max_age < now || now + limits.router_info_max_future < published {
-            return Err(PeerMisbehaved::RouterInfoAge);
-        }
+        self.local.admission(limits).check(claims, cx.now.wall)?;
         if !claims.ntcp2().any(|a| a.static_key == *static_key) {
             return Err(PeerMisbehaved::StaticKeyMismatch);
         }

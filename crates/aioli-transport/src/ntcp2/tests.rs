@@ -10,11 +10,12 @@ use aioli_core::{Cx, Date, Duration, Instant, Now, Rng};
 use aioli_wire::router_info::{RouterInfo, RouterInfoParts};
 use aioli_wire::{Mapping, RouterAddress, RouterHash, RouterIdentity};
 
+use super::Local;
 use super::data_phase::{DataPhase, LENGTH, Opener, Sealer};
 use super::initiator::{Remote, session_request};
 use super::responder::AwaitSessionRequest;
-use super::{Local, PeerMisbehaved, skew};
 use crate::Limits;
+use crate::handshake::{PeerMisbehaved, skew};
 use crate::replay::ReplayCache;
 
 const WALL: Date = Date::from_secs(1_780_000_000);

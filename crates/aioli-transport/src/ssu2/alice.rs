@@ -19,7 +19,8 @@ use aioli_wire::{Wire, Writer, gzip};
 use super::packet::{
     LONG_AND_KEY, Long, ephemeral_key, long_header, mask_long, open_with_intro, seal_with_intro,
 };
-use super::{Local, PeerMisbehaved, Remote, check_skew, confirmed, skew};
+use super::{Local, Remote, confirmed};
+use crate::handshake::{PeerMisbehaved, check_skew, skew, skew_millis};
 
 /// Most bytes of padding that we append to a handshake packet.
 pub(super) const MAX_PADDING: u64 = 31;
@@ -79,6 +80,8 @@ pub(super) struct Established {
     /// For a later session.
     pub(super) token: Option<NewToken>,
     pub(super) rtt: Duration,
+    /// Bob's clock minus ours, in milliseconds.
+    pub(super) ahead_ms: i64,
 }
 
 /// A handshake step that failed: the state that goes on waiting, and why.
@@ -279,7 +282,7 @@ impl AwaitSessionCreated {
         let sealed = &mut packet[LONG_AND_KEY..];
         let len = noise.decrypt_and_hash(sealed)?;
         let rtt = cx.now.mono.since(self.sent);
-        let (observed, token) = read_created(&sealed[..len], rtt, limit, cx)?;
+        let (observed, token, ahead_ms) = read_created(&sealed[..len], rtt, limit, cx)?;
 
         let payload = confirmed_payload(local, cx);
         let header_key = keys::confirmed_header_key(&noise);
@@ -291,17 +294,18 @@ impl AwaitSessionCreated {
         let whole = confirmed::Whole { noise: &mut noise, static_key: &local.static_key, bob: &bob, payload };
         let packets = whole.into_packets(self.ids.theirs, datagram, key1, header_key.as_bytes())?;
         let (send, receive) = keys::data_keys(&noise);
-        Ok(Established { confirmed: packets, send, receive, ids: self.ids, observed, token, rtt })
+        Ok(Established { confirmed: packets, send, receive, ids: self.ids, observed, token, rtt, ahead_ms })
     }
 }
 
-/// What Bob says in SessionCreated: where our packets seem to come from, and perhaps a token.
+/// What Bob says in SessionCreated: where our packets seem to come from, perhaps a token, and what his clock shows
+/// (his minus ours, in milliseconds).
 fn read_created(
     payload: &[u8],
     rtt: Duration,
     limit: u32,
     cx: &Cx<'_>,
-) -> Result<(Option<SocketAddr>, Option<NewToken>), PeerMisbehaved> {
+) -> Result<(Option<SocketAddr>, Option<NewToken>, i64), PeerMisbehaved> {
     let (mut date, mut observed, mut token) = (None, None, None);
     for block in Blocks::new(payload) {
         let block = block?;
@@ -317,7 +321,7 @@ fn read_created(
     }
     let date = date.ok_or(PeerMisbehaved::MissingBlock)?;
     check_skew(skew(date, rtt / 2, cx.now.wall), limit)?;
-    Ok((observed, token))
+    Ok((observed, token, skew_millis(date, rtt / 2, cx.now.wall)))
 }
 
 /// What SessionConfirmed says: our RouterInfo, compressed if that helps, and padding.

@@ -20,7 +20,8 @@ use aioli_wire::{Wire, gzip};
 use super::alice::{Failed, Ids, MAX_PADDING, SharedLocal, noise_packet};
 use super::confirmed::{Assembled, PART1, Pieces};
 use super::packet::{LONG_AND_KEY, Long, ephemeral_key, open_with_intro, seal_with_intro};
-use super::{IntroKey, Limits, Local, PeerMisbehaved, check_skew, skew};
+use super::{IntroKey, Limits, Local};
+use crate::handshake::{PeerMisbehaved, check_skew, skew};
 use crate::replay::ReplayCache;
 
 /// A Retry's padding: little, so that forged requests are not worth much.
@@ -238,18 +239,7 @@ impl AwaitSessionConfirmed {
         let bytes = plain(&info)?;
         let unverified = RouterInfo::decode_unverified(&bytes)?;
         let claims = unverified.claims();
-        if claims.hash() == self.local.hash {
-            return Err(PeerMisbehaved::Banned);
-        }
-        if claims.net_id() != Some(self.local.net_id)
-            || claims.version().is_some_and(|v| v < limits.min_version)
-        {
-            return Err(PeerMisbehaved::Incompatible);
-        }
-        let (now, published) = (cx.now.wall, claims.published);
-        if published + limits.router_info_max_age < now || now + limits.router_info_max_future < published {
-            return Err(PeerMisbehaved::RouterInfoAge);
-        }
+        self.local.admission(limits).check(claims, cx.now.wall)?;
         let mut addresses = claims.addresses.iter().filter_map(Ssu2Address::parse);
         let address = addresses.find(|a| a.static_key == *static_key);
         let address = address.ok_or(PeerMisbehaved::StaticKeyMismatch)?;

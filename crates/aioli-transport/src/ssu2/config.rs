@@ -21,6 +21,8 @@ pub struct Config {
     pub limits: Limits,
     /// A session from which nothing comes for this long is closed.
     pub idle_timeout: Duration,
+    /// Whether others may begin sessions with us. If not, their handshakes get no answer of any kind.
+    pub listens: bool,
     /// Whether peers may have addresses that are not of the public Internet.
     pub private_network: bool,
 }
@@ -35,6 +37,7 @@ impl Config {
             mtu: 1500,
             limits: Limits::default(),
             idle_timeout: Duration::from_secs(165),
+            listens: true,
             private_network: false,
         }
     }
@@ -62,6 +65,10 @@ pub struct Limits {
     /// The same from one IP address. Addresses that are not public share no
     /// limit in a private network.
     pub pending_per_ip: usize,
+    /// Retry packets a second, tokens and refusals: what forged requests can make us send.
+    pub retries_per_second: u64,
+    /// SessionRequests a second that are decrypted: each costs a key agreement, a good one more.
+    pub requests_per_second: u64,
     /// Handshakes of ours that are not sessions yet.
     pub pending_outbound: usize,
     /// Sessions that have ended and may have to say so again.
@@ -103,6 +110,8 @@ pub struct Limits {
     pub recent_messages: usize,
     /// Bytes in flight to one peer.
     pub window: u32,
+    /// Packets of no session that wait for the socket.
+    pub waiting_packets: usize,
 }
 
 impl Default for Limits {
@@ -111,6 +120,8 @@ impl Default for Limits {
             sessions: 4_000,
             pending_inbound: 512,
             pending_per_ip: 8,
+            retries_per_second: 2_000,
+            requests_per_second: 1_000,
             pending_outbound: 256,
             closing: 512,
             queue_bytes_per_peer: 2 << 20,
@@ -131,6 +142,7 @@ impl Default for Limits {
             reassembly_timeout: Duration::from_secs(15),
             recent_messages: 8_192,
             window: 8 << 20,
+            waiting_packets: 4_096,
         }
     }
 }

@@ -3,13 +3,14 @@
 mod dial;
 mod lifecycle;
 mod receive;
+mod transmit;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use aioli_core::map::{Table, table};
-use aioli_core::{Cx, Duration, Instant, Rng, Timers};
+use aioli_core::{Bucket, Cx, Duration, Instant, Rng, Timers};
 use aioli_wire::RouterHash;
 use aioli_wire::i2np::Message;
 use aioli_wire::ip::is_public;
@@ -47,6 +48,8 @@ struct Common {
     limits: Limits,
     stats: Stats,
     outputs: VecDeque<Output>,
+    /// Packets that belong to no session.
+    packets: VecDeque<(SocketAddr, Vec<u8>)>,
     budget: Budget,
     tokens: Tokens,
     held: HeldTokens,
@@ -102,6 +105,10 @@ pub struct Endpoint {
     pending: BTreeMap<ConnectionId, Pending>,
     pending_ips: BTreeMap<IpAddr, usize>,
     closing: BTreeMap<ConnectionId, Closing>,
+    /// Retry packets that may be sent.
+    retries: Bucket,
+    /// SessionRequests that may be decrypted.
+    requests: Bucket,
     /// Sessions that may have packets to send.
     ready: VecDeque<ConnectionId>,
     timers: Timers<Key>,
@@ -118,14 +125,18 @@ impl Endpoint {
         let common = Common {
             stats: Stats::default(),
             outputs: VecDeque::new(),
+            packets: VecDeque::new(),
             budget: Budget { used: 0, limit: limits.reassembly_bytes_total },
             tokens: Tokens::new(limits.used_tokens, limits.issued_tokens),
             held: HeldTokens::new(limits.held_tokens),
             idle_timeout: config.idle_timeout,
             limits,
         };
+        let per_second = |n: u64| Bucket::new(n, n, Instant::ZERO);
         Self {
             local: None,
+            retries: per_second(common.limits.retries_per_second),
+            requests: per_second(common.limits.requests_per_second),
             replay: ReplayCache::new(common.limits.replay_entries),
             common,
             config,
@@ -287,18 +298,22 @@ impl Endpoint {
         }
     }
 
-    /// The next output. To be called until there is none, after every other call
-    /// that takes a `Cx` and after [`Self::send`].
+    /// The next output, datagrams among them. To be called until there is none, after every other call
+    /// that takes a `Cx` and after [`Self::send`]; or else [`Self::poll_event`] and [`Self::poll_datagrams`].
     pub fn poll_output(&mut self, cx: &mut Cx<'_>) -> Option<Output> {
         loop {
             if let Some(output) = self.common.outputs.pop_front() {
                 return Some(output);
             }
+            if let Some((to, bytes)) = self.common.packets.pop_front() {
+                return Some(Output::Datagram { to, bytes });
+            }
             let id = self.ready.pop_front()?;
             let Some(session) = self.sessions.get_mut(&id) else { continue };
             if let Some((to, bytes)) = session.poll_transmit(&mut self.common.shared(), cx) {
                 self.ready.push_back(id);
-                return Some(self.datagram(to, bytes));
+                self.note_sent(bytes.len());
+                return Some(Output::Datagram { to, bytes });
             }
             session.queued = false;
             self.timers.set(Key::Session(id), session.deadline(self.common.idle_timeout));
@@ -316,6 +331,19 @@ impl Endpoint {
             };
             (at, why)
         })
+    }
+
+    /// Entries of all tables that strangers can fill.
+    #[cfg(test)]
+    pub(super) fn entries(&self) -> usize {
+        let handshakes = self.pending.len() + self.pending_ips.len() + self.closing.len();
+        handshakes + self.common.tokens.entries() + self.replay.len() + self.common.outputs.len()
+    }
+
+    /// Bytes of incomplete messages from all peers.
+    #[cfg(test)]
+    pub(super) const fn reassembly_bytes(&self) -> usize {
+        self.common.budget.used
     }
 
     /// Counters and gauges.
@@ -343,16 +371,19 @@ impl Endpoint {
         }
     }
 
-    fn datagram(&mut self, to: SocketAddr, bytes: Vec<u8>) -> Output {
+    const fn note_sent(&mut self, bytes: usize) {
         self.common.stats.packets_sent += 1;
-        self.common.stats.bytes_sent += bytes.len() as u64;
-        Output::Datagram { to, bytes }
+        self.common.stats.bytes_sent += bytes as u64;
     }
 
     /// Sends a packet that belongs to no session.
     fn transmit(&mut self, to: SocketAddr, bytes: Vec<u8>) {
-        let output = self.datagram(to, bytes);
-        self.common.outputs.push_back(output);
+        if self.common.packets.len() >= self.common.limits.waiting_packets {
+            self.common.stats.waiting_full += 1;
+            return;
+        }
+        self.note_sent(bytes.len());
+        self.common.packets.push_back((to, bytes));
     }
 
     /// Whether a connection id names anything here.

@@ -27,19 +27,16 @@ mod alice;
 mod bob;
 mod config;
 mod confirmed;
-mod congestion;
 mod endpoint;
 pub mod introduce;
 mod mtu;
 mod outbox;
 mod output;
-mod pacer;
 mod packet;
 mod path;
 mod reassembly;
 mod received;
 mod recovery;
-mod rtt;
 mod session;
 mod stats;
 #[cfg(test)]
@@ -49,100 +46,19 @@ mod tokens;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use aioli_core::crypto::aead::AeadError;
-use aioli_core::crypto::x25519::{self, WeakKey};
-use aioli_core::{Date, Duration};
+use aioli_core::crypto::x25519;
+use aioli_wire::RouterHash;
 use aioli_wire::router_info::RouterInfo;
-use aioli_wire::ssu2::TerminationReason;
 use aioli_wire::verified::Verified;
-use aioli_wire::{DecodeError, RouterHash};
-use thiserror::Error;
 
+use crate::handshake::Admission;
 pub use config::{Config, Limits};
 pub use endpoint::Endpoint;
-pub use output::{ConnectError, DisconnectReason, Output, SendError, Why};
+pub use output::{ConnectError, Output, SendError, Why};
 pub use stats::Stats;
 
-/// The rules of SSU2 that a peer can break.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[non_exhaustive]
-pub enum PeerMisbehaved {
-    /// An ephemeral or static key of small order.
-    #[error("public key of small order")]
-    WeakKey,
-    /// An ephemeral key with the bit set that announces a post-quantum handshake.
-    #[error("ephemeral key with the top bit set")]
-    KeyTopBit,
-    /// Something did not decrypt.
-    #[error("not authentic")]
-    Aead,
-    /// A SessionRequest or SessionCreated was seen before.
-    #[error("replayed handshake")]
-    Replay,
-    /// Another network.
-    #[error("another network")]
-    NetId,
-    /// Connection ids that are equal, or not those of this handshake.
-    #[error("connection ids")]
-    ConnectionIds,
-    /// A packet that its state does not allow.
-    #[error("packet out of turn")]
-    OutOfTurn,
-    /// A packet too short or too long.
-    #[error("packet length")]
-    Length,
-    /// A block that must be there is missing.
-    #[error("missing block")]
-    MissingBlock,
-    /// Its clock is too far from ours.
-    #[error("clock differs by {0} s")]
-    ClockSkew(i64),
-    /// A structure could not be read.
-    #[error("malformed: {0}")]
-    Malformed(DecodeError),
-    /// The pieces of a SessionConfirmed do not fit together.
-    #[error("pieces of SessionConfirmed")]
-    Fragments,
-    /// The RouterInfo's signature does not hold.
-    #[error("signature of the RouterInfo")]
-    RouterInfoSignature,
-    /// The RouterInfo is of another network or too old a version.
-    #[error("incompatible RouterInfo")]
-    Incompatible,
-    /// The RouterInfo is too old or from the future.
-    #[error("age of the RouterInfo")]
-    RouterInfoAge,
-    /// The RouterInfo does not name the static key of the handshake.
-    #[error("static key is not that of the RouterInfo")]
-    StaticKeyMismatch,
-    /// The peer claims to be us.
-    #[error("not welcome")]
-    Banned,
-    /// It acknowledged what was never sent.
-    #[error("acknowledged a packet that was never sent")]
-    AckOfUnsent,
-    /// It refused, and said why.
-    #[error("refused: {0:?}")]
-    Refused(TerminationReason),
-}
-
-impl From<AeadError> for PeerMisbehaved {
-    fn from(_: AeadError) -> Self {
-        Self::Aead
-    }
-}
-
-impl From<WeakKey> for PeerMisbehaved {
-    fn from(_: WeakKey) -> Self {
-        Self::WeakKey
-    }
-}
-
-impl From<DecodeError> for PeerMisbehaved {
-    fn from(e: DecodeError) -> Self {
-        Self::Malformed(e)
-    }
-}
+pub use crate::DisconnectReason;
+pub use crate::handshake::PeerMisbehaved;
 
 /// Who we are in a handshake.
 #[derive(Debug)]
@@ -152,6 +68,19 @@ pub(crate) struct Local {
     pub(crate) intro_key: IntroKey,
     pub(crate) net_id: u8,
     pub(crate) router_info: Arc<Verified<RouterInfo>>,
+}
+
+impl Local {
+    /// Whose RouterInfo we take.
+    const fn admission(&self, limits: &Limits) -> Admission {
+        Admission {
+            own: self.hash,
+            net_id: self.net_id,
+            min_version: limits.min_version,
+            max_age: limits.router_info_max_age,
+            max_future: limits.router_info_max_future,
+        }
+    }
 }
 
 /// `i` of an SSU2 address: hides headers from all who do not know it.
@@ -177,18 +106,6 @@ pub struct Remote {
     pub address: SocketAddr,
     /// The largest IP packet that it takes.
     pub mtu: u16,
-}
-
-/// Their clock minus ours in seconds, when `theirs` was written `travel` ago.
-fn skew(theirs: Date, travel: Duration, ours: Date) -> i64 {
-    let theirs = theirs + travel;
-    let distance = i64::try_from((theirs.abs_diff(ours).as_millis() + 500) / 1000).unwrap_or(i64::MAX);
-    if theirs >= ours { distance } else { -distance }
-}
-
-/// An error if the clocks differ by more than `limit` seconds.
-fn check_skew(seconds: i64, limit: u32) -> Result<(), PeerMisbehaved> {
-    if seconds.unsigned_abs() > u64::from(limit) { Err(PeerMisbehaved::ClockSkew(seconds)) } else { Ok(()) }
 }
 
 /// Whether two addresses are of one family, which a session keeps.

@@ -17,7 +17,7 @@ const OVERHEAD: usize = BLOCK_HEADER + SHORT_HEADER;
 /// Every so many packets others' messages go first.
 const TRANSIT_FIRST: u8 = 4;
 /// A message is not begun in less room than this, and no piece is smaller but the last.
-const MIN_PIECE: usize = 200;
+pub(super) const MIN_PIECE: usize = 100;
 /// Pieces that all implementations accept.
 const MAX_PIECES: usize = 64;
 

@@ -5,11 +5,11 @@ use std::net::SocketAddr;
 use aioli_wire::RouterHash;
 use aioli_wire::i2np::Message;
 use aioli_wire::router_info::RouterInfo;
-use aioli_wire::ssu2::TerminationReason;
 use aioli_wire::verified::Unverified;
 use thiserror::Error;
 
-use super::PeerMisbehaved;
+use super::{DisconnectReason, PeerMisbehaved};
+use crate::Lane;
 
 /// What an endpoint asks for and tells.
 #[derive(Debug)]
@@ -39,6 +39,8 @@ pub enum Output {
         peer: RouterHash,
         /// Why.
         reason: DisconnectReason,
+        /// Messages that the peer has not acknowledged; some may have arrived.
+        left: Vec<(Lane, Message)>,
     },
     /// There will be no session with the peer for now.
     ConnectFailed {
@@ -78,6 +80,16 @@ pub enum Output {
         peer: RouterHash,
         /// Where to.
         to: SocketAddr,
+    },
+    /// A router that we dialled has said in SessionCreated what its clock shows. A Retry does not count: whoever
+    /// sees our packet could have written it.
+    PeerClock {
+        /// Who.
+        peer: RouterHash,
+        /// Where we reached it.
+        at: SocketAddr,
+        /// Theirs minus ours in milliseconds, half of the round trip taken off; sent in whole seconds.
+        ahead_ms: i64,
     },
     /// A peer's clock and ours differ by more than the limit.
     ClockSkew {
@@ -119,15 +131,6 @@ pub enum SendError {
     /// No fragmentation makes it fit.
     #[error("too large")]
     TooLarge,
-}
-
-/// Why a session ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DisconnectReason {
-    /// The peer said why.
-    Theirs(TerminationReason),
-    /// We said why.
-    Ours(TerminationReason),
 }
 
 /// What the next deadline is for.

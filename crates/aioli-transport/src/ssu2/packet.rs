@@ -5,7 +5,8 @@ use aioli_core::crypto::aead::ChaChaKey;
 use aioli_core::crypto::ssu2::DataKeys;
 use aioli_core::crypto::{Secret, chacha20};
 use aioli_wire::ssu2::{
-    Block, ConnectionId, LONG_HEADER, LongHeader, MIN_PACKET, MIN_PAYLOAD, SHORT_HEADER, ShortHeader, TAG_LEN,
+    Block, ConnectionId, LONG_HEADER, LongHeader, MIN_PACKET, MIN_PAYLOAD, SHORT_HEADER, ShortHeader,
+    TAG_LEN, VERSION,
 };
 use aioli_wire::{Wire, Writer};
 
@@ -13,6 +14,9 @@ use super::{IntroKey, PeerMisbehaved};
 
 /// Bytes of a long header and an ephemeral key.
 pub(super) const LONG_AND_KEY: usize = LONG_HEADER + 32;
+
+/// Where a long header says the version.
+const VERSION_AT: usize = 13;
 
 /// A long header, read.
 #[derive(Clone, Copy, Debug)]
@@ -54,10 +58,29 @@ pub(super) fn long_header(packet: &[u8], key1: &[u8; 32], key2: &[u8; 32]) -> Re
     if packet.len() < LONG_HEADER + MIN_PAYLOAD + TAG_LEN {
         return Err(PeerMisbehaved::Length);
     }
+    long_header_to(packet, destination(packet, &IntroKey(*key1)), key2)
+}
+
+/// The same of a packet whose first mask is off: it is for `to`.
+///
+/// # Errors
+/// If it is none under this key.
+pub(super) fn long_header_to(
+    packet: &[u8],
+    to: ConnectionId,
+    key2: &[u8; 32],
+) -> Result<Long, PeerMisbehaved> {
+    if packet.len() < LONG_HEADER + MIN_PAYLOAD + TAG_LEN {
+        return Err(PeerMisbehaved::Length);
+    }
     let mut bytes = [0; LONG_HEADER];
     bytes.copy_from_slice(&packet[..LONG_HEADER]);
-    xor(&mut bytes[..8], chacha20::mask(key1, &sample(packet, 24)));
+    bytes[..8].copy_from_slice(&to.0.to_be_bytes());
     xor(&mut bytes[8..16], chacha20::mask(key2, &sample(packet, 12)));
+    // Garbage goes no further.
+    if bytes[VERSION_AT] != VERSION {
+        return Err(PeerMisbehaved::Version);
+    }
     chacha20::xor(key2, &[0; 12], &mut bytes[SHORT_HEADER..]);
     Ok(Long { header: LongHeader::from_bytes(&bytes)?, bytes })
 }
@@ -138,11 +161,10 @@ impl Sealer {
     }
 }
 
-/// The direction that we receive.
+/// The direction that we receive. What hides connection ids is [`destination`]'s.
 #[derive(Debug)]
 pub(super) struct Opener {
     data: ChaChaKey,
-    key1: IntroKey,
     key2: Secret<32>,
 }
 
@@ -155,11 +177,11 @@ pub(super) struct Opened<'a> {
 }
 
 impl Opener {
-    pub(super) fn new(keys: &DataKeys, ours: IntroKey) -> Self {
-        Self { data: ChaChaKey::new(keys.data.as_bytes()), key1: ours, key2: keys.header.clone() }
+    pub(super) fn new(keys: &DataKeys) -> Self {
+        Self { data: ChaChaKey::new(keys.data.as_bytes()), key2: keys.header.clone() }
     }
 
-    /// Opens a data packet in place. `fresh` says whether its number has not come yet.
+    /// Opens a data packet in place, which names `destination`. `fresh` says whether its number has not come yet.
     ///
     /// # Errors
     /// `Replay` if it has; others if it is no packet of this session. The packet
@@ -167,11 +189,12 @@ impl Opener {
     pub(super) fn open<'a>(
         &self,
         packet: &'a mut [u8],
+        destination: ConnectionId,
         fresh: impl FnOnce(u32) -> bool,
     ) -> Result<Opened<'a>, PeerMisbehaved> {
         let mut header = [0; SHORT_HEADER];
-        header.copy_from_slice(&packet[..SHORT_HEADER]);
-        xor(&mut header[..8], chacha20::mask(&self.key1.0, &sample(packet, 24)));
+        header[..8].copy_from_slice(&destination.0.to_be_bytes());
+        header[8..].copy_from_slice(&packet[8..SHORT_HEADER]);
         xor(&mut header[8..], chacha20::mask(self.key2.as_bytes(), &sample(packet, 12)));
         let ShortHeader::Data { packet_number, immediate_ack, .. } = ShortHeader::from_bytes(&header)? else {
             return Err(PeerMisbehaved::OutOfTurn);
@@ -228,7 +251,7 @@ mod tests {
     #[test]
     fn a_data_packet_opens_once_and_only_unchanged() {
         let keys = DataKeys { data: Secret::new([1; 32]), header: Secret::new([2; 32]) };
-        let (sealer, opener) = (Sealer::new(&keys, IntroKey([3; 32])), Opener::new(&keys, IntroKey([3; 32])));
+        let (sealer, opener) = (Sealer::new(&keys, IntroKey([3; 32])), Opener::new(&keys));
         let header =
             ShortHeader::Data { destination: ConnectionId(9), packet_number: 7, immediate_ack: true };
         let mut packet = header.to_bytes();
@@ -238,10 +261,15 @@ mod tests {
         for bit in 0..packet.len() * 8 {
             let mut bad = packet.clone();
             bad[bit / 8] ^= 1 << (bit % 8);
-            assert!(opener.open(&mut bad, |_| true).is_err(), "bit {bit}");
+            let to = destination(&bad, &IntroKey([3; 32]));
+            assert!(opener.open(&mut bad, to, |_| true).is_err(), "bit {bit}");
         }
-        assert_eq!(opener.open(&mut packet.clone(), |_| false).unwrap_err(), PeerMisbehaved::Replay);
-        let opened = opener.open(&mut packet, |n| n == 7).unwrap();
+        assert_eq!(
+            opener.open(&mut packet.clone(), ConnectionId(9), |_| false).unwrap_err(),
+            PeerMisbehaved::Replay
+        );
+        assert_eq!(destination(&packet, &IntroKey([3; 32])), ConnectionId(9));
+        let opened = opener.open(&mut packet, ConnectionId(9), |n| n == 7).unwrap();
         assert!(opened.payload.starts_with(b"payload") && opened.immediate_ack);
     }
 }

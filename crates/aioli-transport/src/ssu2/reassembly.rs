@@ -2,9 +2,10 @@
 //! that come twice known again (`ssu2#i2np-message-fragmentation`,
 //! `ssu2#i2np-message-duplication`).
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
-use aioli_core::{Duration, Instant};
+use aioli_core::map::{Table, table};
+use aioli_core::{Duration, Instant, Rng};
 use aioli_wire::i2np::{MAX_BODY_SIZE, SHORT_HEADER};
 use aioli_wire::ssu2::FollowOn;
 
@@ -16,6 +17,9 @@ const REMEMBERED: Duration = Duration::from_secs(30);
 const MAX_MESSAGE: usize = SHORT_HEADER + MAX_BODY_SIZE;
 /// What a piece costs besides its bytes.
 const PIECE_COST: usize = 64;
+/// Most room that is kept behind the first piece: usual messages have a kilobyte and two pieces. It
+/// is no more than that piece, so that less than twice what is counted is held.
+const SECOND_PIECE: usize = 1_024;
 
 /// Bytes that all peers' incomplete messages may take, and how many do.
 #[derive(Debug)]
@@ -24,12 +28,48 @@ pub(super) struct Budget {
     pub(super) limit: usize,
 }
 
-/// A message of which pieces are missing.
+/// A message of which pieces are missing. Most come in order and are put together as they come.
 #[derive(Debug, Default)]
 struct Partial {
-    pieces: BTreeMap<u8, Vec<u8>>,
+    /// The pieces up to the first that is missing, one behind the other.
+    joined: Vec<u8>,
+    /// How many they are.
+    next: u8,
+    /// Pieces beyond one that is missing.
+    ahead: BTreeMap<u8, Vec<u8>>,
     last: Option<u8>,
     bytes: usize,
+}
+
+impl Partial {
+    fn has(&self, number: u8) -> bool {
+        number < self.next || self.ahead.contains_key(&number)
+    }
+
+    fn highest(&self) -> Option<u8> {
+        self.ahead.keys().next_back().copied().or_else(|| self.next.checked_sub(1))
+    }
+
+    fn pieces(&self) -> usize {
+        usize::from(self.next) + self.ahead.len()
+    }
+
+    fn insert(&mut self, number: u8, bytes: &[u8]) {
+        self.bytes += bytes.len();
+        if number != self.next {
+            self.ahead.insert(number, bytes.to_vec());
+            return;
+        }
+        if self.joined.is_empty() {
+            self.joined.reserve(bytes.len() + bytes.len().min(SECOND_PIECE));
+        }
+        self.joined.extend_from_slice(bytes);
+        self.next += 1;
+        while let Some(bytes) = self.ahead.remove(&self.next) {
+            self.joined.extend_from_slice(&bytes);
+            self.next += 1;
+        }
+    }
 }
 
 /// What a piece brought.
@@ -51,20 +91,24 @@ pub(super) struct Reassembly {
     partial: BTreeMap<u32, Partial>,
     /// In the order in which they began.
     order: VecDeque<(Instant, u32)>,
+    /// How long each may take.
+    timeout: Duration,
     bytes: usize,
-    recent: [BTreeSet<u32>; 2],
+    /// Messages that came whole, of this period and of the last.
+    recent: [Table<u32, ()>; 2],
     since: Instant,
     /// Messages given up.
     pub(super) dropped: u64,
 }
 
 impl Reassembly {
-    pub(super) const fn new(now: Instant) -> Self {
+    pub(super) fn new(now: Instant, rng: &mut Rng) -> Self {
         Self {
             partial: BTreeMap::new(),
             order: VecDeque::new(),
+            timeout: Duration::ZERO,
             bytes: 0,
-            recent: [BTreeSet::new(), BTreeSet::new()],
+            recent: [table(rng), table(rng)],
             since: now,
             dropped: 0,
         }
@@ -73,10 +117,11 @@ impl Reassembly {
     /// Notes a message that came whole. False if it had come before.
     pub(super) fn on_whole(&mut self, id: u32, limits: &Limits, now: Instant) -> bool {
         if now.since(self.since) > REMEMBERED || self.recent[0].len() >= limits.recent_messages {
-            self.recent[1] = std::mem::take(&mut self.recent[0]);
+            self.recent.swap(0, 1);
+            self.recent[0].clear();
             self.since = now;
         }
-        !self.recent[1].contains(&id) && self.recent[0].insert(id)
+        !self.recent[1].contains_key(&id) && self.recent[0].insert(id, ()).is_none()
     }
 
     /// Takes the first piece, which begins with the short header.
@@ -116,30 +161,30 @@ impl Reassembly {
         now: Instant,
     ) -> Taken {
         self.expire(limits, budget, now);
-        if self.recent.iter().any(|r| r.contains(&id)) {
+        if self.recent.iter().any(|r| r.contains_key(&id)) {
             return Taken::Duplicate;
         }
         if !self.partial.contains_key(&id) {
             self.order.push_back((now, id));
+            self.timeout = limits.reassembly_timeout;
         }
         let partial = self.partial.entry(id).or_default();
-        if partial.pieces.contains_key(&number) {
+        if partial.has(number) {
             return Taken::Duplicate;
         }
         let beyond = partial.last.is_some_and(|l| number > l || last);
-        let below = last && partial.pieces.keys().next_back().is_some_and(|n| *n > number);
+        let below = last && partial.highest().is_some_and(|n| n > number);
         if beyond || below || partial.bytes + bytes.len() > MAX_MESSAGE {
             self.give_up(id, budget);
             return Taken::Malformed;
         }
-        partial.pieces.insert(number, bytes.to_vec());
-        partial.bytes += bytes.len();
+        partial.insert(number, bytes);
         if last {
             partial.last = Some(number);
         }
         self.bytes += bytes.len() + PIECE_COST;
         budget.used += bytes.len() + PIECE_COST;
-        if partial.last.is_some_and(|l| partial.pieces.len() == usize::from(l) + 1) {
+        if partial.last.is_some_and(|l| partial.pieces() == usize::from(l) + 1) {
             return self.complete(id, limits, budget, now);
         }
         self.enforce(limits, budget);
@@ -150,15 +195,18 @@ impl Reassembly {
         let Some(partial) = self.remove(id, budget) else { return Taken::Waiting };
         self.order.retain(|(_, i)| *i != id);
         self.on_whole(id, limits, now);
-        let mut whole = Vec::with_capacity(partial.bytes);
-        partial.pieces.values().for_each(|p| whole.extend_from_slice(p));
-        Taken::Whole(whole)
+        Taken::Whole(partial.joined)
+    }
+
+    /// When to call [`Self::expire`].
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.order.front().map(|(began, _)| *began + self.timeout)
     }
 
     /// Gives up what waits too long.
     pub(super) fn expire(&mut self, limits: &Limits, budget: &mut Budget, now: Instant) {
         while let Some((began, id)) = self.order.front().copied()
-            && now.since(began) > limits.reassembly_timeout
+            && now.since(began) >= limits.reassembly_timeout
         {
             self.give_up(id, budget);
         }
@@ -183,7 +231,7 @@ impl Reassembly {
 
     fn remove(&mut self, id: u32, budget: &mut Budget) -> Option<Partial> {
         let partial = self.partial.remove(&id)?;
-        let cost = partial.bytes + partial.pieces.len() * PIECE_COST;
+        let cost = partial.bytes + partial.pieces() * PIECE_COST;
         self.bytes -= cost;
         budget.used -= cost;
         Some(partial)
@@ -225,7 +273,7 @@ mod tests {
     #[test]
     fn pieces_in_any_order_make_the_message_once() {
         let (limits, mut budget, mut rng) = (Limits::default(), budget(), Rng::from_seed([3; 32]));
-        let mut reassembly = Reassembly::new(NOW);
+        let mut reassembly = Reassembly::new(NOW, &mut Rng::from_seed([1; 32]));
         for id in 0..50 {
             let mut order = [0, 1, 2, 3];
             rng.shuffle(&mut order);
@@ -255,7 +303,7 @@ mod tests {
             reassembly_messages_per_peer: 20,
             ..Limits::default()
         };
-        let (mut budget, mut reassembly) = (budget(), Reassembly::new(NOW));
+        let (mut budget, mut reassembly) = (budget(), Reassembly::new(NOW, &mut Rng::from_seed([1; 32])));
         for id in 0..100 {
             reassembly.on_follow_on(&later(id, 1, false, &[7; 500]), &limits, &mut budget, NOW);
             assert!(reassembly.bytes <= 3_000 && budget.used == reassembly.bytes);
@@ -277,7 +325,7 @@ mod tests {
     fn impossible_pieces_end_their_message() {
         let limits = Limits::default();
         for (a, b) in [((2, true), (3, false)), ((3, false), (2, true)), ((2, true), (1, true))] {
-            let (mut budget, mut reassembly) = (budget(), Reassembly::new(NOW));
+            let (mut budget, mut reassembly) = (budget(), Reassembly::new(NOW, &mut Rng::from_seed([1; 32])));
             reassembly.on_follow_on(&later(1, a.0, a.1, &[7]), &limits, &mut budget, NOW);
             let taken = reassembly.on_follow_on(&later(1, b.0, b.1, &[7]), &limits, &mut budget, NOW);
             assert_eq!((taken, budget.used), (Taken::Malformed, 0));

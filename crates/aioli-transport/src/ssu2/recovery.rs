@@ -4,12 +4,12 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::RangeInclusive;
 
+use aioli_core::flow::{AckEvent, Delivery, Departure, Rtt, Timeouts};
 use aioli_core::{Duration, Instant};
 use aioli_wire::ssu2::MIN_MTU;
 
-use super::congestion::{AckEvent, RateSample};
+use super::acks::MAX_DELAY;
 use super::outbox::Carried;
-use super::rtt::Rtt;
 
 /// A packet is lost when one sent so many later has come.
 const PACKET_THRESHOLD: u32 = 3;
@@ -18,6 +18,12 @@ const MAX_PACKET_THRESHOLD: u32 = 64;
 /// A packet is lost so many eighths of a round trip after it was sent, if a later one has come.
 const TIME_THRESHOLD: u32 = 9;
 const MAX_TIME_THRESHOLD: u32 = 14;
+/// How long an acknowledgement is waited for.
+pub(super) const TIMEOUTS: Timeouts = Timeouts {
+    initial: Duration::from_millis(670),
+    least: Duration::from_millis(100),
+    most: Duration::from_secs(10),
+};
 /// UDP payload that every path carries.
 const SMALL: u32 = MIN_MTU as u32 - 28;
 /// Lost packets that are remembered, should they be late.
@@ -37,26 +43,18 @@ enum State {
 /// A packet that was sent.
 #[derive(Debug)]
 struct SentPacket {
-    at: Instant,
+    left: Departure,
     size: u32,
     state: State,
     carried: Vec<Carried>,
     ack_through: Option<u32>,
-    delivered: u64,
-    delivered_at: Instant,
-    first_at: Instant,
-    app_limited: bool,
 }
 
 /// The newest packet of one acknowledgement, as it was sent.
 struct Newest {
     number: u32,
-    at: Instant,
+    left: Departure,
     in_flight: bool,
-    delivered: u64,
-    delivered_at: Instant,
-    first_at: Instant,
-    app_limited: bool,
 }
 
 /// A packet that is taken for lost; it may only be late.
@@ -112,14 +110,11 @@ pub(super) struct Recovery {
     timeouts: u32,
     packet_threshold: u32,
     time_threshold: u32,
-    delivered: u64,
-    delivered_at: Instant,
-    first_at: Instant,
-    app_limited_until: u64,
+    delivery: Delivery,
 }
 
 impl Recovery {
-    pub(super) const fn new(first: u32, now: Instant) -> Self {
+    pub(super) fn new(first: u32, now: Instant) -> Self {
         Self {
             packets: VecDeque::new(),
             base: first,
@@ -132,10 +127,7 @@ impl Recovery {
             timeouts: 0,
             packet_threshold: PACKET_THRESHOLD,
             time_threshold: TIME_THRESHOLD,
-            delivered: 0,
-            delivered_at: now,
-            first_at: now,
-            app_limited_until: 0,
+            delivery: Delivery::default(),
         }
     }
 
@@ -161,26 +153,19 @@ impl Recovery {
 
     /// There is nothing to send: rates measured from here on say little.
     pub(super) fn set_app_limited(&mut self) {
-        self.app_limited_until = (self.delivered + self.in_flight).max(1);
+        self.delivery.set_app_limited(self.in_flight);
     }
 
     /// Notes the packet with [`Self::next_number`].
     pub(super) fn on_sent(&mut self, sending: Sending, now: Instant) {
-        if self.in_flight == 0 && sending.eliciting {
-            self.first_at = now;
-            self.delivered_at = now;
-        }
+        let left = self.delivery.depart(self.in_flight == 0 && sending.eliciting, now);
         let state = if sending.eliciting { State::InFlight } else { State::Uncounted };
         self.packets.push_back(SentPacket {
-            at: now,
+            left,
             size: sending.size as u32,
             state,
             carried: sending.carried,
             ack_through: sending.ack_through,
-            delivered: self.delivered,
-            delivered_at: self.delivered_at,
-            first_at: self.first_at,
-            app_limited: self.app_limited_until > self.delivered,
         });
         if sending.eliciting {
             self.in_flight += sending.size as u64;
@@ -206,7 +191,7 @@ impl Recovery {
             self.on_late(range.clone(), &mut shown);
             let first = (*range.start()).max(self.base);
             for number in (first..=*range.end()).rev() {
-                self.on_acked(number, &mut shown, &mut newest, now);
+                self.on_acked(number, &mut shown, &mut newest);
             }
             if self.base > *range.end() && self.lost.range(..*range.end()).next().is_none() {
                 break;
@@ -219,13 +204,13 @@ impl Recovery {
             self.timeouts = 0;
         }
         self.detect(rtt, now, &mut shown);
-        self.forget(now, rtt.timeout(0) * 2);
+        self.forget(now, rtt.timeout(MAX_DELAY, 0) * 2);
         shown.event.in_flight = self.in_flight;
-        shown.event.delivered = self.delivered;
+        shown.event.delivered = self.delivery.total();
         Some(shown)
     }
 
-    fn on_acked(&mut self, number: u32, shown: &mut Shown, newest: &mut Option<Newest>, now: Instant) {
+    fn on_acked(&mut self, number: u32, shown: &mut Shown, newest: &mut Option<Newest>) {
         let Some(packet) = self.packets.get_mut((number - self.base) as usize) else { return };
         let before = std::mem::replace(&mut packet.state, State::Done);
         if before == State::Done {
@@ -234,15 +219,7 @@ impl Recovery {
         shown.settled = shown.settled.max(packet.ack_through);
         let size = u64::from(packet.size);
         if newest.as_ref().is_none_or(|n| number > n.number) {
-            *newest = Some(Newest {
-                number,
-                at: packet.at,
-                in_flight: before == State::InFlight,
-                delivered: packet.delivered,
-                delivered_at: packet.delivered_at,
-                first_at: packet.first_at,
-                app_limited: packet.app_limited,
-            });
+            *newest = Some(Newest { number, left: packet.left, in_flight: before == State::InFlight });
         }
         shown.acked.append(&mut packet.carried);
         match before {
@@ -253,8 +230,7 @@ impl Recovery {
                 shown.event.acked_packets += 1;
                 shown.progress = true;
                 shown.large_acked |= packet.size > SMALL;
-                self.delivered += size;
-                self.delivered_at = now;
+                self.delivery.deliver(size);
             }
             State::Uncounted | State::Done => {}
         }
@@ -264,7 +240,7 @@ impl Recovery {
     fn on_late(&mut self, range: RangeInclusive<u32>, shown: &mut Shown) {
         while let Some((number, packet)) = self.lost.range(range.clone()).next_back() {
             let number = *number;
-            self.delivered += u64::from(packet.size);
+            self.delivery.deliver(packet.size.into());
             shown.acked.extend(packet.carried.iter().copied());
             shown.late_packets += 1;
             self.lost.remove(&number);
@@ -280,17 +256,11 @@ impl Recovery {
             return;
         }
         if is_largest {
-            let sample = now.since(newest.at);
-            rtt.sample(sample, now);
+            let sample = now.since(newest.left.at);
+            rtt.sample(sample, sample, now);
             shown.event.rtt = Some(sample);
         }
-        shown.event.rate = Some(RateSample {
-            delivered: self.delivered - newest.delivered,
-            interval: now.since(newest.delivered_at).max(newest.at.since(newest.first_at)),
-            app_limited: newest.app_limited,
-            prior_delivered: newest.delivered,
-        });
-        self.first_at = newest.at;
+        shown.event.rate = Some(self.delivery.sample(&newest.left, now));
     }
 
     /// A packet was late, not lost: be more patient.
@@ -316,8 +286,8 @@ impl Recovery {
             if packet.state != State::InFlight {
                 continue;
             }
-            if largest - number < self.packet_threshold && packet.at + delay > now {
-                let at = packet.at + delay;
+            if largest - number < self.packet_threshold && packet.left.at + delay > now {
+                let at = packet.left.at + delay;
                 self.loss_at = Some(self.loss_at.map_or(at, |l| l.min(at)));
                 continue;
             }
@@ -336,12 +306,12 @@ impl Recovery {
             self.lost.insert(number, LostPacket { at: now, size: packet.size, carried });
         }
         shown.event.in_flight = self.in_flight;
-        shown.event.delivered = self.delivered;
+        shown.event.delivered = self.delivery.total();
     }
 
     /// When to call [`Self::on_timeout`].
     pub(super) fn deadline(&self, rtt: &Rtt) -> Option<Instant> {
-        let probe = (self.eliciting > 0).then(|| self.last_eliciting + rtt.timeout(self.timeouts));
+        let probe = (self.eliciting > 0).then(|| self.last_eliciting + rtt.timeout(MAX_DELAY, self.timeouts));
         match (self.loss_at, probe) {
             (Some(loss), Some(probe)) => Some(loss.min(probe)),
             (loss, probe) => loss.or(probe),
@@ -356,7 +326,7 @@ impl Recovery {
             self.detect(rtt, now, &mut shown);
             return (shown, None);
         }
-        let probe_at = self.last_eliciting + rtt.timeout(self.timeouts);
+        let probe_at = self.last_eliciting + rtt.timeout(MAX_DELAY, self.timeouts);
         if self.eliciting == 0 || probe_at > now {
             return (shown, None);
         }
@@ -443,7 +413,7 @@ mod tests {
 
     #[test]
     fn three_later_packets_or_time_make_a_loss() {
-        let (mut recovery, mut rtt) = (sent(10), Rtt::default());
+        let (mut recovery, mut rtt) = (sent(10), Rtt::new(TIMEOUTS));
         let shown = recovery.on_ack([4..=4, 1..=2].into_iter(), &mut rtt, at(104)).unwrap();
         assert_eq!(numbers(&shown.acked), [4, 2, 1]);
         assert_eq!(lost(&shown), [0], "3 is only one behind");
@@ -456,7 +426,7 @@ mod tests {
 
     #[test]
     fn a_loss_that_was_a_delay_is_noticed_and_makes_patient() {
-        let (mut recovery, mut rtt) = (sent(20), Rtt::default());
+        let (mut recovery, mut rtt) = (sent(20), Rtt::new(TIMEOUTS));
         let shown = recovery.on_ack([9..=9].into_iter(), &mut rtt, at(109)).unwrap();
         assert_eq!(lost(&shown), [0, 1, 2, 3, 4, 5, 6]);
         let shown = recovery.on_ack([9..=9, 0..=6].into_iter(), &mut rtt, at(110)).unwrap();
@@ -467,18 +437,18 @@ mod tests {
 
     #[test]
     fn without_acknowledgements_probes_are_sent_at_growing_intervals() {
-        let (mut recovery, rtt) = (sent(3), Rtt::default());
+        let (mut recovery, rtt) = (sent(3), Rtt::new(TIMEOUTS));
         let first = recovery.deadline(&rtt).unwrap();
         let (_, probe) = recovery.on_timeout(&rtt, first);
         assert_eq!(numbers(&probe.unwrap()), [0, 1]);
         let second = recovery.deadline(&rtt).unwrap();
-        assert!(second.since(first) >= rtt.timeout(0) * 2);
+        assert!(second.since(first) >= rtt.timeout(MAX_DELAY, 0) * 2);
         assert_eq!(recovery.timeouts(), 1);
     }
 
     #[test]
     fn what_was_never_sent_cannot_be_acknowledged_and_memory_is_bounded() {
-        let (mut recovery, mut rtt) = (sent(3), Rtt::default());
+        let (mut recovery, mut rtt) = (sent(3), Rtt::new(TIMEOUTS));
         assert!(recovery.on_ack([3..=3].into_iter(), &mut rtt, at(5)).is_none());
         recovery.on_ack([0..=2].into_iter(), &mut rtt, at(5)).unwrap();
         assert_eq!(recovery.packets.len(), 0);

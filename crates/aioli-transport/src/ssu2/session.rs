@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 use aioli_core::crypto::ssu2::DataKeys;
+use aioli_core::flow::{Controller, INITIAL_WINDOW, Pacer, Path, Rtt};
 use aioli_core::{Cx, Duration, Instant};
 use aioli_wire::RouterHash;
 use aioli_wire::i2np::Message;
@@ -16,20 +17,19 @@ use aioli_wire::ssu2::{Block, Blocks, MIN_MTU, RouterInfoBlock, TerminationReaso
 use super::acks::Acks;
 use super::alice::Ids;
 use super::bob::plain;
-use super::congestion::Controller;
 use super::mtu::MtuSearch;
 use super::outbox::{Carried, Control, Outbox, Pushed};
-use super::pacer::Pacer;
 use super::packet::{Opener, Sealer};
 use super::path::Validation;
 use super::reassembly::{Budget, Reassembly, Taken};
 use super::received::Received;
-use super::recovery::{Recovery, Shown};
-use super::rtt::Rtt;
+use super::recovery::{Recovery, Shown, TIMEOUTS};
 use super::tokens::{HeldTokens, Tokens};
 use super::{IntroKey, Limits, Output, PeerMisbehaved, Stats, same_family};
 use crate::Lane;
 
+/// A window of bytes, in steps of a usual packet.
+const PATH: Path = Path { packet: 1_440, slack: Duration::from_millis(5), queue: Duration::from_millis(4) };
 /// Timeouts in a row after which nothing is hoped for.
 const MAX_TIMEOUTS: u32 = 7;
 /// Without any answer the session ends after this at the earliest.
@@ -54,6 +54,8 @@ const BLACK_HOLE_LOSSES: u32 = 16;
 const BLACK_HOLE_TRIPS: u32 = 3;
 /// Challenges that wait to be answered.
 const MAX_ANSWERS: usize = 4;
+/// Messages beyond the window that it takes before it can send them.
+const AHEAD: usize = 32 << 10;
 /// The largest challenge that is answered.
 const MAX_CHALLENGE: usize = 1_024;
 
@@ -77,7 +79,6 @@ pub(super) struct Begin<'a> {
     pub(super) send: &'a DataKeys,
     pub(super) receive: &'a DataKeys,
     pub(super) their_intro: IntroKey,
-    pub(super) our_intro: IntroKey,
     /// The lesser of both ends'.
     pub(super) mtu: u16,
     pub(super) rtt: Duration,
@@ -127,6 +128,8 @@ pub(super) struct Session {
     reassembly: Reassembly,
     mtu: MtuSearch,
     path: Option<Validation>,
+    /// A packet that did not fit in the batch before.
+    held: Option<(SocketAddr, Vec<u8>)>,
     /// Packets to send as they are.
     raw: VecDeque<Vec<u8>>,
     confirming: Option<Confirming>,
@@ -148,11 +151,11 @@ pub(super) struct Session {
 
 impl Session {
     /// The data phase of a handshake that is over.
-    pub(super) fn begin(begin: Begin<'_>, cx: &Cx<'_>) -> Self {
+    pub(super) fn begin(begin: Begin<'_>, cx: &mut Cx<'_>) -> Self {
         let now = cx.now.mono;
-        let mut rtt = Rtt::default();
+        let mut rtt = Rtt::new(TIMEOUTS);
         if !begin.rtt.is_zero() {
-            rtt.sample(begin.rtt, now);
+            rtt.sample(begin.rtt, begin.rtt, now);
         }
         // Alice's packet 0 is SessionConfirmed.
         let first = u32::from(!begin.inbound);
@@ -164,17 +167,18 @@ impl Session {
             established: now,
             queued: false,
             sealer: Sealer::new(begin.send, begin.their_intro),
-            opener: Opener::new(begin.receive, begin.our_intro),
+            opener: Opener::new(begin.receive),
             received: Received::default(),
             acks: Acks::default(),
             recovery: Recovery::new(first, now),
             rtt,
-            controller: Controller::new(begin.window),
-            pacer: Pacer::new(now),
+            controller: Controller::new(PATH, u64::from(INITIAL_WINDOW * PATH.packet), begin.window.into()),
+            pacer: Pacer::new(PATH.packet, now),
             outbox: Outbox::default(),
-            reassembly: Reassembly::new(now),
+            reassembly: Reassembly::new(now, cx.rng),
             mtu: MtuSearch::new(begin.mtu, now),
             path: None,
+            held: None,
             raw: begin.confirmed.iter().cloned().collect(),
             confirming: None,
             answers: VecDeque::new(),
@@ -201,6 +205,22 @@ impl Session {
         self.outbox.push(lane, message, limit)
     }
 
+    /// Bytes of messages that it could take: the window, and what the next acknowledgement will allow.
+    pub(super) fn room(&self) -> usize {
+        let window = usize::try_from(self.controller.window()).unwrap_or(usize::MAX);
+        window.saturating_add(AHEAD).saturating_sub(self.outbox.bytes())
+    }
+
+    /// Keeps a packet for the next batch.
+    pub(super) fn hold(&mut self, packet: (SocketAddr, Vec<u8>)) {
+        self.held = Some(packet);
+    }
+
+    /// When something came last.
+    pub(super) const fn last_received(&self) -> Instant {
+        self.last_received
+    }
+
     /// Bytes of messages that the peer has not acknowledged.
     pub(super) const fn queued_bytes(&self) -> usize {
         self.outbox.bytes()
@@ -217,7 +237,7 @@ impl Session {
         self.ping = true;
     }
 
-    /// Takes a datagram that names this session.
+    /// Takes a datagram that names this session: its first mask hides [`Ids::ours`].
     pub(super) fn on_datagram(
         &mut self,
         from: SocketAddr,
@@ -227,7 +247,7 @@ impl Session {
     ) -> Fate {
         let received = &self.received;
         let size = packet.len();
-        let opened = match self.opener.open(packet, |n| received.is_new(n)) {
+        let opened = match self.opener.open(packet, self.ids.ours, |n| received.is_new(n)) {
             Ok(opened) => opened,
             Err(PeerMisbehaved::Replay) => {
                 sh.stats.duplicate_packets += 1;
@@ -411,7 +431,7 @@ impl Session {
         sh.stats.paths_moved += 1;
         sh.tokens.forget(&self.remote);
         if path.to.ip() != self.remote.ip() {
-            self.rtt = Rtt::default();
+            self.rtt.reset();
             self.controller.on_path_change();
             self.mtu.reset(false, now);
         }
@@ -549,6 +569,7 @@ impl Session {
         let mut sooner = |other: Option<Instant>| at = other.map_or(at, |o| at.min(o));
         sooner(self.recovery.deadline(&self.rtt));
         sooner(self.acks.deadline());
+        sooner(self.reassembly.deadline());
         sooner(self.path.as_ref().map(|p| p.at));
         sooner(self.confirming.as_ref().map(|c| match CONFIRMED_RESENDS.get(c.resends) {
             Some(d) => c.began + *d,
@@ -557,8 +578,7 @@ impl Session {
         if self.has_room() {
             sooner(self.mtu.deadline().filter(|_| self.recovery.any_acked()));
             if self.outbox.has_ready() {
-                let rate = self.controller.pacing_rate(&self.rtt);
-                sooner(Some(self.pacer.ready_at(rate).max(self.not_before)));
+                sooner(Some(self.pacer.wake_at().max(self.not_before)));
             }
         }
         at

@@ -27,6 +27,10 @@ pub struct Stats {
     pub retries_sent: u64,
     /// Retry packets sent, with a refusal.
     pub refusals_sent: u64,
+    /// Requests that got no Retry: `limits.retries_per_second`.
+    pub retries_limited: u64,
+    /// SessionRequests with a good token that were not read: `limits.requests_per_second`.
+    pub requests_limited: u64,
     /// SessionRequests with a token that is not good, or used.
     pub bad_tokens: u64,
     /// Tokens forgotten early: `limits.used_tokens`, `issued_tokens` or `held_tokens`.
@@ -99,6 +103,8 @@ pub struct Stats {
     pub paths_challenged: u64,
     /// Path validations that proved the new address.
     pub paths_moved: u64,
+    /// Packets of no session dropped because the socket took none: `limits.waiting_packets`.
+    pub waiting_full: u64,
     /// Sessions forgotten early after their end: `limits.closing`.
     pub closing_full: u64,
 }

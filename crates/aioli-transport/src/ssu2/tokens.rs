@@ -124,6 +124,12 @@ impl Tokens {
         new
     }
 
+    /// Entries of its tables.
+    #[cfg(test)]
+    pub(super) fn entries(&self) -> usize {
+        self.used.iter().map(BTreeMap::len).sum::<usize>() + self.order.len()
+    }
+
     /// Forgets everything: our address has changed, or the peer's.
     pub(super) fn clear(&mut self) {
         self.issued.clear();
@@ -192,6 +198,11 @@ impl HeldTokens {
                 self.full += 1;
             }
         }
+    }
+
+    /// Whether there is a token for this address.
+    pub(super) fn has(&self, at: &SocketAddr, now: Date) -> bool {
+        self.tokens.get(at).is_some_and(|t| now + MARGIN < t.expires)
     }
 
     /// Takes the token for this address, which can be used once.

@@ -4,9 +4,9 @@ use std::net::SocketAddr;
 
 use aioli_core::Date;
 
+use super::TerminationReason;
 use super::ack::Ack;
 use super::introduce::{Endpoint, PeerTest, RelayIntro, RelayRequest, RelayResponse};
-use super::reason::TerminationReason;
 use super::{BLOCK_HEADER, MAX_BLOCK};
 use crate::codec::{DecodeError, Reader, Wire, Writer};
 use crate::ntcp2::PaddingOptions;

@@ -15,10 +15,10 @@ mod address;
 mod block;
 mod header;
 mod introduce;
-mod reason;
 #[cfg(test)]
 mod tests;
 
+pub use crate::termination::TerminationReason;
 pub use ack::{Ack, AckRanges};
 pub use address::{Introducer, MAX_INTRODUCERS, Ssu2Address, Ssu2Parts};
 pub use block::{
@@ -29,7 +29,6 @@ pub use introduce::{
     Endpoint, PeerTest, RelayIntro, RelayRequest, RelayResponse, peer_test_signed, relay_request_signed,
     relay_response_signed,
 };
-pub use reason::TerminationReason;
 
 /// The protocol version in long headers.
 pub const VERSION: u8 = 2;

@@ -28,6 +28,12 @@ enum Tool {
         /// Where SAM of the first router listens.
         #[arg(long, default_value = "127.0.0.1:7656")]
         sam: SocketAddr,
+        /// Without NTCP2.
+        #[arg(long, conflicts_with = "no_ssu2")]
+        no_ntcp2: bool,
+        /// Without SSU2.
+        #[arg(long)]
+        no_ssu2: bool,
         /// Send 20 MB between two SAM sessions over three-hop tunnels, print the rate, and exit.
         #[arg(long)]
         check: bool,
@@ -76,9 +82,10 @@ fn main() -> ExitCode {
         }
     };
     let result = match cli.tool {
-        Tool::Testnet { routers, sam, check, log_level } => {
+        Tool::Testnet { routers, sam, no_ntcp2, no_ssu2, check, log_level } => {
             log_to_stderr(log_level);
-            testnet::run(&testnet::Options { routers: usize::from(routers), sam, check })
+            let (ntcp2, ssu2) = (!no_ntcp2, !no_ssu2);
+            testnet::run(&testnet::Options { routers: usize::from(routers), sam, ntcp2, ssu2, check })
         }
         Tool::Import { from, data_dir, dry_run, identity, destinations, netdb, addresses, tunnels } => {
             let wanted = [

@@ -3,7 +3,7 @@
 //! Exit status: 0 stopped cleanly, 1 it cannot start or go on, 2 a setting is
 //! not possible, 130 or 143 ended at once by a further SIGINT or SIGTERM.
 
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,7 +13,9 @@ use aioli::terminal::{INTERRUPTED, Phases, TERMINATED, complain, log_to_stderr, 
 use aioli_client::{SamConfig, SessionDefaults};
 use aioli_core::Rng;
 use aioli_node::reseed::{ReseedConfig, ReseedSource, Trust};
-use aioli_node::{AddressWatch, Clock, DataDir, Node, NodeConfig, Notice, SntpConfig, bind, entropy};
+use aioli_node::{
+    AddressWatch, Clock, DataDir, Node, NodeConfig, Notice, SntpConfig, bind, bind_udp, entropy,
+};
 use aioli_router::blocklist::MAX_BLOCKLIST_BYTES;
 use aioli_router::{Blocklist, Config, Event, Identity, TunnelOptions};
 use anyhow::{Context, Result, ensure};
@@ -59,7 +61,7 @@ fn run(settings: &Settings) -> Result<()> {
     ));
     let data_dir = DataDir::open(&settings.data_dir)?;
     let identity = identity(&data_dir)?;
-    let listening = if settings.hidden { None } else { Some(listener(settings, &data_dir)?) };
+    let listening = if settings.hidden { None } else { Some(sockets(settings, &data_dir)?) };
     if let Some(path) = &settings.stats_file {
         // Heard of now rather than every five seconds.
         std::fs::write(path, "{}\n").with_context(|| {
@@ -67,17 +69,22 @@ fn run(settings: &Settings) -> Result<()> {
         })?;
     }
     let sam = settings.sam.map(|a| bind(a, "SAM", "--sam or --no-sam")).transpose()?;
-    let mut addresses = listening.as_ref().and_then(|(_, port)| watched(settings, *port));
-    let published = listening.as_ref().and_then(|(_, port)| say_where(settings, *port, addresses.as_mut()));
+    let mut addresses = listening.as_ref().and_then(|s| watched(settings, s.port));
+    let published = listening.as_ref().and_then(|s| say_where(settings, s.port, addresses.as_mut()));
     say_what(settings);
     let router = router_config(settings, published)?;
     let (inbound, outbound) = (router.inbound, router.outbound);
     let reseed = reseed(settings)?;
     let reseeds = reseed.is_some();
+    let (tcp, udp) = match listening {
+        Some(sockets) => (sockets.tcp, sockets.udp),
+        None => (None, if settings.ssu2 { dialling_sockets() } else { Vec::new() }),
+    };
     let node = Node::start(NodeConfig {
         router,
         identity,
-        listeners: listening.into_iter().map(|(listener, _)| listener).collect(),
+        listeners: tcp.into_iter().collect(),
+        udp,
         sam,
         sam_config: SamConfig {
             defaults: SessionDefaults { inbound, outbound },
@@ -110,6 +117,9 @@ fn router_config(settings: &Settings, published: Option<SocketAddr>) -> Result<C
         private_network: settings.private_network,
         floodfill: settings.floodfill,
         hidden: settings.hidden,
+        ntcp2: settings.ntcp2,
+        ssu2: settings.ssu2,
+        mtu: 1500,
         explicit_peers: settings.explicit_peers.clone(),
         published: published.into_iter().collect(),
         inbound: tunnels(settings.inbound_tunnels),
@@ -211,22 +221,53 @@ fn identity(data_dir: &DataDir) -> Result<Identity> {
     Ok(identity)
 }
 
+/// Where the router listens: one port for both transports.
+struct Sockets {
+    port: u16,
+    tcp: Option<TcpListener>,
+    udp: Vec<UdpSocket>,
+}
+
+/// Sockets for SSU2 that listen nowhere in particular: for dialling. A family that the system does not have is left out.
+fn dialling_sockets() -> Vec<UdpSocket> {
+    let any = [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)];
+    any.into_iter().filter_map(|ip| bind_udp(SocketAddr::new(ip, 0), "--no-ssu2").ok()).collect()
+}
+
+/// Binds what the settings ask for at a port.
+fn sockets_at(settings: &Settings, port: u16) -> Result<Sockets> {
+    let address = SocketAddr::new(settings.host, port);
+    let tcp = settings.ntcp2.then(|| bind(address, "NTCP2", "--port")).transpose()?;
+    let mut udp: Vec<_> =
+        settings.ssu2.then(|| bind_udp(address, "--port")).transpose()?.into_iter().collect();
+    if settings.ssu2 && settings.host.is_unspecified() {
+        // To dial the other family, which TCP needs no socket for. Not every system has it.
+        let other = if address.is_ipv4() {
+            IpAddr::V6(Ipv6Addr::UNSPECIFIED)
+        } else {
+            IpAddr::V4(Ipv4Addr::UNSPECIFIED)
+        };
+        udp.extend(bind_udp(SocketAddr::new(other, port), "--port").ok());
+    }
+    Ok(Sockets { port, tcp, udp })
+}
+
 /// The port to listen on: the one asked for, the one drawn by an earlier start, or a free one drawn now.
-fn listener(settings: &Settings, data_dir: &DataDir) -> Result<(TcpListener, u16)> {
-    let at = |port| bind(SocketAddr::new(settings.host, port), "NTCP2", "--port");
+fn sockets(settings: &Settings, data_dir: &DataDir) -> Result<Sockets> {
+    let at = |port| sockets_at(settings, port);
     let fixed = if settings.port == 0 { data_dir.load_port() } else { Some(settings.port) };
     if let Some(port) = fixed {
-        return Ok((at(port)?, port));
+        return at(port);
     }
     let mut rng = Rng::from_seed(entropy());
     let mut draw = || {
         let port = u16::try_from(rng.between(PORTS.0, PORTS.1)).context("ports have 16 bits")?;
-        anyhow::Ok((at(port)?, port))
+        at(port)
     };
     // Another program may have the port that is drawn; an address that is not ours fails every time.
-    let (listener, port) = (1..DRAWS).find_map(|_| draw().ok()).map_or_else(draw, Ok)?;
-    data_dir.store_port(port).context("cannot keep the port that was drawn in the data directory")?;
-    Ok((listener, port))
+    let sockets = (1..DRAWS).find_map(|_| draw().ok()).map_or_else(draw, Ok)?;
+    data_dir.store_port(sockets.port).context("cannot keep the port that was drawn in the data directory")?;
+    Ok(sockets)
 }
 
 /// The address that peers can reach, as far as the settings tell.

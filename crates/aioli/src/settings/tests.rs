@@ -178,3 +178,18 @@ fn nonsense_is_one_line_that_says_what_to_give() {
         assert_eq!(error.lines().count(), 1, "{error}");
     }
 }
+
+#[test]
+fn one_transport_may_be_left_out_but_not_both() {
+    let both = resolve(&[], &[]).unwrap();
+    assert!(both.ntcp2 && both.ssu2);
+    let s = resolve(&["--no-ntcp2"], &[]).unwrap();
+    assert!(!s.ntcp2 && s.ssu2);
+    let s = resolve(&[], &[("I2P_NO_SSU2", "true")]).unwrap();
+    assert!(s.ntcp2 && !s.ssu2);
+    let error = resolve(&["--no-ntcp2"], &[("I2P_NO_SSU2", "true")]).unwrap_err().to_string();
+    assert!(
+        error.contains("no-ssu2") && error.contains("environment") && error.contains("no-ntcp2"),
+        "{error}"
+    );
+}

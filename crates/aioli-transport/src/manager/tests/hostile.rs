@@ -8,9 +8,10 @@ use aioli_wire::{Mapping, RouterAddress, RouterHash, Writer};
 use proptest::prelude::*;
 
 use super::{Cut, Net, START};
+use crate::PeerMisbehaved;
+use crate::ntcp2::Local;
 use crate::ntcp2::data_phase::{DataPhase, LENGTH};
 use crate::ntcp2::initiator::{Remote, session_request};
-use crate::ntcp2::{Local, PeerMisbehaved};
 use crate::{ConnId, DialError, DisconnectReason, Output};
 
 /// Bytes that Alice and Bob send in the handshake of this seed.
@@ -222,10 +223,12 @@ fn bob_checks_the_router_info() {
         net.advance(Duration::from_secs(5));
         assert_eq!(net.nodes[1].t.stats().connections, 0);
     };
-    check(R::Message3, &|net| net.nodes[0].keys.router_info(START - hour * 28, |_| {}));
-    check(R::Message3, &|net| net.nodes[0].keys.router_info(START + hour, |_| {}));
-    check(R::Message3, &|net| net.nodes[0].keys.router_info(START, |p| p.options.set("netId", "2").unwrap()));
-    check(R::Message3, &|net| {
+    check(R::SessionConfirmed, &|net| net.nodes[0].keys.router_info(START - hour * 28, |_| {}));
+    check(R::SessionConfirmed, &|net| net.nodes[0].keys.router_info(START + hour, |_| {}));
+    check(R::SessionConfirmed, &|net| {
+        net.nodes[0].keys.router_info(START, |p| p.options.set("netId", "2").unwrap())
+    });
+    check(R::SessionConfirmed, &|net| {
         net.nodes[0].keys.router_info(START, |p| p.options.set("router.version", "0.9.57").unwrap())
     });
     check(R::StaticKeyMismatch, &|net| {

@@ -4,6 +4,7 @@ mod happy;
 mod hostile;
 mod limits;
 mod shaping;
+mod udp;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -14,10 +15,11 @@ use aioli_core::crypto::x25519::PrivateKey;
 use aioli_core::{Cx, Date, Duration, Instant, Now, Rng};
 use aioli_wire::i2np::{Message, MessageType};
 use aioli_wire::router_info::{RouterInfo, RouterInfoParts};
+use aioli_wire::ssu2::Ssu2Parts;
 use aioli_wire::verified::Verified;
 use aioli_wire::{Mapping, MessageId, RouterAddress, RouterHash, RouterIdentity};
 
-use crate::{Config, ConnId, Lane, Output, Transport};
+use crate::{Config, ConnId, Lane, Output, Transmit, Transport};
 
 pub(super) const START: Date = Date::from_secs(1_780_000_000);
 
@@ -40,6 +42,19 @@ impl Keys {
         let encryption = PrivateKey::generate(rng);
         let identity = RouterIdentity::create(&encryption.public(), &signing.public(), &rng.bytes());
         Self { static_key: PrivateKey::generate(rng), iv: rng.bytes(), signing, identity, addr: addr(n) }
+    }
+
+    fn ssu2_address(&self, keys: &crate::Ssu2Keys) -> RouterAddress {
+        let parts = Ssu2Parts {
+            cost: 8,
+            static_key: &keys.static_key.public(),
+            intro_key: &keys.intro_key.0,
+            host: Some(self.addr),
+            caps: "",
+            mtu: keys.mtu,
+            introducers: &[],
+        };
+        parts.address().unwrap()
     }
 
     pub(super) fn router_info(
@@ -97,6 +112,11 @@ pub(super) struct Net {
     pub(super) sent: Vec<Vec<u8>>,
     /// Addresses whose dials neither succeed nor fail.
     pub(super) silent: Vec<SocketAddr>,
+    /// The same for datagrams.
+    pub(super) silent_udp: Vec<SocketAddr>,
+    /// Datagrams given together at most.
+    pub(super) largest_batch: usize,
+    datagrams: Vec<(SocketAddr, SocketAddr, Vec<u8>)>,
     /// Holds bytes back.
     pub(super) frozen: bool,
     links: BTreeMap<End, End>,
@@ -110,10 +130,15 @@ impl Net {
         let nodes = (0..n)
             .map(|i| {
                 let keys = Keys::new(i as u8 + 1, &mut rng);
-                let ri = keys.router_info(START, |_| {});
                 let mut c = Config::new(keys.static_key.clone(), keys.iv);
                 (c.net_id, c.private_network) = (99, true);
                 config(&mut c);
+                let ri = keys.router_info(START, |parts| {
+                    if !c.ntcp2 {
+                        parts.addresses.clear();
+                    }
+                    parts.addresses.extend(c.ssu2.as_ref().map(|ssu2| keys.ssu2_address(ssu2)));
+                });
                 let mut t = Transport::new(c, rng.fork());
                 t.set_local(Arc::clone(&ri));
                 Node { t, keys, ri, rng: rng.fork(), skew: 0, told: Vec::new(), closes: Vec::new() }
@@ -126,6 +151,9 @@ impl Net {
             tamper: None,
             sent: vec![Vec::new(); n],
             silent: Vec::new(),
+            silent_udp: Vec::new(),
+            largest_batch: 0,
+            datagrams: Vec::new(),
             frozen: false,
             links: BTreeMap::new(),
             flight: BTreeMap::new(),
@@ -169,7 +197,7 @@ impl Net {
                 }
             }
             if !self.frozen {
-                moved |= self.deliver();
+                moved |= self.deliver() | self.deliver_datagrams();
             }
             if !moved {
                 return;
@@ -225,6 +253,7 @@ impl Net {
                 self.links.remove(&end);
                 self.with(end.0, |t, cx| t.handle_closed(end.1, cx));
             }
+            Output::Datagrams => self.datagrams(n),
             Output::ReadMore(conn) => drop(self.deliver_to((n, conn))),
             other @ (Output::Established { .. }
             | Output::Disconnected { .. }
@@ -233,8 +262,32 @@ impl Net {
             | Output::Messages { .. }
             | Output::RouterInfo { .. }
             | Output::PeerClock { .. }
+            | Output::ObservedAddress { .. }
             | Output::ClockSkew { .. }) => self.nodes[n].told.push(other),
         }
+    }
+
+    fn datagrams(&mut self, n: usize) {
+        let from = self.nodes[n].keys.addr;
+        let mut out = Vec::new();
+        while let Some(Transmit { to, segment }) = self.with(n, |t, cx| t.poll_datagrams(&mut out, 16, cx)) {
+            let black_hole = self.silent_udp.contains(&to);
+            let packets = out.chunks(segment).map(<[u8]>::to_vec);
+            self.datagrams.extend(packets.filter(|_| !black_hole).map(|packet| (from, to, packet)));
+            self.largest_batch = self.largest_batch.max(out.len() / segment);
+            out.clear();
+        }
+    }
+
+    fn deliver_datagrams(&mut self) -> bool {
+        let mut moved = false;
+        for (from, to, mut packet) in std::mem::take(&mut self.datagrams) {
+            if let Some(m) = self.nodes.iter().position(|node| node.keys.addr == to) {
+                moved = true;
+                self.with(m, |t, cx| t.handle_datagram(from, &mut packet, cx));
+            }
+        }
+        moved
     }
 
     fn deliver(&mut self) -> bool {

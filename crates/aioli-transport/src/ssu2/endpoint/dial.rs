@@ -182,12 +182,16 @@ impl Endpoint {
             State::Created(state) if state.is_session_created(packet, &dial.remote) => {
                 match state.on_session_created(packet, &local, &dial.remote, limit, cx) {
                     Ok(established) => {
+                        self.note_clock(&dial.remote, established.ahead_ms);
                         dial.state = State::Retry(token_request(&local, &dial.remote, established.ids, cx));
-                        self.on_created(dial, &local, established, cx);
+                        self.on_created(dial, established, cx);
                         return true;
                     }
                     Err(Failed { state, why }) => {
                         dial.state = State::Created(state);
+                        if let PeerMisbehaved::ClockSkew(seconds) = why {
+                            self.note_clock(&dial.remote, seconds.saturating_mul(1_000));
+                        }
                         return self.on_bad_answer(dial, why);
                     }
                 }
@@ -202,6 +206,11 @@ impl Endpoint {
             }
             Err(why) => self.on_bad_answer(dial, why),
         }
+    }
+
+    fn note_clock(&mut self, remote: &Remote, ahead_ms: i64) {
+        let Remote { hash: peer, address: at, .. } = *remote;
+        self.common.outputs.push_back(Output::PeerClock { peer, at, ahead_ms });
     }
 
     /// Goes on waiting unless the answer was authentic and final.
@@ -238,7 +247,7 @@ impl Endpoint {
     }
 
     /// Bob has proven who he is.
-    fn on_created(&mut self, dial: Dial, local: &SharedLocal, established: Established, cx: &mut Cx<'_>) {
+    fn on_created(&mut self, dial: Dial, established: Established, cx: &mut Cx<'_>) {
         let Dial { remote, queue, .. } = dial;
         self.dialled.remove(&remote.hash);
         if let Some(address) = established.observed {
@@ -255,7 +264,6 @@ impl Endpoint {
             send: &established.send,
             receive: &established.receive,
             their_intro: remote.intro_key,
-            our_intro: local.intro_key,
             mtu: remote.mtu.min(self.config.mtu),
             rtt: established.rtt,
             confirmed: established.confirmed,

@@ -61,7 +61,8 @@ impl Endpoint {
         let left = session.end(&mut self.common.budget);
         if let Some(reason) = tell {
             self.common.stats.dropped_disconnected += left.len() as u64;
-            self.common.outputs.push_back(Output::Disconnected { peer: session.peer, reason });
+            self.common.outputs.push_back(Output::Disconnected { peer: session.peer, reason, left });
+            return Vec::new();
         }
         left
     }

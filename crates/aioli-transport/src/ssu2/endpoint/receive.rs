@@ -7,7 +7,7 @@ use aioli_wire::ssu2::{ConnectionId, MIN_PACKET, PacketType, TerminationReason};
 
 use super::super::alice::{Failed, SharedLocal};
 use super::super::bob::{Step, on_session_request, on_token_request, retry};
-use super::super::packet::{Long, destination, long_header};
+use super::super::packet::{Long, destination, long_header, long_header_to};
 use super::super::session::{Begin, Session};
 use super::super::{Output, PeerMisbehaved};
 use super::{Endpoint, Key, Pending, SWEEP};
@@ -42,14 +42,21 @@ impl Endpoint {
         } else if self.pending.contains_key(&id) {
             self.on_pending(id, from, packet, &local, cx);
         } else {
-            self.on_unknown(from, packet, &local, cx);
+            self.on_unknown(id, from, packet, &local, cx);
         }
     }
 
-    fn on_unknown(&mut self, from: SocketAddr, packet: &mut [u8], local: &SharedLocal, cx: &mut Cx<'_>) {
-        let key = &local.intro_key.0;
-        if let Ok(long) = long_header(packet, key, key)
+    fn on_unknown(
+        &mut self,
+        id: ConnectionId,
+        from: SocketAddr,
+        packet: &mut [u8],
+        local: &SharedLocal,
+        cx: &mut Cx<'_>,
+    ) {
+        if let Ok(long) = long_header_to(packet, id, &local.intro_key.0)
             && long.header.net_id == local.net_id
+            && self.config.listens
         {
             match long.header.kind {
                 PacketType::TokenRequest => return self.on_token_request(&long, from, packet, local, cx),
@@ -85,6 +92,10 @@ impl Endpoint {
         local: &SharedLocal,
         cx: &mut Cx<'_>,
     ) {
+        if self.retries.available(cx.now.mono) == 0 {
+            self.common.stats.retries_limited += 1;
+            return;
+        }
         match on_token_request(long, packet, local, &self.common.limits, cx) {
             Ok(()) => self.send_retry(long, from, local, Ok(()), cx),
             Err(PeerMisbehaved::ClockSkew(seconds)) => {
@@ -100,7 +111,7 @@ impl Endpoint {
         self.common.outputs.push_back(Output::ClockSkew { seconds });
     }
 
-    /// Sends a token, or a refusal: one small packet for a packet, nothing kept.
+    /// Sends a token, or a refusal: one small packet for a packet, nothing kept, and not too many.
     fn send_retry(
         &mut self,
         long: &Long,
@@ -109,6 +120,10 @@ impl Endpoint {
         answer: Result<(), TerminationReason>,
         cx: &mut Cx<'_>,
     ) {
+        if !self.retries.try_take(1, cx.now.mono) {
+            self.common.stats.retries_limited += 1;
+            return;
+        }
         let answer = answer.map(|()| self.common.tokens.for_retry(to, cx.now, cx.rng));
         let stats = &mut self.common.stats;
         if answer.is_ok() {
@@ -139,6 +154,10 @@ impl Endpoint {
         }
         if let Some(reason) = self.refusal(from) {
             return self.send_retry(long, from, local, Err(reason), cx);
+        }
+        if !self.requests.try_take(1, cx.now.mono) {
+            self.common.stats.requests_limited += 1;
+            return;
         }
         let limits = &self.common.limits;
         match on_session_request(long, packet, from, local, &mut self.replay, limits, cx) {
@@ -246,7 +265,6 @@ impl Endpoint {
                     send: &confirmed.send,
                     receive: &confirmed.receive,
                     their_intro: confirmed.intro_key(),
-                    our_intro: local.intro_key,
                     mtu: confirmed.address.mtu.min(self.config.mtu),
                     rtt: confirmed.rtt,
                     confirmed: Vec::new(),

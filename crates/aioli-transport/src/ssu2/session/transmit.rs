@@ -9,7 +9,7 @@ use aioli_wire::ssu2::{
     ip_overhead,
 };
 
-use super::super::outbox::{Carried, Control, Filled, Packing};
+use super::super::outbox::{Carried, Control, Filled, MIN_PIECE, Packing};
 use super::super::path::Next;
 use super::super::recovery::Sending;
 use super::{Session, Shared, TOKEN_AGAIN};
@@ -32,6 +32,8 @@ struct Draft {
     carried: Vec<Carried>,
     eliciting: bool,
     ack_through: Option<u32>,
+    /// More follows at once.
+    followed: bool,
 }
 
 impl Draft {
@@ -54,6 +56,9 @@ impl Session {
         sh: &mut Shared<'_>,
         cx: &mut Cx<'_>,
     ) -> Option<(SocketAddr, Vec<u8>)> {
+        if let Some(held) = self.held.take() {
+            return Some(held);
+        }
         if let Some(packet) = self.raw.pop_front() {
             return Some((self.remote, packet));
         }
@@ -102,8 +107,9 @@ impl Session {
     fn data(&mut self, sh: &mut Shared<'_>, cx: &mut Cx<'_>) -> Option<(SocketAddr, Vec<u8>)> {
         let now = cx.now.mono;
         let room = self.has_room();
-        let rate = self.controller.pacing_rate(&self.rtt);
-        let may_send = self.probes > 0 || (room && now >= self.not_before && self.pacer.may_send(rate, now));
+        let round_trip = self.rtt.or_guess();
+        self.pacer.refill(self.controller.pacing_rate(Some(round_trip)), round_trip, now);
+        let may_send = self.probes > 0 || (room && now >= self.not_before && self.pacer.may_send());
         let ready = self.outbox.has_ready();
         if !ready && room {
             self.recovery.set_app_limited();
@@ -130,6 +136,7 @@ impl Session {
             sh.stats.retransmissions += filled.repeated;
             sh.stats.dropped_expired += filled.expired;
             draft.eliciting |= !draft.carried.is_empty();
+            draft.followed = self.outbox.has_ready();
             urgent |= filled.repeated > 0;
         }
         if draft.is_empty() {
@@ -220,14 +227,19 @@ impl Session {
     fn finish(&mut self, mut draft: Draft, to: SocketAddr, cx: &mut Cx<'_>) -> (SocketAddr, Vec<u8>) {
         let number = self.recovery.next_number();
         let room = self.packet_end().saturating_sub(draft.bytes.len());
-        if room >= BLOCK_HEADER + MAX_PADDING as usize {
+        if draft.followed && room <= BLOCK_HEADER + MIN_PIECE {
+            // Packets of one size leave in one call to the kernel.
+            if let Some(n) = room.checked_sub(BLOCK_HEADER) {
+                draft.write(&Block::Padding(n));
+            }
+        } else if room >= BLOCK_HEADER + MAX_PADDING as usize {
             let n = cx.rng.up_to(MAX_PADDING) as usize;
             draft.write(&Block::Padding(n));
         }
-        let Draft { mut bytes, carried, eliciting, ack_through } = draft;
+        let Draft { mut bytes, carried, eliciting, ack_through, .. } = draft;
         self.sealer.seal(&mut bytes, number);
         if eliciting {
-            self.pacer.on_sent(bytes.len());
+            self.pacer.on_sent(bytes.len() as u64);
         }
         let sending = Sending { size: bytes.len(), eliciting, carried, ack_through };
         self.recovery.on_sent(sending, cx.now.mono);

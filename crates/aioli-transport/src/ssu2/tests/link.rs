@@ -147,6 +147,7 @@ impl World {
                 | Output::RouterInfo { .. }
                 | Output::ObservedAddress { .. }
                 | Output::Moved { .. }
+                | Output::PeerClock { .. }
                 | Output::ClockSkew { .. }) => node.told.push(other),
             }
         }

@@ -1,6 +1,7 @@
 //! Endpoints under virtual time, joined by links that lose, repeat, delay,
 //! reorder, shape and cut off.
 
+mod flood;
 mod handshake;
 mod hostile;
 mod introduce;

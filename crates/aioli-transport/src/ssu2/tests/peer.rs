@@ -41,7 +41,7 @@ impl Rig {
         let (ours, theirs) = (IntroKey([1; 32]), IntroKey([2; 32]));
         let mut rng = Rng::from_seed([8; 32]);
         let now = Instant::ZERO + Duration::from_secs(100);
-        let cx = Cx { now: Now { mono: now, wall: START }, rng: &mut rng };
+        let mut cx = Cx { now: Now { mono: now, wall: START }, rng: &mut rng };
         let begin = Begin {
             peer: RouterHash::new([3; 32]),
             ids: Ids { ours: ConnectionId(1), theirs: ConnectionId(2) },
@@ -50,13 +50,12 @@ impl Rig {
             send: &keys(10),
             receive: &keys(20),
             their_intro: theirs,
-            our_intro: ours,
             mtu: 1_500,
             rtt: Duration::from_millis(20),
             confirmed: vec![vec![0; 100]],
             window: 1 << 20,
         };
-        let session = Session::begin(begin, &cx);
+        let session = Session::begin(begin, &mut cx);
         let limits = Limits { reassembly_bytes_per_peer: 20_000, ..Limits::default() };
         Self {
             session,

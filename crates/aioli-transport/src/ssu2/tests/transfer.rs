@@ -68,6 +68,23 @@ fn random_loss_costs_little_of_the_bottleneck() {
     }
 }
 
+/// Issue 4: the same with packets that come late or twice.
+#[test]
+fn reordering_and_repetition_cost_little_of_the_bottleneck() {
+    let (rate, delay) = (10 * MEGABIT, Duration::from_millis(50));
+    let path = Link { rate, delay, ..Link::default() };
+    for (seed, loss, repeat, late) in [(17, 0, 0, 1_000), (18, 0, 500, 0), (19, 100, 200, 500)] {
+        let mut world = World::connected(seed, 2, Link { loss, repeat, late, ..path });
+        world.flows.push(flow(0, 1, 1_028, u32::MAX));
+        world.run(seconds(3));
+        let share = goodput(&mut world, 1, seconds(20)) / rate as f64;
+        assert!(share >= 0.80, "loss {loss}, repeat {repeat}, late {late}: {share:.3}");
+        let ids = world.nodes[1].messages.iter().map(|(_, m)| m.id.get());
+        let count = ids.clone().count();
+        assert_eq!(ids.collect::<std::collections::BTreeSet<_>>().len(), count, "none twice");
+    }
+}
+
 /// Issue 4: within 60:40.
 #[test]
 fn two_flows_share_the_bottleneck() {
@@ -150,6 +167,45 @@ fn a_thousand_sessions_on_one_socket() {
     let sent = world.nodes[0].endpoint.stats().packets_sent;
     world.run(seconds(60));
     assert_eq!(world.nodes[0].endpoint.stats().packets_sent, sent, "idle sessions cost nothing");
+}
+
+/// Issue 4: what a thousand peers can make one socket hold is bounded in both directions.
+#[test]
+fn a_thousand_sessions_hold_no_more_than_the_limits() {
+    let change = |c: &mut super::super::Config| {
+        c.limits.pending_inbound = 1_000;
+        c.limits.queue_bytes_per_peer = 20_000;
+        c.limits.reassembly_bytes_total = 1_000_000;
+    };
+    let mut world = World::with(20, 1_001, Link::default(), change);
+    for n in 1..=1_000 {
+        world.connect(n, 0);
+    }
+    world.run(seconds(2));
+    // Every second packet is lost: pieces of messages pile up at the one who receives them.
+    world.link.loss = 5_000;
+    let now = world.clock(0).wall;
+    let mut refused = 0;
+    for n in 1..=1_000 {
+        let (server, client) = (world.nodes[0].hash, world.nodes[n].hash);
+        for id in 0..8 {
+            let sent = world.on(0, |e, _| e.send(&client, Lane::Own, message(id, 5_000, now)));
+            refused += u32::from(sent.is_err());
+            let _full = world.on(n, |e, _| e.send(&server, Lane::Own, message(id, 5_000, now)));
+        }
+        assert!(world.nodes[0].endpoint.queued_bytes(&client) <= 20_000);
+    }
+    assert_eq!(u64::from(refused), world.nodes[0].endpoint.stats().dropped_full);
+    assert!(refused >= 1_000, "{refused}");
+    for _ in 0..20 {
+        world.run(Duration::from_millis(100));
+        let held = world.nodes[0].endpoint.reassembly_bytes();
+        assert!(held <= 1_000_000, "{held} bytes of incomplete messages");
+    }
+    world.link.loss = 0;
+    world.run(seconds(30));
+    assert_eq!(world.nodes[0].endpoint.reassembly_bytes(), 0, "all is whole or given up");
+    assert_eq!(world.nodes[0].endpoint.stats().sessions, 1_000);
 }
 
 #[test]

@@ -1,10 +1,10 @@
 //! Congestion control: a model of the path, not a reaction to loss.
 //!
-//! Two measurements decide: the greatest rate at which bytes were delivered
-//! lately, and the least round trip. Packets leave at that rate with about one
-//! bandwidth-delay product in flight; loss counts only if there is more than
-//! the path loses anyway. The design is that of the streaming library's
-//! controller, in bytes.
+//! Paths lose packets at random and reorder them, so loss alone says little. The
+//! controller keeps two measurements, the greatest rate at which units were
+//! delivered lately and the least round trip, and sends at that rate with about
+//! one bandwidth-delay product in flight. Loss counts only if there is more than
+//! the path loses anyway. `docs/streaming.md` tells why.
 //!
 //! ```text
 //!  Startup ──rate stops growing, or loss──► Drain ──queue gone──► Cruise ◄─► Down
@@ -13,18 +13,16 @@
 //!            every 10 s without a new minimum: ProbeRtt (half a window, one round trip)
 //! ```
 
-use aioli_core::{Duration, Instant, Rng};
+use crate::{Duration, Instant, Rng};
 
-use super::rtt::Rtt;
+use super::{RateSample, Rtt};
 
-/// What the window and its steps are counted in.
-const PACKET: f64 = 1_440.0;
-/// In flight at the start.
-const INITIAL_WINDOW: f64 = 16.0 * PACKET;
-/// Never less in flight.
-const MIN_WINDOW: f64 = 4.0 * PACKET;
-/// The most in flight at the start on a path that took more before.
-const MAX_START: f64 = 64.0 * PACKET;
+/// Packets in flight at the start.
+pub const INITIAL_WINDOW: u32 = 16;
+/// The most packets in flight at the start on a path that took more before.
+const MAX_START: u32 = 64;
+/// Never fewer packets in flight.
+pub const MIN_WINDOW: u32 = 4;
 /// 4 ln 2: doubles the rate each round trip.
 const STARTUP_GAIN: f64 = 2.77;
 const DRAIN_GAIN: f64 = 0.4;
@@ -45,9 +43,6 @@ const MIN_LOSSES: u32 = 4;
 const BURST_LOSSES: u32 = 10;
 /// What is kept of window or rate after a congested round.
 const BETA: f64 = 0.8;
-/// Time that the peer and both drivers spend on batches: what a window holds
-/// beside the product. It matters where round trips are short.
-const SLACK: Duration = Duration::from_millis(5);
 const PROBE_RTT_TIME: Duration = Duration::from_millis(200);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,34 +55,37 @@ enum Phase {
     ProbeRtt { until: Option<Instant>, lowest: Duration },
 }
 
-/// One delivery rate measurement (draft-cheng-iccrg-delivery-rate-estimation).
+/// What differs between those who share this design.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct RateSample {
-    /// Bytes delivered between sending and acknowledgement of one packet.
-    pub(super) delivered: u64,
-    /// The time that took.
-    pub(super) interval: Duration,
-    /// The sender had nothing more to send, so the path could do better.
-    pub(super) app_limited: bool,
-    /// Bytes that were delivered when that packet left.
-    pub(super) prior_delivered: u64,
+pub struct Path {
+    /// Units in a packet: 1 if packets are counted, their usual size if bytes are.
+    pub packet: u32,
+    /// Time that routers on the way and the peer spend on batches: what a window
+    /// holds beside the product. It matters where round trips are short.
+    pub slack: Duration,
+    /// A round trip that is longer than the least by less than this shows no queue.
+    pub queue: Duration,
 }
 
 /// What one acknowledgement brought.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct AckEvent {
-    /// Bytes.
-    pub(super) acked: u64,
-    pub(super) acked_packets: u32,
-    /// Bytes.
-    pub(super) lost: u64,
-    pub(super) lost_packets: u32,
-    /// Bytes, afterwards.
-    pub(super) in_flight: u64,
-    /// Bytes, since the start.
-    pub(super) delivered: u64,
-    pub(super) rtt: Option<Duration>,
-    pub(super) rate: Option<RateSample>,
+pub struct AckEvent {
+    /// Units acknowledged.
+    pub acked: u64,
+    /// Packets acknowledged.
+    pub acked_packets: u32,
+    /// Units lost.
+    pub lost: u64,
+    /// Packets lost.
+    pub lost_packets: u32,
+    /// Units in flight, afterwards.
+    pub in_flight: u64,
+    /// Units delivered since the start.
+    pub delivered: u64,
+    /// The least round trip that it shows.
+    pub rtt: Option<Duration>,
+    /// The delivery rate that it shows.
+    pub rate: Option<RateSample>,
 }
 
 /// Counters of one round trip.
@@ -97,6 +95,7 @@ struct Round {
     lost: u32,
     min_rtt: Option<Duration>,
     rate: f64,
+    /// Most units in flight.
     peak: f64,
 }
 
@@ -109,11 +108,12 @@ impl Round {
 
 /// Decides how much and how fast. See the module's text.
 #[derive(Clone, Debug)]
-pub(super) struct Controller {
+pub struct Controller {
+    path: Path,
     phase: Phase,
     window: f64,
     cap: f64,
-    /// Candidates for the greatest rate, bytes per second, by round.
+    /// Candidates for the greatest rate, units per second, by round.
     rates: [(u64, f64); 3],
     rounds: u64,
     round_ends: u64,
@@ -131,7 +131,7 @@ pub(super) struct Controller {
     rate_ceiling: Option<f64>,
     /// By how much the next push raises the ceiling.
     ceiling_step: f64,
-    /// Bytes acknowledged beyond what the rate explains, lately.
+    /// Units acknowledged beyond what the rate explains, lately.
     burst: f64,
     burst_from: (Instant, u64),
     before_timeout: Option<f64>,
@@ -140,11 +140,14 @@ pub(super) struct Controller {
 }
 
 impl Controller {
-    pub(super) fn new(cap: u32) -> Self {
-        let cap = f64::from(cap).max(MIN_WINDOW);
+    /// Begins with `initial` units in flight, and never allows more than `cap`.
+    pub fn new(path: Path, initial: u64, cap: u64) -> Self {
+        let packet = f64::from(path.packet);
+        let cap = (cap as f64).max(packet);
         Self {
+            path,
             phase: Phase::Startup,
-            window: INITIAL_WINDOW.min(cap),
+            window: (initial as f64).clamp(packet, cap),
             cap,
             rates: [(0, 0.0); 3],
             rounds: 0,
@@ -158,7 +161,7 @@ impl Controller {
             usual_loss: 0.0,
             ceiling: None,
             rate_ceiling: None,
-            ceiling_step: PACKET,
+            ceiling_step: packet,
             burst: 0.0,
             burst_from: (Instant::ZERO, 0),
             before_timeout: None,
@@ -167,21 +170,36 @@ impl Controller {
         }
     }
 
-    /// Bytes that may be in flight.
-    pub(super) fn window(&self) -> u64 {
+    /// So many packets in units.
+    fn packets(&self, count: u32) -> f64 {
+        f64::from(count) * f64::from(self.path.packet)
+    }
+
+    /// Units that may be in flight.
+    pub fn window(&self) -> u64 {
         let mut window = self.window;
         if let Phase::ProbeRtt { .. } = self.phase {
             window = window.min(self.product() / 2.0);
         }
-        window.clamp(MIN_WINDOW, self.cap) as u64
+        window.clamp(self.packets(MIN_WINDOW).min(self.cap), self.cap) as u64
     }
 
-    /// Bytes per second to send at.
-    pub(super) fn pacing_rate(&self, rtt: &Rtt) -> f64 {
+    /// Begins with what an earlier user of this path ended with, halved.
+    pub fn start_from(&mut self, window: u64) {
+        let half = (window as f64 / 2.0).floor().min(self.packets(MAX_START));
+        self.window = self.window.max(half).min(self.cap);
+    }
+
+    /// The most that the peer can take, in units.
+    pub fn set_cap(&mut self, cap: u64) {
+        self.cap = (cap as f64).max(self.packets(1));
+    }
+
+    /// Units per second to send at; none while neither a rate nor a round trip is known.
+    pub fn pacing_rate(&self, round_trip: Option<Duration>) -> Option<f64> {
         let rate = self.rate();
         if rate <= 0.0 {
-            let srtt = rtt.or_guess().as_secs_f64().max(0.001);
-            return STARTUP_GAIN * self.window / srtt;
+            return Some(STARTUP_GAIN * self.window / round_trip?.as_secs_f64().max(0.001));
         }
         let gain = match self.phase {
             Phase::Startup => STARTUP_GAIN,
@@ -190,23 +208,23 @@ impl Controller {
             Phase::Down => DOWN_GAIN,
             Phase::Cruise { .. } | Phase::ProbeRtt { .. } => 1.0,
         };
-        (rate * gain).max(PACKET)
+        Some((rate * gain).max(self.packets(1)))
     }
 
-    /// The bottleneck's rate as far as known, bytes per second.
-    fn rate(&self) -> f64 {
+    /// The bottleneck's rate as far as known, units per second.
+    pub fn rate(&self) -> f64 {
         let rate = self.rates.iter().map(|r| r.1).fold(0.0, f64::max);
         self.rate_ceiling.map_or(rate, |c| rate.min(c))
     }
 
-    /// Bandwidth-delay product in bytes.
+    /// Bandwidth-delay product in units.
     fn product(&self) -> f64 {
-        let Some(rtt) = self.min_rtt else { return INITIAL_WINDOW };
+        let Some(rtt) = self.min_rtt else { return self.packets(INITIAL_WINDOW) };
         self.rate() * rtt.as_secs_f64()
     }
 
     /// Takes in what an acknowledgement, or a loss, brought.
-    pub(super) fn on_ack(&mut self, ev: &AckEvent, rtt: &mut Rtt, now: Instant, rng: &mut Rng) {
+    pub fn on_ack(&mut self, ev: &AckEvent, rtt: &mut Rtt, now: Instant, rng: &mut Rng) {
         self.min_rtt = rtt.min();
         self.deviation = rtt.deviation();
         self.round.acked += ev.acked_packets;
@@ -219,7 +237,7 @@ impl Controller {
         if let Some(rate) = ev.rate {
             // Where round trips are shorter than the pauses of busy routers, a round is as long as those:
             // else one pause would push every good measurement out of memory.
-            if rate.prior_delivered >= self.round_ends && now >= self.round_began + SLACK {
+            if rate.prior_delivered >= self.round_ends && now >= self.round_began + self.path.slack {
                 round_over = true;
                 self.round_began = now;
                 self.round_ends = ev.delivered;
@@ -265,7 +283,7 @@ impl Controller {
     /// Whether a queue stands somewhere on the path.
     fn queue_shows(&self) -> bool {
         let (Some(min), Some(round)) = (self.min_rtt, self.round.min_rtt) else { return false };
-        round > min + (min / 8).max(Duration::from_millis(4)) + self.deviation / 2
+        round > min + (min / 8).max(self.path.queue) + self.deviation / 2
     }
 
     fn congested(&self) -> bool {
@@ -359,8 +377,8 @@ impl Controller {
 
     fn lower_ceiling(&mut self) {
         let kept = self.round.peak * BETA;
-        self.ceiling = Some(kept.max(self.product()).max(MIN_WINDOW));
-        self.ceiling_step = PACKET;
+        self.ceiling = Some(kept.max(self.product()).max(self.packets(MIN_WINDOW)));
+        self.ceiling_step = self.packets(1);
     }
 
     fn enter(&mut self, phase: Phase) {
@@ -395,7 +413,7 @@ impl Controller {
     ) {
         let lowest = ev.rtt.map_or(lowest, |s| s.min(lowest));
         let Some(end) = until else {
-            let drained = ev.in_flight as f64 <= self.window() as f64 + 2.0 * PACKET;
+            let drained = ev.in_flight <= self.window() + 2 * u64::from(self.path.packet);
             let wait = PROBE_RTT_TIME.max(rtt.or_guess());
             self.phase = Phase::ProbeRtt { until: drained.then(|| now + wait), lowest: Duration::MAX };
             return;
@@ -418,48 +436,61 @@ impl Controller {
             // Grow only while the window is what holds the sender back, and
             // no further than to double what was delivered.
             let used = (ev.in_flight + ev.acked) as f64 * 1.5 >= self.window;
-            let slack = self.rate() * SLACK.as_secs_f64() + self.burst;
+            let slack = self.rate() * self.path.slack.as_secs_f64() + self.burst;
             if used && self.window < STARTUP_WINDOW_GAIN * self.product() + slack {
                 self.window += acked;
             }
         } else {
-            let jitter = self.rate() * (self.deviation * 2 + SLACK).as_secs_f64();
+            let jitter = self.rate() * (self.deviation * 2 + self.path.slack).as_secs_f64();
             let mut target = WINDOW_GAIN * self.product() + jitter + self.burst;
             if let Some(ceiling) = self.ceiling {
                 target = target.min(ceiling + self.burst);
             }
-            let target = target.max(MIN_WINDOW * 2.0);
+            let target = target.max(self.packets(MIN_WINDOW * 2));
             self.window = if self.window < target { (self.window + acked).min(target) } else { target };
         }
-        self.window = self.window.clamp(PACKET, self.cap);
+        self.window = self.window.clamp(self.packets(1), self.cap);
     }
 
-    /// Nothing was acknowledged for two timeouts: start over carefully.
-    pub(super) fn on_timeout(&mut self) {
+    /// Nothing was acknowledged for a timeout: start over carefully.
+    pub fn on_timeout(&mut self) {
         if self.before_timeout.is_none() {
             self.before_timeout = Some(self.window);
         }
-        self.window = MIN_WINDOW;
+        self.window = self.packets(MIN_WINDOW);
     }
 
     /// The timeout was wrong: packets were late, not lost.
-    pub(super) fn undo_timeout(&mut self) {
+    pub fn undo_timeout(&mut self) {
         if let Some(window) = self.before_timeout.take() {
             self.window = self.window.max(window);
         }
     }
 
     /// Packets are acknowledged again.
-    pub(super) fn timeout_over(&mut self) {
+    pub fn timeout_over(&mut self) {
         self.before_timeout = None;
     }
 
-    /// Packets take another path now: keep some of the window as a guess, measure anew.
-    pub(super) fn on_path_change(&mut self) {
-        let window = (self.window / 2.0).clamp(INITIAL_WINDOW, MAX_START).min(self.cap);
-        let rounds = self.rounds;
-        *self =
-            Self { window, rounds, round_ends: self.round_ends, cap: self.cap, ..Self::new(self.cap as u32) };
+    /// The peer's buffer is full: after that, begin small.
+    pub fn on_choke(&mut self) {
+        self.window = self.packets(MIN_WINDOW);
+    }
+
+    /// Packets take another path now: keep the rate as a guess, measure anew.
+    pub fn on_path_change(&mut self) {
+        self.phase = Phase::Startup;
+        self.filled = false;
+        self.full_rate = 0.0;
+        self.full_rounds = 0;
+        self.ceiling = None;
+        self.rate_ceiling = None;
+        self.rates = [(self.rounds, 0.0); 3];
+        // After a timeout nothing is known of the new path but hope. Few packets
+        // also keep the session alive: its receiver looks only so many ahead.
+        let half = (self.window / 2.0).clamp(self.packets(INITIAL_WINDOW), self.packets(MAX_START));
+        let window = if self.before_timeout.is_some() { self.packets(MIN_WINDOW) } else { half };
+        self.window = window.min(self.cap);
     }
 }
 
@@ -498,6 +529,9 @@ fn max_filter(mut best: [(u64, f64); 3], round: u64, rate: f64) -> [(u64, f64); 
 mod tests {
     use super::*;
 
+    const PACKETS: Path =
+        Path { packet: 1, slack: Duration::from_millis(20), queue: Duration::from_millis(8) };
+
     #[test]
     fn the_greatest_rate_expires_after_its_rounds() {
         let mut best = [(0, 0.0); 3];
@@ -512,7 +546,7 @@ mod tests {
 
     #[test]
     fn random_loss_without_a_queue_is_not_congestion() {
-        let mut c = Controller::new(1 << 20);
+        let mut c = Controller::new(PACKETS, 10, 128);
         c.min_rtt = Some(Duration::from_millis(100));
         c.round =
             Round { acked: 90, lost: 6, min_rtt: Some(Duration::from_millis(102)), rate: 1.0, peak: 96.0 };
@@ -527,12 +561,11 @@ mod tests {
 
     #[test]
     fn a_wrong_timeout_is_undone() {
-        let mut c = Controller::new(1 << 20);
-        let before = c.window();
+        let mut c = Controller::new(PACKETS, 64, 128);
         c.on_timeout();
         c.on_timeout();
-        assert_eq!(c.window(), MIN_WINDOW as u64);
+        assert_eq!(c.window(), u64::from(MIN_WINDOW));
         c.undo_timeout();
-        assert_eq!(c.window(), before);
+        assert_eq!(c.window(), 64);
     }
 }

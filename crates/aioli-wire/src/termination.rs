@@ -1,4 +1,4 @@
-//! Why a session ends (`ssu2#termination`): NTCP2's list and five more.
+//! Why a session ends (`ntcp2#termination`, `ssu2#termination`): one list, the last five of which only SSU2 has.
 
 /// Why a session ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -11,7 +11,7 @@ pub enum TerminationReason {
     IdleTimeout,
     /// 3: the router stops.
     RouterShutdown,
-    /// 4: a packet was not authentic.
+    /// 4: a frame or packet was not authentic.
     AeadFailure,
     /// 5: options do not fit.
     IncompatibleOptions,
@@ -21,7 +21,7 @@ pub enum TerminationReason {
     ClockSkew,
     /// 8: padding outside of what was agreed.
     PaddingViolation,
-    /// 9: a payload of an impossible length.
+    /// 9: a frame or payload of an impossible length.
     Framing,
     /// 10: a block is malformed.
     PayloadFormat,
@@ -91,5 +91,18 @@ impl TerminationReason {
             return code;
         }
         Self::KNOWN.iter().position(|r| *r == self).unwrap_or(0) as u8
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_their_positions() {
+        for code in 0..=u8::MAX {
+            assert_eq!(TerminationReason::from_code(code).code(), code);
+        }
+        assert_eq!((TerminationReason::Banned.code(), TerminationReason::Replaced.code()), (17, 22));
     }
 }

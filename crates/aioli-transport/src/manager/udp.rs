@@ -1,0 +1,545 @@
+//! SSU2 beside NTCP2: its endpoint, and how its sessions take part in what both share: queues, limits, bandwidth.
+//!
+//! ```text
+//!  peer's queue ──(feed: window, bandwidth, own before relayed)──► session ──► poll_datagrams ─► socket
+//!  socket ─► handle_datagram ─(too much: large ones are dropped)─► endpoint ─► its outputs, translated
+//! ```
+//!
+//! A session has a [`ConnId`] as a TCP connection has, so that a peer's session and a place in a line are the same
+//! thing for both. No driver ever sees it.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use aioli_core::{Cx, Date, Duration, Instant, Now};
+use aioli_wire::RouterHash;
+use aioli_wire::i2np::{MAX_BODY_SIZE, Message};
+use aioli_wire::ip::is_public;
+use aioli_wire::router_info::RouterInfo;
+use aioli_wire::ssu2::TerminationReason;
+use aioli_wire::verified::Unverified;
+
+use super::conn::IpGroup;
+use super::{Peer, Transport, waiting};
+use crate::PeerMisbehaved;
+use crate::back_off::BackOff;
+use crate::queue::{SendQueue, cost};
+use crate::shaper::{Allowance, Shaper};
+use crate::ssu2::{self, ConnectError, Endpoint, Remote};
+use crate::{ConnId, DialError, DisconnectReason, Lane, Output, Stats, Transmit, Why};
+
+/// A message that expired longer ago is dropped: clocks differ.
+const LATE: Duration = Duration::from_secs(60);
+
+/// SSU2 and its sessions.
+#[derive(Debug)]
+pub(super) struct Udp {
+    pub(super) endpoint: Endpoint,
+    pub(super) sessions: BTreeMap<ConnId, UdpSession>,
+    pub(super) dials: BTreeMap<ConnId, UdpDial>,
+    /// Peers whom SSU2 did not reach.
+    pub(super) back_off: BackOff,
+    /// Sessions that came to us.
+    pub(super) inbound: usize,
+    /// Whether `Output::Datagrams` has been said.
+    said: bool,
+    /// The address families that there are sockets for.
+    pub(super) ipv4: bool,
+    pub(super) ipv6: bool,
+}
+
+/// A session of SSU2.
+#[derive(Debug)]
+pub(super) struct UdpSession {
+    pub(super) peer: RouterHash,
+    inbound: bool,
+    /// Counted against `connections_per_ip`.
+    group: Option<IpGroup>,
+    /// Waits within the bandwidth limit, in this line.
+    pub(super) parked: Option<Lane>,
+    /// Bytes that were counted as sent when it was fed, and have not left yet.
+    counted: usize,
+}
+
+/// A dial by SSU2.
+#[derive(Debug)]
+pub(super) struct UdpDial {
+    peer: RouterHash,
+    /// Until it is its turn.
+    remote: Option<Remote>,
+}
+
+impl Udp {
+    pub(super) const fn new(endpoint: Endpoint, back_off_entries: usize) -> Self {
+        Self {
+            endpoint,
+            sessions: BTreeMap::new(),
+            dials: BTreeMap::new(),
+            back_off: BackOff::new(back_off_entries),
+            inbound: 0,
+            said: false,
+            ipv4: true,
+            ipv6: true,
+        }
+    }
+}
+
+/// What one session is given on its turn.
+struct Turn {
+    peer: RouterHash,
+    conn: ConnId,
+    allowance: Allowance,
+    order: [Lane; 2],
+}
+
+/// The parts of a transport that feeding a session touches.
+struct Feeder<'a> {
+    peers: &'a mut aioli_core::map::Table<RouterHash, Peer>,
+    sessions: &'a mut BTreeMap<ConnId, UdpSession>,
+    shaper: &'a mut Shaper,
+    stats: &'a mut Stats,
+    queued: &'a mut usize,
+    queued_transit: &'a mut usize,
+    turn: Option<Turn>,
+    /// The session that was asked for last.
+    asked: Option<ConnId>,
+    now: Now,
+}
+
+impl Feeder<'_> {
+    /// The next message for the peer's session, if it is the one we send on and may have one.
+    fn next(&mut self, hash: &RouterHash, room: usize) -> Option<(Lane, Message)> {
+        let peer = self.peers.get_mut(hash)?;
+        self.asked = [peer.active, peer.spare].into_iter().flatten().find(|c| self.sessions.contains_key(c));
+        let conn = peer.active?;
+        let session = self.sessions.get_mut(&conn)?;
+        if room == 0 || session.parked.is_some() || peer.queue.is_empty() {
+            return None;
+        }
+        let turn = match &mut self.turn {
+            Some(turn) if turn.peer == *hash => turn,
+            other => other.insert(Turn {
+                peer: *hash,
+                conn,
+                allowance: self.shaper.allowance(self.now.mono),
+                order: peer.queue.next_order(),
+            }),
+        };
+        let before = waiting(&peer.queue);
+        let found = turn.order.into_iter().find_map(|lane| {
+            let message = take(&mut peer.queue, lane, turn.allowance.of(lane), self.stats, self.now.wall)?;
+            Some((lane, message))
+        });
+        let left = waiting(&peer.queue);
+        *self.queued = *self.queued + left.0 - before.0;
+        *self.queued_transit = *self.queued_transit + left.1 - before.1;
+        if let Some((lane, message)) = &found {
+            let bytes = cost(message);
+            turn.allowance.take(*lane, bytes);
+            let transit = if *lane == Lane::Transit { bytes } else { 0 };
+            self.stats.transit_bytes_sent += transit as u64;
+            if self.shaper.limits_sending() {
+                session.counted += bytes;
+                self.shaper.sent(bytes, transit, self.now.mono);
+            }
+        } else if !peer.queue.is_empty() {
+            // Something waits and there was room: it is the bandwidth limit.
+            let lane = if peer.queue.bytes_of(Lane::Own) > 0 { Lane::Own } else { Lane::Transit };
+            session.parked = Some(lane);
+            self.shaper.park(lane, turn.conn);
+        }
+        found
+    }
+}
+
+/// The next message of a lane that has not expired, if any may be sent.
+fn take(
+    queue: &mut SendQueue,
+    lane: Lane,
+    allowance: usize,
+    stats: &mut Stats,
+    now: Date,
+) -> Option<Message> {
+    if allowance == 0 {
+        return None;
+    }
+    loop {
+        let message = queue.pop(lane)?;
+        // What we pass on for others was dated by their clocks.
+        if message.expires + LATE < now {
+            stats.dropped_expired += 1;
+        } else if message.body.len() > MAX_BODY_SIZE {
+            stats.dropped_too_large += 1;
+        } else {
+            return Some(message);
+        }
+    }
+}
+
+impl Transport {
+    /// A datagram came. It is decrypted where it is.
+    pub fn handle_datagram(&mut self, from: SocketAddr, bytes: &mut [u8], cx: &mut Cx<'_>) {
+        let Some(udp) = &mut self.udp else { return };
+        if self.shaper.polices(bytes.len(), cx) {
+            self.stats.dropped_inbound += 1;
+            return;
+        }
+        self.shaper.settle(0, bytes.len(), cx.now.mono);
+        let limits = &self.config.limits;
+        let others = (self.conns.len(), self.inbound);
+        let room = limits.connections.saturating_sub(others.0);
+        udp.endpoint.set_session_limit(room.min(limits.inbound_connections.saturating_sub(others.1)));
+        udp.endpoint.handle_datagram(from, bytes, cx);
+        self.after_udp(cx);
+    }
+
+    /// Appends the next datagrams to send, all to one address: at most so many, all of the same size but for the
+    /// last, which may be smaller. None if there is nothing more for now.
+    pub fn poll_datagrams(
+        &mut self,
+        out: &mut Vec<u8>,
+        max_segments: usize,
+        cx: &mut Cx<'_>,
+    ) -> Option<Transmit> {
+        let udp = self.udp.as_mut()?;
+        let start = out.len();
+        let mut feeder = Feeder {
+            peers: &mut self.peers,
+            sessions: &mut udp.sessions,
+            shaper: &mut self.shaper,
+            stats: &mut self.stats,
+            queued: &mut self.queued,
+            queued_transit: &mut self.queued_transit,
+            turn: None,
+            asked: None,
+            now: cx.now,
+        };
+        let mut feed = |peer: &RouterHash, room: usize| feeder.next(peer, room);
+        let transmit = udp.endpoint.poll_datagrams(out, max_segments.max(1), &mut feed, cx);
+        let asked = feeder.asked;
+        if self.shaper.limits_sending() {
+            self.count_sent(asked, out.len() - start, cx.now.mono);
+        }
+        if transmit.is_none()
+            && let Some(udp) = &mut self.udp
+        {
+            udp.said = false;
+            // Its turn may have come this moment.
+            self.say_datagrams();
+        }
+        transmit
+    }
+
+    /// What a session sends beyond what it was fed counts as well: headers, repetitions, acknowledgements.
+    fn count_sent(&mut self, session: Option<ConnId>, bytes: usize, now: Instant) {
+        let session = self.udp.as_mut().zip(session).and_then(|(udp, conn)| udp.sessions.get_mut(&conn));
+        let counted = session.map_or(0, |session| {
+            let counted = session.counted.min(bytes);
+            session.counted -= counted;
+            counted
+        });
+        self.shaper.sent(bytes - counted, 0, now);
+        self.next_senders(now);
+    }
+
+    /// What the endpoint tells, and what it has to send.
+    pub(super) fn after_udp(&mut self, cx: &mut Cx<'_>) {
+        while let Some(output) = self.udp.as_mut().and_then(|udp| udp.endpoint.poll_event()) {
+            self.on_udp_output(output, cx);
+        }
+        self.say_datagrams();
+    }
+
+    /// Tells the driver that there are datagrams, once.
+    pub(super) fn say_datagrams(&mut self) {
+        if let Some(udp) = &mut self.udp
+            && udp.endpoint.may_transmit()
+            && !std::mem::replace(&mut udp.said, true)
+        {
+            self.outputs.push_back(Output::Datagrams);
+        }
+    }
+
+    /// The session has been given something to send, or leave to send.
+    pub(super) fn wake_udp(&mut self, conn: ConnId) {
+        if let Some(udp) = &mut self.udp
+            && let Some(session) = udp.sessions.get(&conn)
+            && session.parked.is_none()
+        {
+            udp.endpoint.wake(&session.peer);
+            self.say_datagrams();
+        }
+    }
+
+    fn on_udp_output(&mut self, output: ssu2::Output, cx: &mut Cx<'_>) {
+        use ssu2::Output as U;
+        match output {
+            U::Datagram { .. } => {}
+            U::Established { peer, address, inbound, router_info } => {
+                self.on_udp_established(peer, address, inbound, router_info, cx);
+            }
+            U::Disconnected { peer, reason, left } => self.on_udp_disconnected(peer, reason, left, cx),
+            U::ConnectFailed { peer, reason, .. } => self.on_udp_dial_failed(peer, reason, cx),
+            U::Messages { from, messages } if self.udp_conn(&from).is_some() => {
+                match self.outputs.back_mut() {
+                    Some(Output::Messages { from: before, messages: earlier }) if *before == from => {
+                        earlier.extend(messages);
+                    }
+                    Some(_) | None => self.outputs.push_back(Output::Messages { from, messages }),
+                }
+            }
+            U::RouterInfo { from, ri, flood } if self.udp_conn(&from).is_some() => {
+                if ri.claims().hash() == from {
+                    self.outputs.push_back(Output::RouterInfo { from, ri, flood });
+                } else {
+                    self.stats.bad_router_infos += 1;
+                }
+            }
+            // Of a session that was refused.
+            U::Messages { .. } | U::RouterInfo { .. } => {}
+            U::ObservedAddress { by, address } => {
+                self.outputs.push_back(Output::ObservedAddress { by, address });
+            }
+            U::Moved { peer, to } => tracing::debug!("{peer:?} has moved to {to}"),
+            U::PeerClock { peer, at, ahead_ms } => {
+                self.outputs.push_back(Output::PeerClock { peer, at, ahead_ms });
+            }
+            U::ClockSkew { seconds } => self.outputs.push_back(Output::ClockSkew { seconds }),
+        }
+    }
+
+    /// A handshake is over. Its packets have proven who and where the peer is; now the limits on both hold.
+    fn on_udp_established(
+        &mut self,
+        peer: RouterHash,
+        address: SocketAddr,
+        inbound: bool,
+        router_info: Option<Unverified<RouterInfo>>,
+        cx: &mut Cx<'_>,
+    ) {
+        let group = (inbound && is_public(address.ip().to_canonical())).then(|| IpGroup::of(address));
+        if let Some(reason) = self.udp_refusal(&peer, inbound, group, cx) {
+            self.disconnect_udp(&peer, reason, cx);
+            // The endpoint has given up our own dial for this session.
+            self.on_udp_dial_failed(peer, ConnectError::Limit, cx);
+            return;
+        }
+        if let Some(group) = group {
+            *self.per_ip.entry(group).or_insert(0) += 1;
+        }
+        let dialled = self.peers.get_mut(&peer).and_then(|p| p.dial.as_mut()).and_then(|d| d.udp.take());
+        let conn = dialled.unwrap_or_else(|| self.next_conn_id());
+        let Some(udp) = &mut self.udp else { return };
+        udp.dials.remove(&conn);
+        udp.back_off.succeeded(&peer);
+        udp.inbound += usize::from(inbound);
+        udp.sessions.insert(conn, UdpSession { peer, inbound, group, parked: None, counted: 0 });
+        if !inbound {
+            self.remember_way(peer, true);
+        }
+        self.adopt(conn, peer, router_info, cx);
+    }
+
+    fn udp_refusal(
+        &mut self,
+        peer: &RouterHash,
+        inbound: bool,
+        group: Option<IpGroup>,
+        cx: &Cx<'_>,
+    ) -> Option<TerminationReason> {
+        if self.is_banned(peer, cx) {
+            self.stats.banned += 1;
+            return Some(TerminationReason::Banned);
+        }
+        let of_group = group.and_then(|g| self.per_ip.get(&g)).copied().unwrap_or(0);
+        if of_group >= self.config.limits.connections_per_ip {
+            self.stats.refused_per_ip += 1;
+            return Some(TerminationReason::ConnectionLimits);
+        }
+        if inbound && !self.pace.accept(cx.now.mono) {
+            self.stats.refused_paced += 1;
+            return Some(TerminationReason::ConnectionLimits);
+        }
+        None
+    }
+
+    fn on_udp_disconnected(
+        &mut self,
+        peer: RouterHash,
+        reason: DisconnectReason,
+        left: Vec<(Lane, Message)>,
+        cx: &mut Cx<'_>,
+    ) {
+        let Some(conn) = self.udp_conn(&peer) else { return };
+        let Some(udp) = &mut self.udp else { return };
+        let Some(session) = udp.sessions.remove(&conn) else { return };
+        udp.inbound -= usize::from(session.inbound);
+        self.leave_group(session.group);
+        self.disconnected(conn, peer, reason);
+        // The other session takes what this one has not delivered. Both ends drop what comes twice.
+        for (lane, message) in left {
+            let _ = self.send_to(&peer, lane, message, cx);
+        }
+    }
+
+    fn on_udp_dial_failed(&mut self, peer: RouterHash, reason: ConnectError, cx: &mut Cx<'_>) {
+        let dial = self.peers.get(&peer).and_then(|p| p.dial.as_ref());
+        let Some(conn) = dial.and_then(|d| d.udp) else { return };
+        if let Some(udp) = &mut self.udp {
+            udp.dials.remove(&conn);
+        }
+        self.end_dial(peer, conn, dial_error(reason), cx);
+    }
+
+    /// Puts a dial in line.
+    pub(super) fn line_up_udp(&mut self, conn: ConnId, remote: Remote) {
+        if let Some(udp) = &mut self.udp {
+            udp.dials.insert(conn, UdpDial { peer: remote.hash, remote: Some(remote) });
+        }
+    }
+
+    /// It is this dial's turn.
+    pub(super) fn connect_udp(&mut self, conn: ConnId, cx: &mut Cx<'_>) {
+        let Some(udp) = &mut self.udp else { return };
+        let Some(dial) = udp.dials.get_mut(&conn) else { return };
+        let (peer, Some(remote)) = (dial.peer, dial.remote.take()) else { return };
+        udp.endpoint.set_session_limit(self.config.limits.connections.saturating_sub(self.conns.len()));
+        match udp.endpoint.connect(remote, cx) {
+            Ok(()) => self.say_datagrams(),
+            Err(reason) => {
+                udp.dials.remove(&conn);
+                self.end_dial(peer, conn, dial_error(reason), cx);
+            }
+        }
+    }
+
+    /// Forgets a dial without a word.
+    pub(super) fn cancel_udp(&mut self, conn: ConnId) {
+        if let Some(udp) = &mut self.udp
+            && let Some(dial) = udp.dials.remove(&conn)
+        {
+            udp.endpoint.cancel(&dial.peer);
+        }
+    }
+
+    /// Ends a peer's session.
+    pub(super) fn disconnect_udp(&mut self, peer: &RouterHash, reason: TerminationReason, cx: &mut Cx<'_>) {
+        if let Some(udp) = &mut self.udp {
+            udp.endpoint.disconnect(peer, reason, cx);
+        }
+        self.after_udp(cx);
+    }
+
+    /// Ends all sessions and dials.
+    pub(super) fn close_all_udp(&mut self, reason: TerminationReason, cx: &mut Cx<'_>) {
+        let Some(udp) = &self.udp else { return };
+        let dialled: Vec<_> = udp.dials.values().map(|dial| dial.peer).collect();
+        let peers: Vec<_> = udp.sessions.values().map(|session| session.peer).collect();
+        dialled.into_iter().for_each(|peer| self.give_up_dial(peer));
+        for peer in peers {
+            self.disconnect_udp(&peer, reason, cx);
+        }
+    }
+
+    pub(super) fn inbound_udp(&self) -> usize {
+        self.udp.as_ref().map_or(0, |udp| udp.inbound)
+    }
+
+    /// Ends the session that has been idle longest, if one has been for long enough.
+    pub(super) fn make_room_udp(&mut self, idle: Duration, cx: &mut Cx<'_>) -> bool {
+        let found = self.udp.as_ref().and_then(|udp| udp.endpoint.idlest(idle, cx.now.mono));
+        let Some((_, peer)) = found.filter(|(_, peer)| self.queued(peer) == 0) else { return false };
+        self.stats.closed_for_room += 1;
+        self.disconnect_udp(&peer, TerminationReason::Normal, cx);
+        true
+    }
+
+    /// The connection that is the peer's session over SSU2.
+    pub(super) fn udp_conn(&self, peer: &RouterHash) -> Option<ConnId> {
+        let (udp, peer) = (self.udp.as_ref()?, self.peers.get(peer)?);
+        [peer.active, peer.spare].into_iter().flatten().find(|conn| udp.sessions.contains_key(conn))
+    }
+
+    /// Whether we send to the peer over SSU2.
+    pub(super) fn active_udp(&self, peer: &RouterHash) -> bool {
+        let active = self.peers.get(peer).and_then(|p| p.active);
+        active.is_some_and(|conn| self.is_udp(conn))
+    }
+
+    pub(super) fn is_udp(&self, conn: ConnId) -> bool {
+        self.udp.as_ref().is_some_and(|udp| udp.sessions.contains_key(&conn))
+    }
+
+    pub(super) fn udp_sessions(&self) -> usize {
+        self.udp.as_ref().map_or(0, |udp| udp.sessions.len())
+    }
+
+    pub(super) fn holds_token(&self, at: &SocketAddr, now: Now) -> bool {
+        self.udp.as_ref().is_some_and(|udp| udp.endpoint.holds_token(at, now.wall))
+    }
+
+    /// The address families that SSU2 has sockets for; both at first.
+    pub const fn set_ssu2_families(&mut self, ipv4: bool, ipv6: bool) {
+        if let Some(udp) = &mut self.udp {
+            (udp.ipv4, udp.ipv6) = (ipv4, ipv6);
+        }
+    }
+
+    /// Our address has changed, or the network has: sessions of SSU2 find out.
+    pub fn addresses_changed(&mut self) {
+        if let Some(udp) = &mut self.udp {
+            udp.endpoint.addresses_changed();
+        }
+        self.say_datagrams();
+    }
+
+    /// Time has come for SSU2.
+    pub(super) fn handle_udp_timeout(&mut self, cx: &mut Cx<'_>) {
+        if let Some(udp) = &mut self.udp {
+            udp.endpoint.handle_timeout(cx);
+            self.after_udp(cx);
+        }
+    }
+
+    pub(super) fn next_udp_timeout(&self) -> Option<(Instant, Why)> {
+        let (at, _) = self.udp.as_ref()?.endpoint.next_timeout()?;
+        Some((at, Why::Ssu2))
+    }
+
+    /// Gives the line's next turn to a session. False if the connection is none, or does not wait there.
+    pub(super) fn unpark_udp(&mut self, lane: Lane, conn: ConnId) -> bool {
+        let session = self.udp.as_mut().and_then(|udp| udp.sessions.get_mut(&conn));
+        let Some(session) = session.filter(|s| s.parked == Some(lane)) else { return false };
+        session.parked = None;
+        self.wake_udp(conn);
+        true
+    }
+
+    /// It has a message of ours now: it changes from the slow line to the fast one.
+    pub(super) fn prefer_udp(&mut self, conn: ConnId) {
+        let session = self.udp.as_mut().and_then(|udp| udp.sessions.get_mut(&conn));
+        if let Some(session) = session
+            && session.parked == Some(Lane::Transit)
+        {
+            session.parked = Some(Lane::Own);
+            self.shaper.park(Lane::Own, conn);
+        }
+    }
+
+    /// Counters and gauges of SSU2 alone; none if we do not speak it.
+    pub fn ssu2_stats(&self) -> Option<ssu2::Stats> {
+        self.udp.as_ref().map(|udp| udp.endpoint.stats())
+    }
+}
+
+const fn dial_error(reason: ConnectError) -> DialError {
+    match reason {
+        ConnectError::Timeout => DialError::Timeout,
+        ConnectError::Handshake(ssu2::PeerMisbehaved::ClockSkew(seconds)) => {
+            DialError::Handshake(PeerMisbehaved::ClockSkew(seconds))
+        }
+        ConnectError::Handshake(why) => DialError::Ssu2(why),
+        ConnectError::NotReady | ConnectError::Refused => DialError::Refused,
+        ConnectError::Limit => DialError::Limit,
+    }
+}

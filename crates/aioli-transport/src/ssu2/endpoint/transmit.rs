@@ -1,0 +1,135 @@
+//! What leaves by the socket, several datagrams at a time, and what the transport above tells an endpoint.
+
+use std::net::SocketAddr;
+
+use aioli_core::{Cx, Duration, Instant};
+use aioli_wire::RouterHash;
+use aioli_wire::i2np::Message;
+use aioli_wire::ssu2::ConnectionId;
+
+use super::super::Output;
+use super::{Endpoint, Key};
+use crate::{Lane, Transmit};
+
+/// Datagrams given together have at most so many bytes: one call to the kernel takes no more.
+const MAX_BATCH: usize = 65_000;
+
+/// Gives the next message for a peer's session, which has room for about so many bytes.
+pub(crate) type Feed<'a> = &'a mut dyn FnMut(&RouterHash, usize) -> Option<(Lane, Message)>;
+
+impl Endpoint {
+    /// The next output that is no datagram.
+    pub(crate) fn poll_event(&mut self) -> Option<Output> {
+        self.common.outputs.pop_front()
+    }
+
+    /// Whether [`Self::poll_datagrams`] may have something.
+    pub(crate) fn may_transmit(&self) -> bool {
+        !(self.common.packets.is_empty() && self.ready.is_empty())
+    }
+
+    /// Appends the next datagrams, at most so many, all to one address and of one size but for the last, which may be
+    /// smaller. A session asks `feed` for messages when it has room for them.
+    pub(crate) fn poll_datagrams(
+        &mut self,
+        out: &mut Vec<u8>,
+        max_segments: usize,
+        feed: Feed<'_>,
+        cx: &mut Cx<'_>,
+    ) -> Option<Transmit> {
+        if let Some((to, packet)) = self.common.packets.pop_front() {
+            let segment = packet.len();
+            out.extend_from_slice(&packet);
+            let fits = |(other, next): &mut (SocketAddr, Vec<u8>)| *other == to && next.len() == segment;
+            for _ in 1..max_segments {
+                let Some((_, next)) = self.common.packets.pop_front_if(fits) else { break };
+                out.extend_from_slice(&next);
+            }
+            return Some(Transmit { to, segment });
+        }
+        while let Some(id) = self.ready.pop_front() {
+            let Some(session) = self.sessions.get_mut(&id) else { continue };
+            while let Some((lane, message)) = feed(&session.peer, session.room()) {
+                // The room is told to whoever feeds; what he gives is taken.
+                let _ = session.push(lane, message, usize::MAX);
+            }
+            if let Some(transmit) = self.batch(id, out, max_segments, cx) {
+                self.ready.push_back(id);
+                return Some(transmit);
+            }
+            if let Some(session) = self.sessions.get_mut(&id) {
+                session.queued = false;
+                self.timers.set(Key::Session(id), session.deadline(self.common.idle_timeout));
+            }
+        }
+        None
+    }
+
+    fn batch(
+        &mut self,
+        id: ConnectionId,
+        out: &mut Vec<u8>,
+        max_segments: usize,
+        cx: &mut Cx<'_>,
+    ) -> Option<Transmit> {
+        let session = self.sessions.get_mut(&id)?;
+        let (to, first) = session.poll_transmit(&mut self.common.shared(), cx)?;
+        let (start, segment) = (out.len(), first.len());
+        out.extend_from_slice(&first);
+        let mut packets = 1;
+        while packets < max_segments && out.len() - start + segment <= MAX_BATCH {
+            let Some((other, next)) = session.poll_transmit(&mut self.common.shared(), cx) else { break };
+            if other != to || next.len() > segment {
+                session.hold((other, next));
+                break;
+            }
+            out.extend_from_slice(&next);
+            packets += 1;
+            if next.len() < segment {
+                break;
+            }
+        }
+        self.common.stats.packets_sent += packets as u64;
+        self.common.stats.bytes_sent += (out.len() - start) as u64;
+        Some(Transmit { to, segment })
+    }
+
+    /// The peer's session may be fed.
+    pub(crate) fn wake(&mut self, peer: &RouterHash) {
+        if let Some(id) = self.by_peer.get(peer).copied() {
+            self.enqueue(id);
+        }
+    }
+
+    /// Gives up a dial without a word.
+    pub(crate) fn cancel(&mut self, peer: &RouterHash) {
+        if let Some(at) = self.dialled.get(peer).copied() {
+            self.forget_dial(&at);
+        }
+    }
+
+    /// How many sessions there may be from now on.
+    pub(crate) const fn set_session_limit(&mut self, sessions: usize) {
+        self.common.limits.sessions = sessions;
+    }
+
+    /// Whether a token for this address would spare a dial one round trip.
+    pub(crate) fn holds_token(&self, at: &SocketAddr, now: aioli_core::Date) -> bool {
+        self.common.held.has(at, now)
+    }
+
+    /// Of the sessions without messages under way the one that has been silent longest, if for so long at least.
+    pub(crate) fn idlest(&self, least: Duration, now: Instant) -> Option<(Instant, RouterHash)> {
+        let silent = self.by_peer.iter().filter_map(|(peer, id)| {
+            let session = self.sessions.get(id)?;
+            let since = session.last_received();
+            (session.queued_bytes() == 0 && now.since(since) >= least).then_some((since, *peer))
+        });
+        silent.min()
+    }
+
+    /// Takes part in nothing any more.
+    pub(crate) fn close_for_good(&mut self) {
+        self.local = None;
+    }
+}
