@@ -152,6 +152,9 @@ pub enum DialError {
     /// Too many connections.
     #[error("too many connections")]
     Limit,
+    /// It can be reached through introducers only, and none brought us together.
+    #[error("not introduced")]
+    NotIntroduced,
 }
 
 impl DialError {
@@ -159,7 +162,12 @@ impl DialError {
     pub const fn blames_peer(self) -> bool {
         match self {
             Self::Handshake(PeerMisbehaved::ClockSkew(_)) => false,
-            Self::Unreachable | Self::Timeout | Self::Closed | Self::Handshake(_) | Self::Ssu2(_) => true,
+            Self::NotIntroduced
+            | Self::Unreachable
+            | Self::Timeout
+            | Self::Closed
+            | Self::Handshake(_)
+            | Self::Ssu2(_) => true,
             Self::NoAddress | Self::BackOff | Self::Refused | Self::Limit => false,
         }
     }

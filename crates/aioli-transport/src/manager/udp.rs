@@ -305,6 +305,7 @@ impl Transport {
             U::PeerClock { peer, at, ahead_ms } => {
                 self.outputs.push_back(Output::PeerClock { peer, at, ahead_ms });
             }
+            U::PeerTested { .. } | U::WantRouterInfo { .. } | U::RelayTag { .. } => {}
             U::ClockSkew { seconds } => self.outputs.push_back(Output::ClockSkew { seconds }),
         }
     }
@@ -556,5 +557,6 @@ const fn dial_error(reason: ConnectError) -> DialError {
         ConnectError::Handshake(why) => DialError::Ssu2(why),
         ConnectError::NotReady | ConnectError::Refused => DialError::Refused,
         ConnectError::Limit => DialError::Limit,
+        ConnectError::NotIntroduced => DialError::NotIntroduced,
     }
 }

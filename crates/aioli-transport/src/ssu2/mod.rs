@@ -31,14 +31,17 @@ mod congestion;
 mod endpoint;
 pub mod introduce;
 mod mtu;
+mod notices;
 mod outbox;
 mod output;
 mod pacer;
 mod packet;
 mod path;
+mod peer_test;
 mod reassembly;
 mod received;
 mod recovery;
+mod relay;
 mod rtt;
 mod session;
 mod stats;
@@ -59,8 +62,8 @@ use aioli_wire::{DecodeError, RouterHash};
 use thiserror::Error;
 
 pub use config::{Config, Limits};
-pub use endpoint::Endpoint;
-pub use output::{ConnectError, DisconnectReason, Output, SendError, Why};
+pub use endpoint::{AWAIT, Endpoint};
+pub use output::{ConnectError, DisconnectReason, Output, SendError, TestOutcome, Why};
 pub use stats::Stats;
 
 /// The rules of SSU2 that a peer can break.
@@ -196,6 +199,34 @@ fn skew(theirs: Date, travel: Duration, ours: Date) -> i64 {
 /// An error if the clocks differ by more than `limit` seconds.
 fn check_skew(seconds: i64, limit: u32) -> Result<(), PeerMisbehaved> {
     if seconds.unsigned_abs() > u64::from(limit) { Err(PeerMisbehaved::ClockSkew(seconds)) } else { Ok(()) }
+}
+
+/// IPv4 or IPv6.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+impl Family {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::V4, Self::V6];
+
+    /// That of an address.
+    pub const fn of(ip: &std::net::IpAddr) -> Self {
+        if ip.is_ipv4() { Self::V4 } else { Self::V6 }
+    }
+}
+
+impl std::fmt::Display for Family {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::V4 => "IPv4",
+            Self::V6 => "IPv6",
+        })
+    }
 }
 
 /// Whether two addresses are of one family, which a session keeps.

@@ -144,7 +144,7 @@ fn forged_first_packets_leave_no_state() {
     let ids = Ids::draw(&mut cx);
     let requests = [
         token_request(&local, &remote, ids, &mut cx).packet,
-        session_request(&local, &remote, ids, 12_345, &mut cx).unwrap().packet,
+        session_request(&local, &remote, ids, 12_345, false, &mut cx).unwrap().packet,
     ];
     let before = world.nodes[1].endpoint.stats();
     let mut sent = 0;

@@ -6,7 +6,10 @@ mod hostile;
 mod introduce;
 mod link;
 mod migration;
+mod nat;
 mod peer;
+mod peer_test;
+mod relay;
 mod transfer;
 
 use std::net::SocketAddr;
@@ -74,6 +77,7 @@ impl Keys {
         let mut config = Config::new(self.static_key.clone(), self.intro_key);
         config.net_id = 99;
         config.private_network = true;
+        config.signing = Some(self.signing.clone());
         config
     }
 
