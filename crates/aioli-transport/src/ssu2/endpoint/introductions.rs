@@ -132,8 +132,7 @@ pub(super) struct Introductions {
 }
 
 impl Endpoint {
-    /// Where others reach us by IPv4 and IPv6, as far as it is known: what peer tests test and
-    /// introductions tell others.
+    /// Where our packets seem to come from by IPv4 and IPv6, as far as it is known: what introductions tell others.
     pub const fn set_external(&mut self, ipv4: Option<SocketAddr>, ipv6: Option<SocketAddr>) {
         self.intro.external = [ipv4, ipv6];
     }

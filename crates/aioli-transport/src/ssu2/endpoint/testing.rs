@@ -23,14 +23,19 @@ const PADDING: u64 = 31;
 const OWN_TESTS: usize = 8;
 
 impl Endpoint {
-    /// Asks a peer to have our address tested, in the family of the session with it.
+    /// Asks a peer to have this address of ours tested, which must be of the family of the session with it.
     /// [`Output::PeerTested`] tells what came of it.
     ///
     /// # Errors
-    /// If it cannot be asked: there is no session, our address is not known, or tests are under way.
-    pub fn test_reachability(&mut self, bob: &RouterHash, cx: &mut Cx<'_>) -> Result<(), ConnectError> {
-        let at = self.address_of(bob).ok_or(ConnectError::NotReady)?;
-        let address = self.own_address(Family::of(&at.ip()), bob).ok_or(ConnectError::NotReady)?;
+    /// If it cannot be asked: there is no such session, or tests are under way.
+    pub fn test_reachability(
+        &mut self,
+        bob: &RouterHash,
+        address: SocketAddr,
+        cx: &mut Cx<'_>,
+    ) -> Result<(), ConnectError> {
+        let at = self.address_of(bob).filter(|at| Family::of(&at.ip()) == Family::of(&address.ip()));
+        at.ok_or(ConnectError::NotReady)?;
         let signing = self.config.signing.as_ref().ok_or(ConnectError::NotReady)?;
         let tests = &self.intro.alice_tests;
         if tests.len() >= OWN_TESTS || tests.values().any(|t| t.bob == *bob) {

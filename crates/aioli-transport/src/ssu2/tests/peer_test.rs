@@ -22,7 +22,6 @@ const CHARLIE: usize = 2;
 fn world(seed: u8, count: u16, alice: Option<Kind>) -> World {
     let mut world = World::new(seed, count, Link::default());
     world.settle(&alice.map(|kind| (ALICE, kind)).into_iter().collect::<Vec<_>>());
-    world.nodes[ALICE].endpoint.set_external(Some(public(ALICE)), None);
     world.connect(ALICE, BOB);
     for n in CHARLIE..usize::from(count) {
         world.connect(BOB, n);
@@ -37,8 +36,12 @@ fn outcomes(world: &World) -> Vec<TestOutcome> {
 }
 
 fn test(world: &mut World) -> TestOutcome {
+    test_address(world, public(ALICE))
+}
+
+fn test_address(world: &mut World, address: SocketAddr) -> TestOutcome {
     let bob = world.nodes[BOB].hash;
-    world.on(ALICE, |e, cx| e.test_reachability(&bob, cx)).unwrap();
+    world.on(ALICE, |e, cx| e.test_reachability(&bob, address, cx)).unwrap();
     world.run(Duration::from_secs(40));
     let outcomes = outcomes(world);
     assert_eq!(outcomes.len(), 1, "{outcomes:?}");
@@ -113,7 +116,6 @@ fn without_a_charlie_bob_says_so() {
     // Bob is connected to one who says that he does not test.
     let mut world = World::new(8, 3, Link::default());
     world.settle(&[(CHARLIE, Kind::FullCone)]);
-    world.nodes[ALICE].endpoint.set_external(Some(public(ALICE)), None);
     world.connect(ALICE, BOB);
     world.connect(CHARLIE, BOB);
     world.run(Duration::from_secs(5));
@@ -128,10 +130,9 @@ fn bob_has_nothing_tested_but_alices_own_address() {
         ("[2a00::1]:9000".parse().unwrap(), 5),
     ] {
         let mut world = world(9, 3, None);
-        world.nodes[ALICE].endpoint.set_external(Some(address), None);
         world.wire = Some(Vec::new());
         let outcome = if address.is_ipv4() {
-            test(&mut world)
+            test_address(&mut world, address)
         } else {
             // A session of one family has no address of the other: it has to be forged.
             say_test_1(&mut world, address);
@@ -202,7 +203,7 @@ fn answers_from_elsewhere_are_not_believed() {
     world.wire = Some(Vec::new());
     let (alice, charlie) = (public(ALICE), public(CHARLIE));
     let bob = world.nodes[BOB].hash;
-    world.on(ALICE, |e, cx| e.test_reachability(&bob, cx)).unwrap();
+    world.on(ALICE, |e, cx| e.test_reachability(&bob, public(ALICE), cx)).unwrap();
     world.run(Duration::from_secs(1));
     let wire = world.wire.take().unwrap();
     let fives = wire.iter().filter(|(f, t, _)| *f == charlie && *t == alice).collect::<Vec<_>>();
@@ -226,7 +227,7 @@ fn message_6_is_answered_to_alice_only_and_not_for_ever() {
     let (alice, charlie) = (public(ALICE), public(CHARLIE));
     world.wire = Some(Vec::new());
     let bob = world.nodes[BOB].hash;
-    world.on(ALICE, |e, cx| e.test_reachability(&bob, cx)).unwrap();
+    world.on(ALICE, |e, cx| e.test_reachability(&bob, public(ALICE), cx)).unwrap();
     world.run(Duration::from_secs(2));
     let wire = world.wire.replace(Vec::new()).unwrap();
     let six = wire.iter().find(|(f, t, _)| *f == alice && *t == charlie).unwrap().2.clone();
