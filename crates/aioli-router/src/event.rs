@@ -7,6 +7,7 @@ use aioli_core::Duration;
 
 use crate::bans::{BanReason, Subject};
 use crate::clock::ClockSource;
+use crate::reachability::Told;
 
 /// A change of state worth a line on the terminal.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,6 +78,8 @@ pub enum Event {
         /// Forward by this many seconds, or back.
         seconds: i64,
     },
+    /// Whether others reach us is known, or has changed.
+    Reachability(Told),
     /// Our addresses are now these.
     Addresses(Vec<SocketAddr>),
 }
@@ -129,6 +132,7 @@ impl fmt::Display for Event {
                 if *seconds < 0 { "back" } else { "forward" },
                 seconds.abs()
             ),
+            Self::Reachability(told) => told.fmt(f),
             Self::Addresses(addresses) => match addresses.as_slice() {
                 [] => write!(f, "publishing no address any more: none is left that others can reach"),
                 some => {

@@ -57,6 +57,16 @@ impl Introducers {
         self.offers.remove(router);
     }
 
+    /// Those go of whom it is not true that they still introduce us.
+    pub fn keep(&mut self, stays: impl Fn(&RouterHash) -> bool) {
+        self.offers.retain(|router, _| stays(router));
+    }
+
+    /// Those that are published.
+    pub fn published(&self) -> &[Introducer] {
+        &self.published.introducers
+    }
+
     /// None are needed any more.
     pub fn clear(&mut self) {
         *self = Self::default();

@@ -20,6 +20,7 @@ mod lifecycle;
 mod limits;
 mod own_info;
 mod profiles;
+mod reach;
 pub mod reachability;
 mod role;
 mod roster;

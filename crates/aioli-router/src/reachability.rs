@@ -219,7 +219,7 @@ impl One {
     fn candidate(&self) -> Option<SocketAddr> {
         let outside = self.outside()?;
         let own = SocketAddr::new(outside.ip(), self.setup.port);
-        Some(if self.try_own_port { own } else { self.proven.unwrap_or(outside) })
+        Some(if self.try_own_port && self.setup.port != 0 { own } else { self.proven.unwrap_or(outside) })
     }
 
     fn forget(&mut self) {
@@ -295,7 +295,7 @@ impl One {
 
     /// Whether others see us at another port than that on which we listen: then both are tested.
     fn ports_differ(&self) -> bool {
-        self.outside().is_some_and(|at| at.port() != self.setup.port)
+        self.setup.port != 0 && self.outside().is_some_and(|at| at.port() != self.setup.port)
     }
 
     /// Whether something says otherwise than the judgement.
@@ -449,7 +449,9 @@ impl Observer {
             (Reachability::Disabled, _) => Publish::Nothing,
             (Reachability::Hidden, _) => Publish::NoHost { introducers: false },
             (Reachability::Open, Some(at)) => Publish::Host { at, introduces: true },
-            (_, Some(at)) if one.setup.fixed.is_some() => Publish::Host { at, introduces: false },
+            (state, Some(at)) if one.setup.fixed.is_some() => {
+                Publish::Host { at, introduces: !state.is_closed() }
+            }
             (Reachability::Testing, Some(at)) if known.is_some() => Publish::Host { at, introduces: false },
             (state, _) => Publish::NoHost { introducers: state.is_closed() },
         }
@@ -466,7 +468,8 @@ impl Observer {
             };
             let now = (one.state, address);
             let before = self.told[family as usize];
-            let quiet = one.state == Reachability::Disabled && before.is_none();
+            let unknown = one.state == Reachability::Testing && one.outside().is_none();
+            let quiet = before.is_none() && (one.state == Reachability::Disabled || unknown);
             let again = one.state == Reachability::Testing && before.is_some();
             if quiet || again || before == Some(now) {
                 continue;

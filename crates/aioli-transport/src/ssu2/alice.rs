@@ -60,8 +60,6 @@ pub(super) struct AwaitSessionCreated {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Retry {
     pub(super) token: u64,
-    /// Where our packets seem to come from.
-    pub(super) observed: Option<SocketAddr>,
     /// Why not, if he refuses.
     pub(super) refused: Option<TerminationReason>,
     date: Date,
@@ -181,15 +179,13 @@ fn read_retry(
     let long = long_header(packet, key, key)?;
     check_answer(&long, PacketType::Retry, ids, local)?;
     let payload = open_with_intro(&long, &remote.intro_key, packet)?;
-    let mut retry = Retry { token: long.header.token, observed: None, refused: None, date: Date::NULL };
+    let mut retry = Retry { token: long.header.token, refused: None, date: Date::NULL };
     let mut dated = false;
     for block in Blocks::new(payload) {
         let block = block?;
         if let Block::DateTime(date) = block {
             retry.date = date;
             dated = true;
-        } else if let Block::Address(address) = block {
-            retry.observed = Some(address);
         } else if let Block::Termination { reason, .. } = block {
             retry.refused = Some(reason);
         }

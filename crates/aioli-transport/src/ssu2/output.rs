@@ -68,12 +68,20 @@ pub enum Output {
         /// Whether a floodfill is asked to pass it on.
         flood: bool,
     },
-    /// A peer sees our packets come from here.
+    /// A peer that we dialled sees our packets come from here. A Retry does not count: whoever sees our packet
+    /// could have written it.
     ObservedAddress {
         /// Who says so.
         by: RouterHash,
+        /// Where it is.
+        at: SocketAddr,
         /// Our address as it sees it.
         address: SocketAddr,
+    },
+    /// A session came from where nothing that we sent could have opened a way.
+    Visitor {
+        /// Where from.
+        from: SocketAddr,
     },
     /// A peer has moved and the new address is proven.
     Moved {

@@ -450,8 +450,8 @@ impl Session {
     }
 
     fn on_address(&mut self, address: SocketAddr, sh: &mut Shared<'_>) {
-        if self.observed.replace(address) != Some(address) {
-            sh.outputs.push_back(Output::ObservedAddress { by: self.peer, address });
+        if self.observed.replace(address) != Some(address) && !self.inbound {
+            sh.outputs.push_back(Output::ObservedAddress { by: self.peer, at: self.remote, address });
         }
     }
 

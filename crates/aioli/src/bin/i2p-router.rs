@@ -120,6 +120,7 @@ fn router_config(settings: &Settings, published: Option<SocketAddr>) -> Result<C
         ntcp2: settings.ntcp2,
         ssu2: settings.ssu2,
         mtu: 1500,
+        port: 0,
         explicit_peers: settings.explicit_peers.clone(),
         published: published.into_iter().collect(),
         inbound: tunnels(settings.inbound_tunnels),

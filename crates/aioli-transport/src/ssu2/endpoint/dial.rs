@@ -270,9 +270,6 @@ impl Endpoint {
             Err(why) => return self.fail_dial(dial, ConnectError::Handshake(why)),
         }
         dial.retried = true;
-        if let Some(address) = retry.observed {
-            self.common.outputs.push_back(Output::ObservedAddress { by: dial.remote.hash, address });
-        }
         dial.resends = 0;
         dial.step_began = cx.now.mono;
         self.transmit(dial.remote.address, dial.packet());
@@ -284,7 +281,11 @@ impl Endpoint {
         let Dial { remote, waiting, .. } = dial;
         self.dialled.remove(&remote.hash);
         if let Some(address) = established.observed {
-            self.common.outputs.push_back(Output::ObservedAddress { by: remote.hash, address });
+            self.common.outputs.push_back(Output::ObservedAddress {
+                by: remote.hash,
+                at: remote.address,
+                address,
+            });
         }
         if let Some(token) = established.token {
             self.common.held.insert(remote.address, token);

@@ -29,6 +29,8 @@ pub const AWAIT: Duration = Duration::from_secs(3);
 const PER_IP: Duration = Duration::from_secs(600);
 /// A NAT may let in who we sent something to within this.
 const WARM: Duration = Duration::from_secs(300);
+/// Visitors are told of no more often than this.
+const VISITORS: Duration = Duration::from_secs(1);
 /// A peer's blocks of introductions and tests: half a one a second.
 const ASIDES_PER_SECOND: u64 = 2;
 /// Ports below belong to services, which must not be sent peer tests or hole punches.
@@ -113,6 +115,8 @@ pub(super) struct Introductions {
     per_ip: PerIp,
     /// Where we sent something lately.
     contacted: VecDeque<(Instant, IpAddr)>,
+    /// When a visitor was told of.
+    visited: Option<Instant>,
     pub(super) alice_tests: BTreeMap<u32, AliceTest>,
     pub(super) bob_tests: BTreeMap<u32, BobTest>,
     pub(super) charlie_tests: BTreeMap<u32, CharlieTest>,
@@ -213,6 +217,16 @@ impl Endpoint {
         self.intro.contacted.iter().any(recent)
             || self.by_peer.values().any(session)
             || self.dials.keys().any(|at| at.ip() == ip)
+    }
+
+    /// Tells if a session comes by itself: nothing of ours opened the way.
+    pub(super) fn note_visitor(&mut self, peer: &RouterHash, from: SocketAddr, cx: &Cx<'_>) {
+        let now = cx.now.mono;
+        let lately = self.intro.visited.is_some_and(|at| now.since(at) < VISITORS);
+        if !lately && !self.is_connected(peer) && !self.is_warm(from.ip(), now) {
+            self.intro.visited = Some(now);
+            self.common.outputs.push_back(Output::Visitor { from });
+        }
     }
 
     /// Our address of a family: what was said, else what this peer sees.

@@ -241,6 +241,7 @@ impl Endpoint {
             Ok(Step::Done(confirmed)) => {
                 self.release_ip(from);
                 let peer = confirmed.router_info.hash();
+                self.note_visitor(&peer, from, cx);
                 let begin = Begin {
                     peer,
                     ids,

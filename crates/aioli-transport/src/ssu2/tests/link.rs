@@ -166,6 +166,7 @@ impl World {
                 | Output::ObservedAddress { .. }
                 | Output::Moved { .. }
                 | Output::PeerClock { .. }
+                | Output::Visitor { .. }
                 | Output::PeerTested { .. }
                 | Output::WantRouterInfo { .. }
                 | Output::RelayTag { .. }

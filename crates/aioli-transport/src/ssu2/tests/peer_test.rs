@@ -260,6 +260,67 @@ fn a_flood_of_tests_is_refused() {
     assert_eq!((bob.peer_tests_refused, bob.introductions_limited), (40 - limit, 40 - limit));
 }
 
+#[test]
+fn a_visitor_is_one_to_whom_nothing_of_ours_opened_a_way() {
+    let mut world = World::new(25, 4, Link::default());
+    world.settle(&[]);
+    let visits = |w: &World, n: usize| {
+        let from = |o: &Output| if let Output::Visitor { from } = o { Some(*from) } else { None };
+        w.nodes[n].told.iter().filter_map(from).collect::<Vec<_>>()
+    };
+    world.connect(1, 0);
+    world.run(Duration::from_secs(3));
+    assert_eq!((visits(&world, 0), visits(&world, 1)), (vec![public(1)], vec![]));
+    // We dialled it before, in vain or not: our NAT knows it.
+    world.connect(0, 2);
+    world.run(Duration::from_secs(3));
+    let hash = world.nodes[0].hash;
+    world.on(2, |e, cx| e.disconnect(&hash, aioli_wire::ssu2::TerminationReason::Normal, cx));
+    world.run(Duration::from_secs(3));
+    world.connect(2, 0);
+    world.run(Duration::from_secs(3));
+    assert!(world.nodes[0].endpoint.is_connected(&world.nodes[2].hash));
+    assert_eq!(visits(&world, 0), [public(1)]);
+}
+
+#[test]
+fn a_routerinfo_that_fills_no_block_goes_as_a_message() {
+    let mut world = World::new(26, 3, Link::default());
+    world.settle(&[]);
+    // Alice's is too large for one block, whatever it compresses to.
+    let node = &mut world.nodes[ALICE];
+    let noise = (0..6).map(|n| (format!("x{n}"), node_noise(n))).collect::<Vec<_>>();
+    node.info = node.keys.router_info(|ri| {
+        for (key, value) in &noise {
+            ri.options.set(key, value).unwrap();
+        }
+    });
+    assert!(node.info.bytes().len() > 2_000);
+    node.endpoint.set_router_info(node.info.clone());
+    world.connect(ALICE, BOB);
+    world.connect(BOB, CHARLIE);
+    world.run(Duration::from_secs(3));
+    let bob = world.nodes[BOB].hash;
+    world.on(ALICE, |e, cx| e.test_reachability(&bob, public(ALICE), cx)).unwrap();
+    world.run(Duration::from_secs(1));
+    // Charlie's router above has got it as a message, and says so when it is asked.
+    let (from, store) = world.nodes[CHARLIE].messages[0].clone();
+    assert_eq!((from, store.kind), (bob, aioli_wire::i2np::MessageType::DatabaseStore));
+    let alice = world.nodes[ALICE].hash;
+    let wanted = |o: &Output| matches!(o, Output::WantRouterInfo { router } if *router == alice);
+    assert!(world.nodes[CHARLIE].told.iter().any(wanted));
+    let info = world.nodes[ALICE].info.clone();
+    world.on(CHARLIE, |e, cx| e.learn(info, cx));
+    world.run(Duration::from_secs(20));
+    assert_eq!(outcomes(&world), [TestOutcome::Reachable { seen: Some(public(ALICE)) }]);
+}
+
+/// Bytes that no compression makes shorter.
+fn node_noise(n: u8) -> String {
+    let mut rng = aioli_core::Rng::from_seed([n; 32]);
+    aioli_wire::base64::encode(&rng.bytes::<180>())
+}
+
 proptest! {
     /// Whatever a peer says of tests and introductions, and whatever comes from strangers: nothing breaks, and
     /// what is kept stays within its limits.
