@@ -17,6 +17,8 @@ const RENEW: Duration = Duration::from_secs(25 * 60);
 const ASK_AGAIN: Duration = Duration::from_secs(50 * 60);
 /// Between two RouterInfos that differ in introducers alone, unless almost none of those published is left.
 const REPUBLISH: Duration = Duration::from_secs(20 * 60);
+/// Or unless fewer are left than may be, and more are there.
+const COMPLETE: Duration = Duration::from_secs(2 * 60);
 /// So many of those published must be left.
 const FEW: usize = 1;
 /// Kept beside those published.
@@ -114,8 +116,10 @@ impl Introducers {
         let soon = |i: &Introducer| i.expires.is_some_and(|at| at <= now.wall + RENEW);
         let better = best.len() > standing || standing < published.len();
         let changed = better || (standing > 0 && published.iter().any(soon));
-        let is_time = self.published.at.is_none_or(|at| now.mono.since(at) >= REPUBLISH);
-        changed && (is_time || (standing <= FEW && best.len() > standing))
+        let more = best.len() > standing;
+        let pause = if more { COMPLETE } else { REPUBLISH };
+        let is_time = self.published.at.is_none_or(|at| now.mono.since(at) >= pause);
+        changed && (is_time || (standing <= FEW && more))
     }
 
     /// Those to publish now, and takes note of it.
@@ -170,7 +174,7 @@ mod tests {
         assert_eq!(published(&mut i, 3), [1, 2]);
         offer(&mut i, 3, 4);
         assert!(!i.is_due(now(5)), "two are enough to wait");
-        assert!(i.is_due(now(3 + 20 * 60)));
+        assert!(i.is_due(now(3 + 2 * 60)));
         assert_eq!(published(&mut i, 1_300), [1, 2, 3]);
         assert!(!i.wants_more());
         for n in 10..200 {
@@ -188,6 +192,7 @@ mod tests {
         assert_eq!(published(&mut i, 10), [1, 2, 3]);
         i.lost(&hash(2));
         assert!(!i.is_due(now(11)), "two are left");
+        assert!(i.is_due(now(130)), "but a third is there");
         i.lost(&hash(1));
         assert!(i.is_due(now(12)));
         assert_eq!(published(&mut i, 12), [3, 4]);

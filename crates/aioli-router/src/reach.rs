@@ -247,3 +247,6 @@ impl Router {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
