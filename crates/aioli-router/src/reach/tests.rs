@@ -84,8 +84,8 @@ impl Net {
         });
         let mut net = Self { hosts: hosts.collect(), now, flying: BTreeMap::new(), sent: 0 };
         for n in 0..nats.len() {
-            for other in 0..nats.len() {
-                if other != n && nats[other] == Nat::None {
+            for (other, nat) in nats.iter().enumerate() {
+                if other != n && *nat == Nat::None {
                     net.introduce(n, other);
                 }
             }
