@@ -133,16 +133,7 @@ impl fmt::Display for Event {
                 seconds.abs()
             ),
             Self::Reachability(told) => told.fmt(f),
-            Self::Addresses(addresses) => match addresses.as_slice() {
-                [] => write!(f, "publishing no address any more: none is left that others can reach"),
-                some => {
-                    write!(
-                        f,
-                        "publishing {}",
-                        some.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
-                    )
-                }
-            },
+            Self::Addresses(addresses) => publishing(addresses, f),
             Self::FirstPeer => write!(f, "connected to the first router"),
             Self::Ready { inbound, outbound } => {
                 write!(f, "ready: {inbound} inbound and {outbound} outbound tunnels")
@@ -180,6 +171,13 @@ impl fmt::Display for Event {
             ),
         }
     }
+}
+
+fn publishing(addresses: &[SocketAddr], f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    if addresses.is_empty() {
+        return write!(f, "publishing no address any more: none is left that others can reach");
+    }
+    write!(f, "publishing {}", addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))
 }
 
 #[cfg(test)]
