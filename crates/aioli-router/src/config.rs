@@ -41,7 +41,9 @@ pub struct Config {
     pub ssu2: bool,
     /// The largest IP packet that our network takes, for SSU2: 1280 to 1500.
     pub mtu: u16,
-    /// Where peers reach us, over either transport; empty when nothing listens.
+    /// The port on which we listen; 0 if it is not known. With it others may reach us at an address that is learned.
+    pub port: u16,
+    /// Where peers reach us, over either transport; empty when that is not known, or nothing listens.
     pub published: Vec<SocketAddr>,
     /// Exploratory tunnels towards us.
     pub inbound: TunnelOptions,
@@ -78,6 +80,7 @@ impl Default for Config {
             ntcp2: true,
             ssu2: true,
             mtu: 1500,
+            port: 0,
             published: Vec::new(),
             inbound: exploratory,
             outbound: exploratory,

@@ -7,6 +7,7 @@ use aioli_core::Duration;
 
 use crate::bans::{BanReason, Subject};
 use crate::clock::ClockSource;
+use crate::reachability::Told;
 
 /// A change of state worth a line on the terminal.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,6 +78,8 @@ pub enum Event {
         /// Forward by this many seconds, or back.
         seconds: i64,
     },
+    /// Whether others reach us is known, or has changed.
+    Reachability(Told),
     /// Our addresses are now these.
     Addresses(Vec<SocketAddr>),
 }
@@ -129,16 +132,8 @@ impl fmt::Display for Event {
                 if *seconds < 0 { "back" } else { "forward" },
                 seconds.abs()
             ),
-            Self::Addresses(addresses) => match addresses.as_slice() {
-                [] => write!(f, "publishing no address any more: none is left that others can reach"),
-                some => {
-                    write!(
-                        f,
-                        "publishing {}",
-                        some.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
-                    )
-                }
-            },
+            Self::Reachability(told) => told.fmt(f),
+            Self::Addresses(addresses) => publishing(addresses, f),
             Self::FirstPeer => write!(f, "connected to the first router"),
             Self::Ready { inbound, outbound } => {
                 write!(f, "ready: {inbound} inbound and {outbound} outbound tunnels")
@@ -176,6 +171,13 @@ impl fmt::Display for Event {
             ),
         }
     }
+}
+
+fn publishing(addresses: &[SocketAddr], f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    if addresses.is_empty() {
+        return write!(f, "publishing no address any more: none is left that others can reach");
+    }
+    write!(f, "publishing {}", addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))
 }
 
 #[cfg(test)]

@@ -120,14 +120,14 @@ impl Router {
     /// Publishes other addresses from now on, or, soon after another change, from soon on.
     pub fn set_published(&mut self, addresses: Vec<SocketAddr>, now: Now) {
         self.enter(now);
-        if addresses == self.config.published {
+        if addresses == self.reaching.fixed {
             return;
         }
-        self.config.published.clone_from(&addresses);
         self.transport.addresses_changed();
-        self.outputs.push_back(Output::Event(Event::Addresses(addresses)));
-        let at = self.addresses_not_before.max(self.now.mono);
-        self.timers.set(Timer::Addresses, at);
+        self.reaching.fixed = addresses;
+        self.reaching.observer.moved();
+        self.set_up_reach();
+        self.review_reach();
         self.expire();
     }
 

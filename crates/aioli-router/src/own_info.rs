@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use aioli_core::{Date, Duration, Now, Rng};
-use aioli_wire::ssu2::Ssu2Parts;
+use aioli_transport::ssu2::Family;
+use aioli_wire::ssu2::{Introducer, Ssu2Parts};
 use aioli_wire::{
     Bandwidth, Capabilities, Congestion, Mapping, RouterAddress, RouterInfo, RouterInfoParts, Verified,
 };
@@ -45,11 +46,21 @@ pub(crate) struct Known {
     pub(crate) lease_sets: usize,
 }
 
+/// What a router says of introductions, by IPv4 and IPv6.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Serves {
+    /// Whether it introduces others.
+    pub(crate) introduces: [bool; 2],
+    /// Who introduces others to it.
+    pub(crate) introducers: [Vec<Introducer>; 2],
+}
+
 /// Signs the RouterInfo of a router with this configuration and identity.
 pub fn create_router_info(config: &Config, identity: &Identity, now: Now) -> Arc<Verified<RouterInfo>> {
     let shared = Governor::new(config.bandwidth, now.mono).shared_kbytes();
     let floodfill = config.floodfill == FloodfillRole::Always;
-    sign(config, identity, Known { floodfill, shared, ..Known::default() }, now)
+    let serves = Serves { introduces: [true; 2], ..Serves::default() };
+    sign(config, identity, Known { floodfill, shared, ..Known::default() }, &serves, now)
 }
 
 /// The date of a RouterInfo that follows one of `before`. It is `now`, unless our clock went back a little: then
@@ -63,12 +74,13 @@ pub(crate) fn sign(
     config: &Config,
     identity: &Identity,
     known: Known,
+    serves: &Serves,
     now: Now,
 ) -> Arc<Verified<RouterInfo>> {
     let parts = RouterInfoParts {
         identity: identity.router_identity(),
         published: now.wall,
-        addresses: addresses(config, identity),
+        addresses: addresses(config, identity, serves),
         options: options(config, known),
     };
     Arc::new(RouterInfo::create(parts, &identity.signing))
@@ -76,9 +88,10 @@ pub(crate) fn sign(
 
 /// One of each transport for each place where we listen; if there is none, one of each transport that only says that
 /// we speak it, which a handshake must prove against.
-fn addresses(config: &Config, identity: &Identity) -> Vec<RouterAddress> {
+fn addresses(config: &Config, identity: &Identity, serves: &Serves) -> Vec<RouterAddress> {
     let listens: Vec<_> = config.published.iter().filter(|_| !config.hidden).copied().map(Some).collect();
-    let places = if listens.is_empty() { vec![None] } else { listens };
+    let nowhere = listens.is_empty();
+    let places = if nowhere { vec![None] } else { listens };
     let ntcp2 = config.ntcp2.then(|| identity.ntcp2_static.public());
     let ssu2 = config.ssu2.then(|| (identity.ssu2_static().public(), identity.ssu2_intro_key()));
     let all = places.into_iter().flat_map(|place| {
@@ -89,11 +102,39 @@ fn addresses(config: &Config, identity: &Identity) -> Vec<RouterAddress> {
         let ssu2 = ssu2.as_ref().map(|(static_key, intro_key)| {
             let cost = if place.is_some() { COST_SSU2 } else { COST_SSU2_DIALS_ONLY };
             // With a host the family is that of the host.
-            let (host, caps, introducers) = (place, if place.is_some() { "" } else { "4" }, [].as_slice());
-            Ssu2Parts { cost, static_key, intro_key, host, caps, mtu: config.mtu, introducers }.address()
+            let introduces = place.is_some_and(|at| serves.introduces[Family::of(&at.ip()) as usize]);
+            let caps = if introduces { "BC" } else { "B" };
+            let introducers = [].as_slice();
+            place.map(|_| {
+                Ssu2Parts { cost, static_key, intro_key, host: place, caps, mtu: config.mtu, introducers }
+                    .address()
+            })
         });
-        [ntcp2, ssu2]
+        [ntcp2, ssu2.flatten()]
     });
+    let all: Vec<_> = all.collect();
+    let hidden = ssu2.iter().flat_map(|(static_key, intro_key)| {
+        let parts = |caps, introducers| Ssu2Parts {
+            cost: COST_SSU2_DIALS_ONLY,
+            static_key,
+            intro_key,
+            host: None,
+            caps,
+            mtu: config.mtu,
+            introducers,
+        };
+        let families = Family::ALL.into_iter().zip(["4", "6"]);
+        let introduced =
+            families.filter(|(f, _)| !serves.introducers[*f as usize].is_empty() && !config.hidden);
+        let mut found: Vec<_> = introduced
+            .map(|(f, caps)| Some(parts(caps, &serves.introducers[f as usize]).address()))
+            .collect();
+        if nowhere && found.is_empty() {
+            found.push(Some(parts("4", &[]).address()));
+        }
+        found
+    });
+    let all = all.into_iter().chain(hidden);
     // Short keys and values: a mapping of them is never full.
     all.flatten().filter_map(Result::ok).collect()
 }
@@ -177,7 +218,8 @@ mod tests {
         assert_eq!(info.ssu2().filter_map(|a| a.host).collect::<Vec<_>>(), published);
         let again = identity.clone();
         for address in info.ssu2() {
-            assert_eq!((address.cost, address.mtu, address.peer_test), (8, 1_500, false));
+            assert_eq!((address.cost, address.mtu), (8, 1_500));
+            assert!(address.peer_test && address.introduces, "it takes part");
             assert_eq!(address.static_key, again.ssu2_static().public());
             assert_eq!(address.intro_key, again.ssu2_intro_key());
             assert_ne!(address.static_key, identity.ntcp2_static.public());

@@ -280,7 +280,7 @@ impl Roster {
             && caps.bandwidth.is_some_and(|b| b > Bandwidth::K)
             && !caps.hidden
             && caps.congestion != Congestion::RejectingAll
-            && !reach.listens.is_empty()
+            && !(reach.listens.is_empty() && reach.introduced.is_empty())
             && has_true_family(info);
         fit.then(|| Facts {
             encryption: info.identity.encryption_key(),

@@ -199,7 +199,12 @@ impl Router {
                     let heard = self.clock.on_peer(peer, at, ahead_ms);
                     self.on_clock(heard);
                 }
-                T::ObservedAddress { by, address } => tracing::debug!("{by:?} sees us at {address}"),
+                T::ObservedAddress { at, address, .. } => self.on_seen(at.ip(), address),
+                T::Visitor { from } => self.on_visitor(from),
+                T::PeerTested { by, address, outcome } => self.on_tested(by, address, outcome),
+                T::RelayTag { by, at, tag } => self.on_relay_tag(by, at, tag),
+                T::WantRouterInfo { router } => self.tell_transport(&router),
+                T::WantIntroducers { routers } => self.bring_introducers(&routers),
                 // Who is right is seen from all clocks together, and those that came to us were chosen by nobody.
                 T::ClockSkew { .. } => {}
             }

@@ -34,6 +34,7 @@ use crate::lag::Lag;
 use crate::lifecycle;
 use crate::own_info::{self, Known};
 use crate::profiles::{Profiles, StoredProfile};
+use crate::reach::{self, Reaching};
 use crate::role::{FloodfillRole, Role};
 use crate::roster::Roster;
 use crate::route::SeenMessages;
@@ -122,6 +123,8 @@ pub(crate) enum Timer {
     Profiles,
     StoreProfiles,
     Bandwidth,
+    /// Whether others reach us is looked at.
+    Reach,
     /// Other addresses are published.
     Addresses,
     /// A session waits no longer for its LeaseSet to be confirmed.
@@ -171,6 +174,8 @@ pub struct Router {
     /// When the computer woke up last.
     pub(crate) resumed_at: Instant,
     pub(crate) addresses_not_before: Instant,
+    /// Whether others reach us, and who introduces them.
+    pub(crate) reaching: Reaching,
     /// What was published of our state.
     published: Known,
     pub(crate) dropped: u64,
@@ -240,6 +245,7 @@ impl Router {
             resumed_at: Instant::ZERO,
             addresses_not_before: Instant::ZERO,
             published: Known::default(),
+            reaching: Reaching::new(config.published.clone()),
             dropped: 0,
             tap: Tap::default(),
             bans: Bans::new(Arc::clone(&config.blocklist), limits.bans),
@@ -338,6 +344,8 @@ impl Router {
         };
         self.tunnels.create_pool(PoolId::EXPLORATORY, pool, &mut cx!(self));
         self.timers.set(Timer::Sweep, now.mono + SWEEP_EVERY);
+        self.set_up_reach();
+        self.timers.set(Timer::Reach, now.mono + reach::SOON);
         self.timers.set(Timer::Profiles, now.mono + PROFILES_EVERY);
         self.timers.set(Timer::StoreProfiles, now.mono + lifecycle::STORE_PROFILES_EVERY);
         self.govern();
@@ -612,6 +620,7 @@ impl Router {
                 Timer::StoreProfiles => self.store_profiles(),
                 Timer::Bandwidth => self.govern(),
                 Timer::Addresses => self.publish_addresses(),
+                Timer::Reach => self.review_reach(),
                 Timer::SessionReady(pool) => self.announce_session(pool),
                 Timer::SessionEnds(pool) => self.remove_session(pool),
             }
@@ -642,7 +651,8 @@ impl Router {
         }
         self.published = known;
         let now = Now { wall: own_info::publication_date(self.own.published, self.now.wall), ..self.now };
-        self.own = own_info::sign(&self.config, &self.identity, known, now);
+        let serves = &self.reaching.serves;
+        self.own = own_info::sign(&self.config, &self.identity, known, serves, now);
         self.transport.set_local(Arc::clone(&self.own));
         self.netdb.set_local(Arc::clone(&self.own), &mut cx!(self));
         self.outputs.push_back(Output::Store(StoreWrite::OwnRouterInfo(self.own.shared_bytes())));
@@ -685,6 +695,7 @@ fn transport_config(config: &Config, identity: &Identity) -> aioli_transport::Co
     t.ssu2 = config.ssu2.then(|| Ssu2Keys {
         static_key: identity.ssu2_static(),
         intro_key: ssu2::IntroKey(identity.ssu2_intro_key()),
+        signing: Some(identity.signing.clone()),
         mtu: config.mtu,
         listens: !config.hidden,
     });

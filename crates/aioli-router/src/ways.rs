@@ -42,6 +42,8 @@ pub(crate) struct Reach {
     pub(crate) dials: Ways,
     /// It listens here, where everybody can see it.
     pub(crate) listens: Ways,
+    /// It is introduced here to those who ask.
+    pub(crate) introduced: Ways,
 }
 
 impl Reach {
@@ -61,6 +63,9 @@ impl Reach {
         }
         for a in info.ssu2() {
             add(SSU2, a.ipv4, a.ipv6, a.host);
+        }
+        for a in info.ssu2().filter(|a| a.host.is_none() && !a.introducers.is_empty()) {
+            reach.introduced = reach.introduced.and(Ways::of(SSU2, a.ipv4, a.ipv6));
         }
         reach
     }
@@ -82,7 +87,7 @@ impl Reach {
 
     /// Whether it can dial the other.
     pub(crate) const fn gets_to(&self, other: &Self) -> bool {
-        self.dials.meet(other.listens)
+        self.dials.meet(other.listens) || self.dials.meet(other.introduced)
     }
 }
 

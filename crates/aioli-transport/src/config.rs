@@ -3,6 +3,7 @@
 use std::fmt;
 
 use aioli_core::Duration;
+use aioli_core::crypto::ed25519::SigningKey;
 use aioli_core::crypto::x25519;
 
 use crate::ssu2;
@@ -36,6 +37,8 @@ pub struct Config {
 pub struct Ssu2Keys {
     /// The private half of `s` in our SSU2 addresses.
     pub static_key: x25519::PrivateKey,
+    /// Signs introductions and peer tests; without it there are none.
+    pub signing: Option<SigningKey>,
     /// `i` in our SSU2 addresses.
     pub intro_key: ssu2::IntroKey,
     /// The largest IP packet that our network takes, 1280 to 1500.
@@ -98,6 +101,7 @@ impl Config {
         config.net_id = self.net_id;
         config.mtu = keys.mtu;
         config.listens = keys.listens;
+        config.signing.clone_from(&keys.signing);
         config.private_network = self.private_network;
         config.idle_timeout = config.idle_timeout.min(self.idle_timeout);
         let (limits, ours) = (&mut config.limits, &self.limits);

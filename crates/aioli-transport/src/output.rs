@@ -1,6 +1,6 @@
 //! What a transport asks for and tells.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use aioli_wire::RouterHash;
 use aioli_wire::i2np::Message;
@@ -107,12 +107,49 @@ pub enum Output {
         /// sent in whole seconds.
         ahead_ms: i64,
     },
-    /// A peer sees our packets come from here.
+    /// A peer that we dialled over SSU2 sees our packets come from here.
     ObservedAddress {
         /// Who says so.
         by: RouterHash,
+        /// Where it is.
+        at: SocketAddr,
         /// Our address as it sees it.
         address: SocketAddr,
+    },
+    /// A router came to us by itself: over NTCP2, or over SSU2 without that anything of ours could have opened the way.
+    Visitor {
+        /// Where from.
+        from: IpAddr,
+    },
+    /// A peer test that [`crate::Transport::test_reachability`] asked for is over.
+    PeerTested {
+        /// Where he is who tested us, if there was one.
+        by: Option<IpAddr>,
+        /// What was tested.
+        address: SocketAddr,
+        /// What came of it.
+        outcome: ssu2::TestOutcome,
+    },
+    /// A peer introduces others to us from now on, or still.
+    RelayTag {
+        /// Who.
+        by: RouterHash,
+        /// Where it is.
+        at: SocketAddr,
+        /// Our name there.
+        tag: u32,
+    },
+    /// A RouterInfo is needed for an introduction or peer test: for [`crate::Transport::learn`], within
+    /// [`ssu2::AWAIT`].
+    WantRouterInfo {
+        /// Whose.
+        router: RouterHash,
+    },
+    /// A session with one of these over SSU2 is wanted, for [`crate::Transport::connect_ssu2`]: they can introduce
+    /// us to somebody.
+    WantIntroducers {
+        /// Who.
+        routers: Vec<RouterHash>,
     },
     /// A peer's clock and ours differ by more than the limit.
     ClockSkew {
@@ -142,7 +179,7 @@ pub enum DialError {
     Handshake(PeerMisbehaved),
     /// A handshake of SSU2 failed; clocks that differ are told as above.
     #[error("handshake of SSU2 failed: {0}")]
-    Ssu2(ssu2::PeerMisbehaved),
+    Ssu2(PeerMisbehaved),
     /// It failed a short while ago and has not been tried again.
     #[error("failed a short while ago")]
     BackOff,
@@ -152,6 +189,9 @@ pub enum DialError {
     /// Too many connections.
     #[error("too many connections")]
     Limit,
+    /// It can be reached through introducers only, and none brought us together.
+    #[error("not introduced")]
+    NotIntroduced,
 }
 
 impl DialError {
@@ -159,7 +199,12 @@ impl DialError {
     pub const fn blames_peer(self) -> bool {
         match self {
             Self::Handshake(PeerMisbehaved::ClockSkew(_)) => false,
-            Self::Unreachable | Self::Timeout | Self::Closed | Self::Handshake(_) | Self::Ssu2(_) => true,
+            Self::NotIntroduced
+            | Self::Unreachable
+            | Self::Timeout
+            | Self::Closed
+            | Self::Handshake(_)
+            | Self::Ssu2(_) => true,
             Self::NoAddress | Self::BackOff | Self::Refused | Self::Limit => false,
         }
     }

@@ -25,6 +25,8 @@ pub(super) struct Conn {
     pub(super) peer: Option<RouterHash>,
     /// Where we dialled.
     pub(super) dialled: Option<SocketAddr>,
+    /// Where it came from.
+    pub(super) from: Option<IpAddr>,
     /// Counted against `connections_per_ip`.
     pub(super) group: Option<IpGroup>,
     /// Counted as a handshake under way.
@@ -98,6 +100,7 @@ impl Conn {
             inbound,
             peer,
             dialled: None,
+            from: None,
             group,
             pending: true,
             rx: Vec::new(),

@@ -12,6 +12,7 @@ use aioli_wire::router_info::RouterInfo;
 use aioli_wire::verified::Verified;
 
 use super::conn::{Conn, NO_CONN, State};
+use super::reach::Introduced;
 use super::udp::Udp;
 use super::{Output, Transport};
 use crate::PeerMisbehaved;
@@ -43,6 +44,8 @@ pub(super) struct Dial {
     pub(super) udp: Option<ConnId>,
     /// Where else it could go, best last.
     untried: Vec<Candidate>,
+    /// Who it is.
+    info: Option<Arc<Verified<RouterInfo>>>,
     /// What will be told if all fails.
     failed: Option<DialError>,
 }
@@ -52,11 +55,13 @@ pub(super) struct Dial {
 enum Candidate {
     Ntcp2(SocketAddr, Remote),
     Ssu2(Box<ssu2::Remote>),
+    /// Through introducers.
+    Introduced(Box<Introduced>),
 }
 
 impl Candidate {
     const fn is_ssu2(&self) -> bool {
-        matches!(self, Self::Ssu2(_))
+        matches!(self, Self::Ssu2(_) | Self::Introduced(_))
     }
 }
 
@@ -74,12 +79,26 @@ impl Dial {
 impl Transport {
     /// Begins to dial the router, with which there is nothing yet.
     pub(super) fn dial(&mut self, to: &Arc<Verified<RouterInfo>>, cx: &mut Cx<'_>) -> Result<(), DialError> {
+        self.dial_over(to, false, cx)
+    }
+
+    /// Begins to dial the router, over SSU2 alone if so.
+    pub(super) fn dial_over(
+        &mut self,
+        to: &Arc<Verified<RouterInfo>>,
+        ssu2_alone: bool,
+        cx: &mut Cx<'_>,
+    ) -> Result<(), DialError> {
         let hash = to.hash();
         let ours = self.local.as_ref().ok_or(DialError::Refused)?.hash;
         if hash == ours || to.net_id() != Some(self.config.net_id) || self.is_banned(&hash, cx) {
             return Err(DialError::Refused);
         }
-        let untried = self.candidates(to, cx.now)?;
+        let mut untried = self.candidates(to, cx.now)?;
+        untried.retain(|c| !ssu2_alone || c.is_ssu2());
+        if untried.is_empty() {
+            return Err(DialError::NoAddress);
+        }
         let limits = &self.config.limits;
         let pending = self.pending_outbound + self.udp.as_ref().map_or(0, |udp| udp.dials.len());
         if pending >= limits.pending_outbound
@@ -90,16 +109,18 @@ impl Transport {
             return Err(DialError::Limit);
         }
         self.stats.dials += 1;
-        self.peers.entry(hash).or_default().dial = Some(Dial { untried, ..Dial::default() });
+        self.peers.entry(hash).or_default().dial =
+            Some(Dial { untried, info: Some(Arc::clone(to)), ..Dial::default() });
         self.start_next(hash, cx);
         Ok(())
     }
 
     /// All ways to the router that are worth a try now, best last.
-    fn candidates(&mut self, to: &RouterInfo, now: Now) -> Result<Vec<Candidate>, DialError> {
+    fn candidates(&mut self, to: &Arc<Verified<RouterInfo>>, now: Now) -> Result<Vec<Candidate>, DialError> {
         let hash = to.hash();
         let (tcp, udp) = (self.ntcp2_addresses(to), self.ssu2_addresses(to));
-        if tcp.is_empty() && udp.is_empty() {
+        let introduced = if udp.is_empty() { self.introduced(to, now.wall) } else { None };
+        if tcp.is_empty() && udp.is_empty() && introduced.is_none() {
             self.stats.dials_no_address += 1;
             return Err(DialError::NoAddress);
         }
@@ -108,7 +129,9 @@ impl Transport {
         let tcp_waits = self.back_off.holds(&hash, now.mono);
         let udp_waits = self.udp.as_ref().is_none_or(|udp| udp.back_off.holds(&hash, now.mono));
         let tcp = tcp.into_iter().filter(|_| !tcp_waits).map(|(to, remote)| Candidate::Ntcp2(to, remote));
-        let udp = udp.into_iter().filter(|_| !udp_waits).map(|remote| Candidate::Ssu2(Box::new(remote)));
+        let udp = udp.into_iter().map(|remote| Candidate::Ssu2(Box::new(remote)));
+        let introduced = introduced.into_iter().map(|via| Candidate::Introduced(Box::new(via)));
+        let udp = udp.chain(introduced).filter(|_| !udp_waits);
         let all: Vec<_> = if ssu2_first { tcp.chain(udp).collect() } else { udp.chain(tcp).collect() };
         if all.is_empty() {
             self.stats.dials_backed_off += 1;
@@ -166,6 +189,12 @@ impl Transport {
                 self.set_dial(&hash, |dial| dial.tcp = Some(conn));
                 (conn, at)
             }
+            Candidate::Introduced(via) => {
+                let (conn, at) = (self.next_conn_id(), via.nowhere());
+                self.line_up_via(conn, *via);
+                self.set_dial(&hash, |dial| dial.udp = Some(conn));
+                (conn, at)
+            }
             Candidate::Ssu2(remote) => {
                 let (conn, at) = (self.next_conn_id(), remote.address);
                 self.line_up_udp(conn, *remote);
@@ -178,6 +207,11 @@ impl Transport {
         self.dial_next(cx);
         self.stats.dials_paced += u64::from(self.pace.is_waiting(conn));
         true
+    }
+
+    /// Who is dialled.
+    pub(super) fn dialled_info(&self, hash: &RouterHash) -> Option<Arc<Verified<RouterInfo>>> {
+        self.peers.get(hash)?.dial.as_ref()?.info.clone()
     }
 
     fn set_dial(&mut self, hash: &RouterHash, change: impl FnOnce(&mut Dial)) {

@@ -206,7 +206,7 @@ impl Transport {
     ) -> bool {
         let Some(c) = self.conns.get_mut(&conn) else { return false };
         let Some(peer) = alice.as_ref().map(|ri| ri.hash()).or(c.peer) else { return false };
-        let inbound = c.inbound;
+        let (inbound, from) = (c.inbound, c.from);
         if self.is_banned(&peer, cx) {
             self.stats.banned += 1;
             self.refuse(conn, data_phase, TerminationReason::Banned, cx);
@@ -232,6 +232,7 @@ impl Transport {
             self.stats.established_outbound += 1;
         }
         self.adopt(conn, peer, alice.map(|ri| Unverified::new(ri.into_inner())), cx);
+        self.outputs.extend(from.map(|from| Output::Visitor { from }));
         true
     }
 

@@ -12,6 +12,7 @@
 mod conn;
 mod dial;
 mod lifecycle;
+mod reach;
 mod session;
 mod shaping;
 #[cfg(test)]
@@ -353,7 +354,9 @@ impl Transport {
             self.per_ip.insert(group, of_group + 1);
         }
         let state = State::AwaitSessionRequest(crate::ntcp2::responder::AwaitSessionRequest { local });
-        let conn = self.add_conn(Conn::new(state, true, None, group));
+        let mut conn = Conn::new(state, true, None, group);
+        conn.from = Some(from.ip());
+        let conn = self.add_conn(conn);
         self.set_handshake_timer(conn, cx);
         Some(conn)
     }

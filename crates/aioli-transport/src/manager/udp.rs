@@ -11,7 +11,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use aioli_core::{Cx, Date, Duration, Instant, Now};
+use aioli_core::{Cx, Date, Duration, Instant, Now, Timers};
 use aioli_wire::RouterHash;
 use aioli_wire::i2np::{MAX_BODY_SIZE, Message};
 use aioli_wire::ip::is_public;
@@ -20,6 +20,7 @@ use aioli_wire::ssu2::TerminationReason;
 use aioli_wire::verified::Unverified;
 
 use super::conn::IpGroup;
+use super::reach::Introduced;
 use super::{Peer, Transport, waiting};
 use crate::PeerMisbehaved;
 use crate::back_off::BackOff;
@@ -41,6 +42,8 @@ pub(super) struct Udp {
     pub(super) back_off: BackOff,
     /// Sessions that came to us.
     pub(super) inbound: usize,
+    /// Dials that wait for a session with an introducer.
+    pub(super) for_introducers: Timers<ConnId>,
     /// Whether `Output::Datagrams` has been said.
     said: bool,
     /// The address families that there are sockets for.
@@ -67,16 +70,19 @@ pub(super) struct UdpDial {
     peer: RouterHash,
     /// Until it is its turn.
     remote: Option<Remote>,
+    /// Until an introducer is asked.
+    pub(super) via: Option<Introduced>,
 }
 
 impl Udp {
-    pub(super) const fn new(endpoint: Endpoint, back_off_entries: usize) -> Self {
+    pub(super) fn new(endpoint: Endpoint, back_off_entries: usize) -> Self {
         Self {
             endpoint,
             sessions: BTreeMap::new(),
             dials: BTreeMap::new(),
             back_off: BackOff::new(back_off_entries),
             inbound: 0,
+            for_introducers: Timers::new(),
             said: false,
             ipv4: true,
             ipv6: true,
@@ -297,13 +303,20 @@ impl Transport {
             }
             // Of a session that was refused.
             U::Messages { .. } | U::RouterInfo { .. } => {}
-            U::ObservedAddress { by, address } => {
-                self.outputs.push_back(Output::ObservedAddress { by, address });
+            U::ObservedAddress { by, at, address } => {
+                self.outputs.push_back(Output::ObservedAddress { by, at, address });
             }
             U::Moved { peer, to } => tracing::debug!("{peer:?} has moved to {to}"),
             U::PeerClock { peer, at, ahead_ms } => {
                 self.outputs.push_back(Output::PeerClock { peer, at, ahead_ms });
             }
+            U::PeerTested { charlie, address, outcome, .. } => {
+                let by = charlie.map(|(_, at)| at.ip());
+                self.outputs.push_back(Output::PeerTested { by, address, outcome });
+            }
+            U::WantRouterInfo { router } => self.outputs.push_back(Output::WantRouterInfo { router }),
+            U::RelayTag { by, at, tag } => self.outputs.push_back(Output::RelayTag { by, at, tag }),
+            U::Visitor { from } => self.outputs.push_back(Output::Visitor { from: from.ip() }),
             U::ClockSkew { seconds } => self.outputs.push_back(Output::ClockSkew { seconds }),
         }
     }
@@ -338,6 +351,7 @@ impl Transport {
             self.remember_way(peer, true);
         }
         self.adopt(conn, peer, router_info, cx);
+        self.introducer_is_here(&peer, cx);
     }
 
     fn udp_refusal(
@@ -394,18 +408,35 @@ impl Transport {
     /// Puts a dial in line.
     pub(super) fn line_up_udp(&mut self, conn: ConnId, remote: Remote) {
         if let Some(udp) = &mut self.udp {
-            udp.dials.insert(conn, UdpDial { peer: remote.hash, remote: Some(remote) });
+            udp.dials.insert(conn, UdpDial { peer: remote.hash, remote: Some(remote), via: None });
+        }
+    }
+
+    /// Puts a dial through introducers in line.
+    pub(super) fn line_up_via(&mut self, conn: ConnId, via: Introduced) {
+        if let Some(udp) = &mut self.udp {
+            udp.dials.insert(conn, UdpDial { peer: via.peer(), remote: None, via: Some(via) });
         }
     }
 
     /// It is this dial's turn.
     pub(super) fn connect_udp(&mut self, conn: ConnId, cx: &mut Cx<'_>) {
+        let info = self.udp.as_ref().and_then(|u| u.dials.get(&conn)).map(|d| d.peer);
+        let info = info.and_then(|peer| self.dialled_info(&peer));
         let Some(udp) = &mut self.udp else { return };
         let Some(dial) = udp.dials.get_mut(&conn) else { return };
+        if dial.via.is_some() {
+            return self.connect_via(conn, cx);
+        }
         let (peer, Some(remote)) = (dial.peer, dial.remote.take()) else { return };
         udp.endpoint.set_session_limit(self.config.limits.connections.saturating_sub(self.conns.len()));
         match udp.endpoint.connect(remote, cx) {
-            Ok(()) => self.say_datagrams(),
+            Ok(()) => {
+                if let Some(info) = info {
+                    udp.endpoint.learn(info, cx);
+                }
+                self.after_udp(cx);
+            }
             Err(reason) => {
                 udp.dials.remove(&conn);
                 self.end_dial(peer, conn, dial_error(reason), cx);
@@ -418,6 +449,7 @@ impl Transport {
         if let Some(udp) = &mut self.udp
             && let Some(dial) = udp.dials.remove(&conn)
         {
+            udp.for_introducers.stop(&conn);
             udp.endpoint.cancel(&dial.peer);
         }
     }
@@ -499,11 +531,14 @@ impl Transport {
             udp.endpoint.handle_timeout(cx);
             self.after_udp(cx);
         }
+        self.give_up_introducers(cx);
     }
 
     pub(super) fn next_udp_timeout(&self) -> Option<(Instant, Why)> {
-        let (at, _) = self.udp.as_ref()?.endpoint.next_timeout()?;
-        Some((at, Why::Ssu2))
+        let udp = self.udp.as_ref()?;
+        let at = udp.endpoint.next_timeout().map(|(at, _)| at);
+        let waits = udp.for_introducers.next().map(|(at, _)| at);
+        Some((at.into_iter().chain(waits).min()?, Why::Ssu2))
     }
 
     /// Gives the line's next turn to a session. False if the connection is none, or does not wait there.
@@ -532,14 +567,15 @@ impl Transport {
     }
 }
 
-const fn dial_error(reason: ConnectError) -> DialError {
+pub(super) const fn dial_error(reason: ConnectError) -> DialError {
     match reason {
         ConnectError::Timeout => DialError::Timeout,
-        ConnectError::Handshake(ssu2::PeerMisbehaved::ClockSkew(seconds)) => {
+        ConnectError::Handshake(PeerMisbehaved::ClockSkew(seconds)) => {
             DialError::Handshake(PeerMisbehaved::ClockSkew(seconds))
         }
         ConnectError::Handshake(why) => DialError::Ssu2(why),
         ConnectError::NotReady | ConnectError::Refused => DialError::Refused,
         ConnectError::Limit => DialError::Limit,
+        ConnectError::NotIntroduced => DialError::NotIntroduced,
     }
 }

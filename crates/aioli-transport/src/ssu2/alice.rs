@@ -61,8 +61,6 @@ pub(super) struct AwaitSessionCreated {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Retry {
     pub(super) token: u64,
-    /// Where our packets seem to come from.
-    pub(super) observed: Option<SocketAddr>,
     /// Why not, if he refuses.
     pub(super) refused: Option<TerminationReason>,
     date: Date,
@@ -79,6 +77,8 @@ pub(super) struct Established {
     pub(super) observed: Option<SocketAddr>,
     /// For a later session.
     pub(super) token: Option<NewToken>,
+    /// Our name at Bob, if he introduces others to us.
+    pub(super) tag: Option<u32>,
     pub(super) rtt: Duration,
     /// Bob's clock minus ours, in milliseconds.
     pub(super) ahead_ms: i64,
@@ -110,12 +110,13 @@ pub(super) fn token_request(local: &Local, remote: &Remote, ids: Ids, cx: &mut C
     AwaitRetry { ids, packet, sent: cx.now.mono }
 }
 
-/// Asks for a session.
+/// Asks for a session and, if `wants_tag`, for a name under which Bob introduces others to us.
 pub(super) fn session_request(
     local: &Local,
     remote: &Remote,
     ids: Ids,
     token: u64,
+    wants_tag: bool,
     cx: &mut Cx<'_>,
 ) -> Result<AwaitSessionCreated, PeerMisbehaved> {
     let header = header(PacketType::SessionRequest, ids, local, token, cx);
@@ -125,9 +126,11 @@ pub(super) fn session_request(
     noise.mix_hash(&header.to_bytes());
     noise.mix_hash(&ephemeral.public().0);
     noise.mix_key(&ephemeral.diffie_hellman(&remote.static_key)?);
-    let blocks = [Block::DateTime(cx.now.wall), Block::Padding(cx.rng.up_to(MAX_PADDING) as usize)];
+    let (date, padding) = (Block::DateTime(cx.now.wall), Block::Padding(cx.rng.up_to(MAX_PADDING) as usize));
+    let (plain, with_tag) = ([date, padding], [date, Block::RelayTagRequest, padding]);
+    let blocks = if wants_tag { with_tag.as_slice() } else { plain.as_slice() };
     let key = &remote.intro_key.0;
-    let packet = noise_packet(&header, &ephemeral.public(), &blocks, &mut noise, key, key);
+    let packet = noise_packet(&header, &ephemeral.public(), blocks, &mut noise, key, key);
     let header_key = keys::created_header_key(&noise);
     Ok(AwaitSessionCreated { ids, packet, noise, ephemeral, header_key, sent: cx.now.mono })
 }
@@ -177,15 +180,13 @@ fn read_retry(
     let long = long_header(packet, key, key)?;
     check_answer(&long, PacketType::Retry, ids, local)?;
     let payload = open_with_intro(&long, &remote.intro_key, packet)?;
-    let mut retry = Retry { token: long.header.token, observed: None, refused: None, date: Date::NULL };
+    let mut retry = Retry { token: long.header.token, refused: None, date: Date::NULL };
     let mut dated = false;
     for block in Blocks::new(payload) {
         let block = block?;
         if let Block::DateTime(date) = block {
             retry.date = date;
             dated = true;
-        } else if let Block::Address(address) = block {
-            retry.observed = Some(address);
         } else if let Block::Termination { reason, .. } = block {
             retry.refused = Some(reason);
         }
@@ -282,7 +283,7 @@ impl AwaitSessionCreated {
         let sealed = &mut packet[LONG_AND_KEY..];
         let len = noise.decrypt_and_hash(sealed)?;
         let rtt = cx.now.mono.since(self.sent);
-        let (observed, token, ahead_ms) = read_created(&sealed[..len], rtt, limit, cx)?;
+        let Created { observed, token, tag, ahead_ms } = read_created(&sealed[..len], rtt, limit, cx)?;
 
         let payload = confirmed_payload(local, cx);
         let header_key = keys::confirmed_header_key(&noise);
@@ -294,34 +295,51 @@ impl AwaitSessionCreated {
         let whole = confirmed::Whole { noise: &mut noise, static_key: &local.static_key, bob: &bob, payload };
         let packets = whole.into_packets(self.ids.theirs, datagram, key1, header_key.as_bytes())?;
         let (send, receive) = keys::data_keys(&noise);
-        Ok(Established { confirmed: packets, send, receive, ids: self.ids, observed, token, rtt, ahead_ms })
+        Ok(Established {
+            confirmed: packets,
+            send,
+            receive,
+            ids: self.ids,
+            observed,
+            token,
+            tag,
+            rtt,
+            ahead_ms,
+        })
     }
 }
 
-/// What Bob says in SessionCreated: where our packets seem to come from, perhaps a token, and what his clock shows
-/// (his minus ours, in milliseconds).
-fn read_created(
-    payload: &[u8],
-    rtt: Duration,
-    limit: u32,
-    cx: &Cx<'_>,
-) -> Result<(Option<SocketAddr>, Option<NewToken>, i64), PeerMisbehaved> {
-    let (mut date, mut observed, mut token) = (None, None, None);
+/// What Bob says in SessionCreated.
+#[derive(Default)]
+struct Created {
+    /// Where our packets seem to come from.
+    observed: Option<SocketAddr>,
+    token: Option<NewToken>,
+    tag: Option<u32>,
+    /// His clock minus ours, in milliseconds.
+    ahead_ms: i64,
+}
+
+fn read_created(payload: &[u8], rtt: Duration, limit: u32, cx: &Cx<'_>) -> Result<Created, PeerMisbehaved> {
+    let (mut date, mut created) = (None, Created::default());
     for block in Blocks::new(payload) {
         let block = block?;
         if let Block::DateTime(d) = block {
             date = Some(d);
         } else if let Block::Address(address) = block {
-            observed = Some(address);
+            created.observed = Some(address);
         } else if let Block::NewToken(new) = block {
-            token = Some(new);
+            created.token = Some(new);
+        } else if let Block::RelayTag(tag) = block {
+            created.tag = Some(tag);
         } else if let Block::Termination { reason, .. } = block {
             return Err(PeerMisbehaved::Refused(reason));
         }
     }
     let date = date.ok_or(PeerMisbehaved::MissingBlock)?;
     check_skew(skew(date, rtt / 2, cx.now.wall), limit)?;
-    Ok((observed, token, skew_millis(date, rtt / 2, cx.now.wall)))
+    created.ahead_ms = skew_millis(date, rtt / 2, cx.now.wall);
+    Ok(created)
 }
 
 /// What SessionConfirmed says: our RouterInfo, compressed if that helps, and padding.

@@ -40,6 +40,8 @@ pub(super) struct AwaitSessionConfirmed {
     header_key: Secret<32>,
     pieces: Pieces,
     sent: Instant,
+    /// Alice wants to be introduced by us.
+    pub(super) wants_tag: bool,
 }
 
 /// Alice has proven who she is.
@@ -139,6 +141,7 @@ pub(super) fn on_session_request(
         return Err(PeerMisbehaved::Replay);
     }
     check_date(&sealed[..len], limits, cx)?;
+    let wants_tag = Blocks::new(&sealed[..len]).any(|b| b == Ok(Block::RelayTagRequest));
 
     let header_key = keys::created_header_key(&noise);
     let ids = Ids { ours: long.header.destination, theirs: long.header.source };
@@ -168,6 +171,7 @@ pub(super) fn on_session_request(
         ephemeral,
         pieces: Pieces::default(),
         sent: cx.now.mono,
+        wants_tag,
     })
 }
 

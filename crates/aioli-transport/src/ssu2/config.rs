@@ -3,6 +3,7 @@
 use std::fmt;
 
 use aioli_core::Duration;
+use aioli_core::crypto::ed25519::SigningKey;
 use aioli_core::crypto::x25519;
 
 use super::IntroKey;
@@ -15,6 +16,8 @@ pub struct Config {
     pub static_key: x25519::PrivateKey,
     /// `i` in our SSU2 addresses.
     pub intro_key: IntroKey,
+    /// What signs introductions and peer tests. Without it there are none.
+    pub signing: Option<SigningKey>,
     /// The largest IP packet that our network takes, 1280 to 1500.
     pub mtu: u16,
     /// What bounds peers' use of our memory and time.
@@ -34,6 +37,7 @@ impl Config {
             net_id: 2,
             static_key,
             intro_key,
+            signing: None,
             mtu: 1500,
             limits: Limits::default(),
             idle_timeout: Duration::from_secs(165),
@@ -112,6 +116,30 @@ pub struct Limits {
     pub window: u32,
     /// Packets of no session that wait for the socket.
     pub waiting_packets: usize,
+    /// Blocks of introductions and peer tests that one peer has not acknowledged.
+    pub notices_per_peer: usize,
+    /// Such blocks that one peer may send at once; it gains one every half second.
+    pub asides_per_peer: u32,
+    /// RouterInfos that peers sent for an introduction or peer test.
+    pub introduced: usize,
+    /// Introductions and peer tests that wait for a RouterInfo.
+    pub awaiting: usize,
+    /// Peer tests of others that we take part in, in either role.
+    pub peer_tests: usize,
+    /// Peer tests and hole punches for one IP address within ten minutes.
+    pub introductions_per_ip: u32,
+    /// IP addresses for which that is counted.
+    pub introduction_ips: usize,
+    /// Routers that we introduce others to.
+    pub relay_tags: usize,
+    /// Introductions of others that are on their way.
+    pub relays: usize,
+    /// Routers that may introduce others to us.
+    pub introducers: usize,
+    /// Hole punches for others that introduce themselves.
+    pub hole_punches: usize,
+    /// IP addresses remembered because our router opened a way for them.
+    pub contacted: usize,
 }
 
 impl Default for Limits {
@@ -143,6 +171,18 @@ impl Default for Limits {
             recent_messages: 8_192,
             window: 8 << 20,
             waiting_packets: 4_096,
+            notices_per_peer: 32,
+            asides_per_peer: 60,
+            introduced: 64,
+            awaiting: 64,
+            peer_tests: 32,
+            introductions_per_ip: 12,
+            introduction_ips: 4_096,
+            relay_tags: 256,
+            relays: 512,
+            introducers: 12,
+            hole_punches: 64,
+            contacted: 1_024,
         }
     }
 }

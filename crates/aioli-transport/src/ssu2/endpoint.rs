@@ -1,8 +1,11 @@
 //! All of one UDP socket: handshakes in both roles, sessions, and what they share.
 
 mod dial;
+mod introductions;
 mod lifecycle;
 mod receive;
+mod relaying;
+mod testing;
 mod transmit;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -22,12 +25,14 @@ use super::alice::SharedLocal;
 use super::bob::AwaitSessionConfirmed;
 use super::outbox::Pushed;
 use super::reassembly::Budget;
-use super::session::{Session, Shared};
+use super::session::{Aside, Session, Shared};
 use super::tokens::{HeldTokens, Tokens};
 use super::{Config, ConnectError, Limits, Local, Output, Remote, SendError, Stats, Why};
 use crate::Lane;
 use crate::replay::ReplayCache;
 use dial::Dial;
+pub use introductions::AWAIT;
+use introductions::{Introductions, Offers};
 
 /// Old replay entries are forgotten at these intervals.
 const SWEEP: Duration = Duration::from_secs(300);
@@ -39,6 +44,14 @@ enum Key {
     Pending(ConnectionId),
     Session(ConnectionId),
     Closing(ConnectionId),
+    AliceTest(u32),
+    BobTest(u32),
+    CharlieTest(u32),
+    Awaiting,
+    Seek(RouterHash),
+    Relayed(RouterHash, u32),
+    Punch(u32),
+    KeepAlive,
     Sweep,
 }
 
@@ -53,6 +66,7 @@ struct Common {
     budget: Budget,
     tokens: Tokens,
     held: HeldTokens,
+    asides: VecDeque<Aside>,
     idle_timeout: Duration,
 }
 
@@ -65,6 +79,7 @@ impl Common {
             budget: &mut self.budget,
             tokens: &mut self.tokens,
             held: &mut self.held,
+            asides: &mut self.asides,
             idle_timeout: self.idle_timeout,
         }
     }
@@ -111,6 +126,7 @@ pub struct Endpoint {
     requests: Bucket,
     /// Sessions that may have packets to send.
     ready: VecDeque<ConnectionId>,
+    intro: Introductions,
     timers: Timers<Key>,
 }
 
@@ -129,6 +145,7 @@ impl Endpoint {
             budget: Budget { used: 0, limit: limits.reassembly_bytes_total },
             tokens: Tokens::new(limits.used_tokens, limits.issued_tokens),
             held: HeldTokens::new(limits.held_tokens),
+            asides: VecDeque::new(),
             idle_timeout: config.idle_timeout,
             limits,
         };
@@ -148,12 +165,14 @@ impl Endpoint {
             pending_ips: BTreeMap::new(),
             closing: BTreeMap::new(),
             ready: VecDeque::new(),
+            intro: Introductions::default(),
             timers: Timers::new(),
         }
     }
 
     /// What we say about ourselves from now on. Nothing happens before the first.
     pub fn set_router_info(&mut self, router_info: Arc<Verified<RouterInfo>>) {
+        self.intro.offers = Offers::of(&router_info);
         self.local = Some(Arc::new(Local {
             hash: router_info.hash(),
             static_key: self.config.static_key.clone(),
@@ -170,7 +189,7 @@ impl Endpoint {
 
     /// Whether a session with the peer is being set up by us.
     pub fn is_dialling(&self, peer: &RouterHash) -> bool {
-        self.dialled.contains_key(peer)
+        self.dialled.contains_key(peer) || self.intro.seeking.contains_key(peer)
     }
 
     /// Peers with which there are sessions.
@@ -225,6 +244,8 @@ impl Endpoint {
             pushed
         } else if let Some(dial) = self.dialled.get(peer).and_then(|at| self.dials.get_mut(at)) {
             dial.push(lane, message, limits.queue_bytes_dialling)
+        } else if let Some((_, waiting)) = self.intro.seeking.get_mut(peer) {
+            waiting.push(lane, message, limits.queue_bytes_dialling)
         } else {
             return Err(SendError::NoSession(message));
         };
@@ -246,6 +267,7 @@ impl Endpoint {
         if let Some(at) = self.dialled.get(peer).copied() {
             self.forget_dial(&at);
         }
+        self.take_seek(peer);
     }
 
     /// Ends all sessions: the router stops.
@@ -256,6 +278,9 @@ impl Endpoint {
         }
         while let Some(at) = self.dials.keys().next().copied() {
             self.forget_dial(&at);
+        }
+        while let Some(peer) = self.intro.seeking.keys().next().copied() {
+            self.take_seek(&peer);
         }
     }
 
@@ -288,6 +313,16 @@ impl Endpoint {
                 Key::Closing(id) => {
                     self.closing.remove(&id);
                 }
+                Key::AliceTest(nonce) => self.on_alice_test_timeout(nonce, cx),
+                Key::BobTest(nonce) => self.on_bob_test_timeout(nonce, cx),
+                Key::CharlieTest(nonce) => self.on_charlie_test_timeout(nonce, cx),
+                Key::Awaiting => self.on_awaiting_timeout(cx),
+                Key::Seek(peer) => self.seek_on(peer, cx),
+                Key::Relayed(charlie, nonce) => {
+                    self.intro.relayed.remove(&(charlie, nonce));
+                }
+                Key::Punch(nonce) => self.on_punch_timeout(nonce, cx),
+                Key::KeepAlive => self.keep_alive(cx),
                 Key::Sweep => {
                     self.replay.expire(cx.now.mono);
                     if !self.replay.is_empty() {
@@ -327,6 +362,14 @@ impl Endpoint {
                 Key::Dial(_) | Key::Pending(_) => Why::Handshake,
                 Key::Session(_) => Why::Session,
                 Key::Closing(_) => Why::Closing,
+                Key::AliceTest(_)
+                | Key::BobTest(_)
+                | Key::CharlieTest(_)
+                | Key::Awaiting
+                | Key::Seek(_)
+                | Key::Relayed(..)
+                | Key::Punch(_)
+                | Key::KeepAlive => Why::Introduction,
                 Key::Sweep => Why::Sweep,
             };
             (at, why)
@@ -350,6 +393,7 @@ impl Endpoint {
     pub fn stats(&self) -> Stats {
         Stats {
             sessions: self.sessions.len() as u64,
+            relay_tags: self.intro.tags.len() as u64,
             pending: (self.dials.len() + self.pending.len()) as u64,
             tokens_full: self.common.tokens.full + self.common.held.full,
             replay_cache_full: self.replay.full,

@@ -88,3 +88,26 @@ pub const fn is_bobs(code: u8) -> bool {
 fn verify(signer: &Verified<RouterInfo>, signed: &[u8], signature: &[u8]) -> bool {
     sign::verify(SigType::Ed25519, &signer.identity.signing_key(), signed, signature).is_ok()
 }
+
+/// Codes of answers (`ssu2#relayresponse`, `ssu2#peertest`). Those of relays and of peer tests that both have
+/// are alike.
+pub(super) mod code {
+    pub(in super::super) const ACCEPT: u8 = 0;
+    pub(in super::super) const BOB_UNSPECIFIED: u8 = 1;
+    /// Of a peer test; of a relay, that Charlie is banned.
+    pub(in super::super) const BOB_NO_CHARLIE: u8 = 2;
+    pub(in super::super) const BOB_LIMIT: u8 = 3;
+    pub(in super::super) const BOB_SIGNATURE: u8 = 4;
+    /// Of a peer test.
+    pub(in super::super) const BOB_ADDRESS: u8 = 5;
+    /// Of a relay.
+    pub(in super::super) const BOB_TAG: u8 = 5;
+    /// Of a relay.
+    pub(in super::super) const BOB_NO_ALICE: u8 = 6;
+    pub(in super::super) const CHARLIE_UNSPECIFIED: u8 = 64;
+    pub(in super::super) const CHARLIE_ADDRESS: u8 = 65;
+    pub(in super::super) const CHARLIE_LIMIT: u8 = 66;
+    pub(in super::super) const CHARLIE_SIGNATURE: u8 = 67;
+    pub(in super::super) const CHARLIE_CONNECTED: u8 = 68;
+    pub(in super::super) const CHARLIE_NO_ALICE: u8 = 70;
+}

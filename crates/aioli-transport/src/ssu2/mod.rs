@@ -30,13 +30,16 @@ mod confirmed;
 mod endpoint;
 pub mod introduce;
 mod mtu;
+mod notices;
 mod outbox;
 mod output;
 mod packet;
 mod path;
+mod peer_test;
 mod reassembly;
 mod received;
 mod recovery;
+mod relay;
 mod session;
 mod stats;
 #[cfg(test)]
@@ -53,8 +56,8 @@ use aioli_wire::verified::Verified;
 
 use crate::handshake::Admission;
 pub use config::{Config, Limits};
-pub use endpoint::Endpoint;
-pub use output::{ConnectError, Output, SendError, Why};
+pub use endpoint::{AWAIT, Endpoint};
+pub use output::{ConnectError, Output, SendError, TestOutcome, Why};
 pub use stats::Stats;
 
 pub use crate::DisconnectReason;
@@ -106,6 +109,34 @@ pub struct Remote {
     pub address: SocketAddr,
     /// The largest IP packet that it takes.
     pub mtu: u16,
+}
+
+/// IPv4 or IPv6.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+impl Family {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::V4, Self::V6];
+
+    /// That of an address.
+    pub const fn of(ip: &std::net::IpAddr) -> Self {
+        if ip.is_ipv4() { Self::V4 } else { Self::V6 }
+    }
+}
+
+impl std::fmt::Display for Family {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::V4 => "IPv4",
+            Self::V6 => "IPv6",
+        })
+    }
 }
 
 /// Whether two addresses are of one family, which a session keeps.

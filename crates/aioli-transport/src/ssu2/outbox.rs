@@ -46,6 +46,8 @@ pub(super) enum Control {
     Ping,
     /// Of a path; never repeated as it is.
     Path,
+    /// A block of an introduction or a peer test.
+    Notice(u32),
 }
 
 /// A message that is being sent.

@@ -67,12 +67,20 @@ pub enum Output {
         /// Whether a floodfill is asked to pass it on.
         flood: bool,
     },
-    /// A peer sees our packets come from here.
+    /// A peer that we dialled sees our packets come from here. A Retry does not count: whoever sees our packet
+    /// could have written it.
     ObservedAddress {
         /// Who says so.
         by: RouterHash,
+        /// Where it is.
+        at: SocketAddr,
         /// Our address as it sees it.
         address: SocketAddr,
+    },
+    /// A session came from where nothing that we sent could have opened a way.
+    Visitor {
+        /// Where from.
+        from: SocketAddr,
     },
     /// A peer has moved and the new address is proven.
     Moved {
@@ -91,11 +99,63 @@ pub enum Output {
         /// Theirs minus ours in milliseconds, half of the round trip taken off; sent in whole seconds.
         ahead_ms: i64,
     },
+    /// A peer test that we asked for is over.
+    PeerTested {
+        /// Who found somebody to test us.
+        bob: RouterHash,
+        /// Who tested us, and where that router says it is.
+        charlie: Option<(RouterHash, SocketAddr)>,
+        /// The address that was tested.
+        address: SocketAddr,
+        /// What came of it.
+        outcome: TestOutcome,
+    },
+    /// A router's RouterInfo is needed for an introduction or peer test: to be given to
+    /// [`super::Endpoint::learn`] if it is known, now or within [`super::AWAIT`].
+    WantRouterInfo {
+        /// Whose.
+        router: RouterHash,
+    },
+    /// A peer introduces others to us from now on.
+    RelayTag {
+        /// Who.
+        by: RouterHash,
+        /// Where it is: of the family in which it introduces.
+        at: SocketAddr,
+        /// Our name there.
+        tag: u32,
+    },
     /// A peer's clock and ours differ by more than the limit.
     ClockSkew {
         /// Theirs minus ours.
         seconds: i64,
     },
+}
+
+/// What came of a peer test.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TestOutcome {
+    /// A packet from a stranger came in.
+    Reachable {
+        /// Where he sees us, if he said so.
+        seen: Option<SocketAddr>,
+    },
+    /// It did not, and what we sent to him came from the tested address.
+    Firewalled,
+    /// It did not, and what we sent to him came from another address.
+    AddressDiffers {
+        /// Which.
+        seen: SocketAddr,
+    },
+    /// It came, but from where our own packets may have opened the way.
+    Unproven,
+    /// Bob (codes below 64) or Charlie would not.
+    Refused {
+        /// Why (`ssu2#peertest`).
+        code: u8,
+    },
+    /// Not enough was answered in time.
+    NoAnswer,
 }
 
 /// Why no session came about.
@@ -117,6 +177,9 @@ pub enum ConnectError {
     /// Too many sessions or handshakes.
     #[error("too many sessions")]
     Limit,
+    /// No introducer is left to ask, and none brought us together.
+    #[error("not introduced")]
+    NotIntroduced,
 }
 
 /// Why a message was not taken.
@@ -140,6 +203,8 @@ pub enum Why {
     Handshake,
     /// A session acknowledges, repeats, paces, probes or ends.
     Session,
+    /// An introduction or peer test goes on, or is given up.
+    Introduction,
     /// A session that ended is forgotten.
     Closing,
     /// Old entries go from the tables.

@@ -108,11 +108,23 @@ pub(super) fn seal_with_intro(header: &LongHeader, key: &IntroKey, blocks: &[Blo
     blocks.iter().for_each(|b| w.write(b));
     let mut packet = w.into_vec();
     pad_to_minimum(&mut packet, LONG_HEADER);
+    seal(packet, header, key)
+}
+
+fn seal(mut packet: Vec<u8>, header: &LongHeader, key: &IntroKey) -> Vec<u8> {
     let (ad, payload) = packet.split_at_mut(LONG_HEADER);
     let tag = ChaChaKey::new(&key.0).seal_slice(u64::from(header.packet_number), ad, payload);
     packet.extend_from_slice(&tag);
     mask_long(&mut packet, &key.0, &key.0, false);
     packet
+}
+
+/// The same with any payload.
+#[cfg(test)]
+pub(super) fn seal_raw(header: &LongHeader, key: &IntroKey, payload: &[u8]) -> Vec<u8> {
+    let mut packet = header.to_bytes();
+    packet.extend_from_slice(payload);
+    seal(packet, header, key)
 }
 
 /// The payload of a packet that was sealed with an introduction key.

@@ -10,14 +10,17 @@ use aioli_core::crypto::ssu2::DataKeys;
 use aioli_core::flow::{Controller, INITIAL_WINDOW, Pacer, Path, Rtt};
 use aioli_core::{Cx, Duration, Instant};
 use aioli_wire::RouterHash;
+use aioli_wire::Wire;
 use aioli_wire::i2np::Message;
 use aioli_wire::router_info::RouterInfo;
 use aioli_wire::ssu2::{Block, Blocks, MIN_MTU, RouterInfoBlock, TerminationReason};
+use aioli_wire::verified::Unverified;
 
 use super::acks::Acks;
 use super::alice::Ids;
 use super::bob::plain;
 use super::mtu::MtuSearch;
+use super::notices::Notices;
 use super::outbox::{Carried, Control, Outbox, Pushed};
 use super::packet::{Opener, Sealer};
 use super::path::Validation;
@@ -67,7 +70,26 @@ pub(super) struct Shared<'a> {
     pub(super) budget: &'a mut Budget,
     pub(super) tokens: &'a mut Tokens,
     pub(super) held: &'a mut HeldTokens,
+    pub(super) asides: &'a mut VecDeque<Aside>,
     pub(super) idle_timeout: Duration,
+}
+
+/// What a peer says beside messages: of introductions and peer tests.
+#[derive(Debug)]
+pub(super) struct Aside {
+    pub(super) from: RouterHash,
+    /// Where it is.
+    pub(super) remote: SocketAddr,
+    pub(super) said: Said,
+}
+
+/// See [`Aside`].
+#[derive(Debug)]
+pub(super) enum Said {
+    /// A block.
+    Block(Vec<u8>),
+    /// Who somebody is that is introduced or tested.
+    RouterInfo(Unverified<RouterInfo>),
 }
 
 /// What a session is made of when its handshake is over.
@@ -139,10 +161,11 @@ pub(super) struct Session {
     probes: u32,
     ping: bool,
     new_token: bool,
+    notices: Notices,
     token_at: Instant,
     last_received: Instant,
     /// Where the peer sees us.
-    observed: Option<SocketAddr>,
+    pub(super) observed: Option<SocketAddr>,
     /// Nothing fitted: no sooner than this.
     not_before: Instant,
     /// Large packets lost since one arrived, and since when.
@@ -185,6 +208,7 @@ impl Session {
             probes: 0,
             ping: false,
             new_token: true,
+            notices: Notices::default(),
             token_at: now,
             last_received: now,
             observed: None,
@@ -230,6 +254,11 @@ impl Session {
     pub(super) fn end(&mut self, budget: &mut Budget) -> Vec<(Lane, Message)> {
         self.reassembly.release(budget);
         self.outbox.take()
+    }
+
+    /// Queues a block of an introduction or a peer test.
+    pub(super) fn notify(&mut self, block: Vec<u8>, limit: usize) -> bool {
+        self.notices.push(block, limit)
     }
 
     /// Our own address may be another: say something, so that the peer notices.
@@ -377,9 +406,8 @@ impl Session {
             | Block::RelayIntro(_)
             | Block::PeerTest(_)
             | Block::RelayTagRequest
-            | Block::RelayTag(_)
-            | Block::FirstPacketNumber(_)
-            | Block::Unknown(_) => sh.stats.ignored_blocks += 1,
+            | Block::RelayTag(_) => self.aside(Said::Block(block.to_bytes()), sh),
+            Block::FirstPacketNumber(_) | Block::Unknown(_) => sh.stats.ignored_blocks += 1,
         }
         None
     }
@@ -406,16 +434,23 @@ impl Session {
         None
     }
 
+    fn aside(&self, said: Said, sh: &mut Shared<'_>) {
+        sh.asides.push_back(Aside { from: self.peer, remote: self.remote, said });
+    }
+
     fn on_router_info(&self, info: &RouterInfoBlock<'_>, sh: &mut Shared<'_>) {
         match plain(info).and_then(|bytes| Ok(RouterInfo::decode_unverified(&bytes)?)) {
-            Ok(ri) => sh.outputs.push_back(Output::RouterInfo { from: self.peer, ri, flood: info.flood }),
+            Ok(ri) => {
+                self.aside(Said::RouterInfo(ri.clone()), sh);
+                sh.outputs.push_back(Output::RouterInfo { from: self.peer, ri, flood: info.flood });
+            }
             Err(_) => sh.stats.bad_messages += 1,
         }
     }
 
     fn on_address(&mut self, address: SocketAddr, sh: &mut Shared<'_>) {
-        if self.observed.replace(address) != Some(address) {
-            sh.outputs.push_back(Output::ObservedAddress { by: self.peer, address });
+        if self.observed.replace(address) != Some(address) && !self.inbound {
+            sh.outputs.push_back(Output::ObservedAddress { by: self.peer, at: self.remote, address });
         }
     }
 
@@ -450,6 +485,7 @@ impl Session {
             match carried {
                 Carried::Fragment { message, index } => self.outbox.on_acked(message, index),
                 Carried::MtuProbe(size) => self.mtu.on_acked(size, now),
+                Carried::Control(Control::Notice(id)) => self.notices.on_acked(id),
                 Carried::Control(_) => {}
             }
         }
@@ -478,6 +514,7 @@ impl Session {
             Carried::Fragment { message, index } => self.outbox.on_lost(message, index, Some(number)),
             Carried::MtuProbe(_) => self.mtu.on_lost(now),
             Carried::Control(Control::NewToken) => self.new_token = true,
+            Carried::Control(Control::Notice(id)) => self.notices.on_lost(id),
             Carried::Control(Control::Ping | Control::Path) => {}
         }
     }
@@ -525,6 +562,7 @@ impl Session {
             match carried {
                 Carried::Fragment { message, index } => self.outbox.on_lost(message, index, None),
                 Carried::Control(Control::NewToken) => self.new_token = true,
+                Carried::Control(Control::Notice(id)) => self.notices.on_lost(id),
                 Carried::Control(Control::Ping | Control::Path) | Carried::MtuProbe(_) => {}
             }
         }

@@ -107,4 +107,37 @@ pub struct Stats {
     pub waiting_full: u64,
     /// Sessions forgotten early after their end: `limits.closing`.
     pub closing_full: u64,
+    /// Peer tests that we asked for.
+    pub peer_tests_asked: u64,
+    /// Peer tests of others that we passed on, as Bob.
+    pub peer_tests_passed_on: u64,
+    /// Peer tests of others that we agreed to, as Charlie.
+    pub peer_tests_agreed: u64,
+    /// Peer tests of others that we refused, as Bob or Charlie.
+    pub peer_tests_refused: u64,
+    /// Messages of peer tests that belong to none, come from elsewhere or are not signed by who should have.
+    pub bad_peer_tests: u64,
+    /// Introductions that we asked for, as Alice.
+    pub introductions_asked: u64,
+    /// Introductions that we asked for and that led to an address.
+    pub introductions_made: u64,
+    /// Introductions of others that we passed on, as Bob.
+    pub relays_passed_on: u64,
+    /// Introductions of others that we refused, as Bob or Charlie.
+    pub relays_refused: u64,
+    /// Messages of introductions that belong to none, or are not signed by who should have.
+    pub bad_relays: u64,
+    /// Hole punches sent, as Charlie.
+    pub hole_punches_sent: u64,
+    /// Hole punches that led to an address, as Alice.
+    pub hole_punches_received: u64,
+    /// Routers that we introduce others to.
+    pub relay_tags: u64,
+    /// Tags not given: `limits.relay_tags`, or one held not kept: `limits.introducers`.
+    pub relay_tags_full: u64,
+    /// Introductions and peer tests not taken: `limits.asides_per_peer`, `peer_tests`, `introductions_per_ip`,
+    /// `introduction_ips`, `relays`, `hole_punches` or `awaiting`.
+    pub introductions_limited: u64,
+    /// Blocks of introductions and peer tests dropped: `limits.notices_per_peer`.
+    pub notices_full: u64,
 }

@@ -161,7 +161,19 @@ impl<'a> Wire<'a> for RelayResponse<'a> {
 
     fn decode(r: &mut Reader<'a>) -> Result<Self, DecodeError> {
         r.u8()?; // flags, none known
-        let (code, nonce, timestamp) = (r.u8()?, r.u32()?, r.date_secs()?);
+        let (code, nonce) = (r.u8()?, r.u32()?);
+        if code != 0 && r.is_empty() {
+            // The specification lets a refusal end here.
+            return Ok(Self {
+                code,
+                nonce,
+                timestamp: Date::NULL,
+                charlie: None,
+                signature: &[],
+                token: None,
+            });
+        }
+        let timestamp = r.date_secs()?;
         version(r)?;
         let charlie = match usize::from(r.u8()?) {
             0 => None,

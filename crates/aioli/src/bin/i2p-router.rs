@@ -72,7 +72,7 @@ fn run(settings: &Settings) -> Result<()> {
     let mut addresses = listening.as_ref().and_then(|s| watched(settings, s.port));
     let published = listening.as_ref().and_then(|s| say_where(settings, s.port, addresses.as_mut()));
     say_what(settings);
-    let router = router_config(settings, published)?;
+    let router = router_config(settings, listening.as_ref().map_or(0, |s| s.port), published)?;
     let (inbound, outbound) = (router.inbound, router.outbound);
     let reseed = reseed(settings)?;
     let reseeds = reseed.is_some();
@@ -104,7 +104,7 @@ fn run(settings: &Settings) -> Result<()> {
 }
 
 /// The router's own configuration.
-fn router_config(settings: &Settings, published: Option<SocketAddr>) -> Result<Config> {
+fn router_config(settings: &Settings, port: u16, published: Option<SocketAddr>) -> Result<Config> {
     let tunnels = |quantity| TunnelOptions {
         length: settings.tunnel_length,
         variance: 0,
@@ -120,6 +120,7 @@ fn router_config(settings: &Settings, published: Option<SocketAddr>) -> Result<C
         ntcp2: settings.ntcp2,
         ssu2: settings.ssu2,
         mtu: 1500,
+        port,
         explicit_peers: settings.explicit_peers.clone(),
         published: published.into_iter().collect(),
         inbound: tunnels(settings.inbound_tunnels),

@@ -263,6 +263,11 @@ impl Net {
             | Output::RouterInfo { .. }
             | Output::PeerClock { .. }
             | Output::ObservedAddress { .. }
+            | Output::Visitor { .. }
+            | Output::PeerTested { .. }
+            | Output::RelayTag { .. }
+            | Output::WantRouterInfo { .. }
+            | Output::WantIntroducers { .. }
             | Output::ClockSkew { .. }) => self.nodes[n].told.push(other),
         }
     }

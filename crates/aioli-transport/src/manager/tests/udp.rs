@@ -14,7 +14,7 @@ const SECOND: Duration = Duration::from_secs(1);
 fn both(config: &mut Config) {
     let (static_key, intro_key) =
         (config.ntcp2_static.clone(), IntroKey(config.ntcp2_iv.repeat(2).try_into().unwrap()));
-    config.ssu2 = Some(Ssu2Keys { static_key, intro_key, mtu: 1500, listens: true });
+    config.ssu2 = Some(Ssu2Keys { static_key, intro_key, mtu: 1500, listens: true, signing: None });
 }
 
 fn ssu2_only(config: &mut Config) {

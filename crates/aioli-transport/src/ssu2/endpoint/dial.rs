@@ -11,7 +11,7 @@ use super::super::alice::{
 };
 use super::super::outbox::Pushed;
 use super::super::session::{Begin, Session};
-use super::super::{ConnectError, Output, PeerMisbehaved, Remote};
+use super::super::{ConnectError, Family, Output, PeerMisbehaved, Remote};
 use super::{Endpoint, Key};
 use crate::Lane;
 
@@ -45,11 +45,17 @@ pub(super) struct Dial {
     /// Whether a token has come. Another Retry is then a copy, or late: the request that
     /// is on its way must not change.
     retried: bool,
+    waiting: Waiting,
+}
+
+/// Messages for when a session stands.
+#[derive(Debug, Default)]
+pub(super) struct Waiting {
     queue: Vec<(Lane, Message)>,
     queued: usize,
 }
 
-impl Dial {
+impl Waiting {
     /// Queues a message for when the session stands.
     pub(super) fn push(&mut self, lane: Lane, message: Message, limit: usize) -> Pushed {
         let cost = message.body.len() + OVERHEAD;
@@ -62,6 +68,18 @@ impl Dial {
         self.queued += cost;
         self.queue.push((lane, message));
         Pushed::Taken
+    }
+
+    /// All of them.
+    pub(super) fn take(self) -> Vec<(Lane, Message)> {
+        self.queue
+    }
+}
+
+impl Dial {
+    /// Queues a message for when the session stands.
+    pub(super) fn push(&mut self, lane: Lane, message: Message, limit: usize) -> Pushed {
+        self.waiting.push(lane, message, limit)
     }
 
     const fn ids(&self) -> Ids {
@@ -107,8 +125,8 @@ impl Endpoint {
         };
         let state = match self.common.held.take(&remote.address, cx.now.wall) {
             Some(token) => {
-                let state =
-                    session_request(local, &remote, ids, token, cx).map_err(ConnectError::Handshake)?;
+                let state = session_request(local, &remote, ids, token, self.wants_tag(&remote), cx)
+                    .map_err(ConnectError::Handshake)?;
                 State::Created(Box::new(state))
             }
             None => State::Retry(token_request(local, &remote, ids, cx)),
@@ -122,13 +140,18 @@ impl Endpoint {
             step_began: now,
             resends: 0,
             retried: false,
-            queue: Vec::new(),
-            queued: 0,
+            waiting: Waiting::default(),
         };
         self.dialled.insert(hash, at);
+        self.contact(at.ip(), now);
         self.transmit(at, dial.packet());
         self.keep_dial(dial);
         Ok(())
+    }
+
+    /// Whether to ask for a tag in SessionRequest: some give one only then.
+    const fn wants_tag(&self, remote: &Remote) -> bool {
+        self.intro.wants_tags[Family::of(&remote.address.ip()) as usize]
     }
 
     fn keep_dial(&mut self, dial: Dial) {
@@ -142,21 +165,30 @@ impl Endpoint {
         self.dials.remove(at)
     }
 
+    /// Hands a dial what was queued before it.
+    pub(super) fn queue_on_dial(&mut self, at: &SocketAddr, waiting: Waiting) {
+        if let Some(dial) = self.dials.get_mut(at) {
+            dial.waiting = waiting;
+        }
+    }
+
     /// Forgets a dial without a word.
     pub(super) fn forget_dial(&mut self, at: &SocketAddr) -> Vec<(Lane, Message)> {
         let Some(dial) = self.take_dial(at) else { return Vec::new() };
         self.dialled.remove(&dial.remote.hash);
-        dial.queue
+        self.forget_unless_connected(&dial.remote.hash);
+        dial.waiting.take()
     }
 
     fn fail_dial(&mut self, dial: Dial, reason: ConnectError) {
         self.common.stats.dials_failed += 1;
         self.dialled.remove(&dial.remote.hash);
+        self.forget_unless_connected(&dial.remote.hash);
         if let ConnectError::Handshake(PeerMisbehaved::ClockSkew(seconds)) = reason {
             self.common.stats.clock_skews += 1;
             self.common.outputs.push_back(Output::ClockSkew { seconds });
         }
-        let dropped = dial.queue.into_iter().map(|(_, message)| message).collect();
+        let dropped = dial.waiting.take().into_iter().map(|(_, message)| message).collect();
         self.common.outputs.push_back(Output::ConnectFailed { peer: dial.remote.hash, reason, dropped });
     }
 
@@ -232,14 +264,12 @@ impl Endpoint {
         if dial.retried {
             return self.keep_dial(dial);
         }
-        match session_request(local, &dial.remote, dial.ids(), retry.token, cx) {
+        let tag = self.wants_tag(&dial.remote);
+        match session_request(local, &dial.remote, dial.ids(), retry.token, tag, cx) {
             Ok(state) => dial.state = State::Created(Box::new(state)),
             Err(why) => return self.fail_dial(dial, ConnectError::Handshake(why)),
         }
         dial.retried = true;
-        if let Some(address) = retry.observed {
-            self.common.outputs.push_back(Output::ObservedAddress { by: dial.remote.hash, address });
-        }
         dial.resends = 0;
         dial.step_began = cx.now.mono;
         self.transmit(dial.remote.address, dial.packet());
@@ -248,10 +278,14 @@ impl Endpoint {
 
     /// Bob has proven who he is.
     fn on_created(&mut self, dial: Dial, established: Established, cx: &mut Cx<'_>) {
-        let Dial { remote, queue, .. } = dial;
+        let Dial { remote, waiting, .. } = dial;
         self.dialled.remove(&remote.hash);
         if let Some(address) = established.observed {
-            self.common.outputs.push_back(Output::ObservedAddress { by: remote.hash, address });
+            self.common.outputs.push_back(Output::ObservedAddress {
+                by: remote.hash,
+                at: remote.address,
+                address,
+            });
         }
         if let Some(token) = established.token {
             self.common.held.insert(remote.address, token);
@@ -269,7 +303,11 @@ impl Endpoint {
             confirmed: established.confirmed,
             window: self.common.limits.window,
         };
-        let session = Session::begin(begin, cx);
-        self.establish(session, None, queue, cx);
+        let mut session = Session::begin(begin, cx);
+        session.observed = established.observed;
+        self.establish(session, None, waiting.take(), cx);
+        if let Some(tag) = established.tag {
+            self.on_tag(remote.hash, remote.address, tag, cx);
+        }
     }
 }

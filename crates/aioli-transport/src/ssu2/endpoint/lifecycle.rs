@@ -58,6 +58,9 @@ impl Endpoint {
         if self.by_peer.get(&session.peer) == Some(&id) {
             self.by_peer.remove(&session.peer);
         }
+        if tell.is_some() {
+            self.forget_peer(&session.peer, session.remote.ip(), cx.now.mono);
+        }
         let left = session.end(&mut self.common.budget);
         if let Some(reason) = tell {
             self.common.stats.dropped_disconnected += left.len() as u64;
@@ -104,6 +107,12 @@ impl Endpoint {
         self.by_peer.insert(peer, winner);
         if let Some(at) = self.dialled.get(&peer).copied() {
             queue.extend(self.forget_dial(&at));
+        }
+        if let Some((_, waiting)) = self.take_seek(&peer) {
+            queue.extend(waiting.take());
+        }
+        if let Some(info) = &router_info {
+            self.know(info);
         }
         if older.is_none() {
             let router_info = router_info.map(|ri| Unverified::new(ri.into_inner()));

@@ -44,6 +44,7 @@ impl Endpoint {
         } else {
             self.on_unknown(id, from, packet, &local, cx);
         }
+        self.on_asides(cx);
     }
 
     fn on_unknown(
@@ -61,10 +62,10 @@ impl Endpoint {
             match long.header.kind {
                 PacketType::TokenRequest => return self.on_token_request(&long, from, packet, local, cx),
                 PacketType::SessionRequest => return self.on_session_request(&long, from, packet, local, cx),
+                PacketType::PeerTest => return self.on_test_packet(&long, from, packet, local, cx),
+                PacketType::HolePunch => return self.on_hole_punch(&long, from, packet, local, cx),
                 PacketType::SessionCreated
                 | PacketType::Retry
-                | PacketType::PeerTest
-                | PacketType::HolePunch
                 | PacketType::SessionConfirmed
                 | PacketType::Data => {}
             }
@@ -245,7 +246,7 @@ impl Endpoint {
             return;
         }
         let Some(Pending { state, began, resends, repeats, early }) = self.take_pending(id) else { return };
-        let ids = state.ids;
+        let (ids, wants_tag) = (state.ids, state.wants_tag);
         match state.on_packet(packet, &self.common.limits, cx) {
             Ok(Step::Waiting(state)) => {
                 self.keep_pending(Pending { state, began, resends, repeats, early });
@@ -257,8 +258,10 @@ impl Endpoint {
             }
             Ok(Step::Done(confirmed)) => {
                 self.release_ip(from);
+                let peer = confirmed.router_info.hash();
+                self.note_visitor(&peer, from, cx);
                 let begin = Begin {
-                    peer: confirmed.router_info.hash(),
+                    peer,
                     ids,
                     remote: from,
                     inbound: true,
@@ -276,6 +279,9 @@ impl Endpoint {
                 if let Some(session) = self.sessions.get_mut(&id) {
                     let fate = session.on_confirmed(from, &confirmed.rest, &mut self.common.shared(), cx);
                     self.after(id, fate, cx);
+                }
+                if wants_tag {
+                    self.on_tag_request(peer, from, cx);
                 }
                 for mut packet in early {
                     self.handle_datagram(from, &mut packet, cx);

@@ -106,6 +106,7 @@ impl Endpoint {
         if let Some(at) = self.dialled.get(peer).copied() {
             self.forget_dial(&at);
         }
+        self.take_seek(peer);
     }
 
     /// How many sessions there may be from now on.

@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use aioli_core::{Cx, Duration};
 use aioli_wire::Writer;
 use aioli_wire::ssu2::{
-    Ack, BLOCK_HEADER, Block, MAX_MTU, SHORT_HEADER, ShortHeader, TAG_LEN, TAIL_RESERVE, TerminationReason,
-    ip_overhead,
+    Ack, BLOCK_HEADER, Block, MAX_MTU, MIN_PAYLOAD, SHORT_HEADER, ShortHeader, TAG_LEN, TAIL_RESERVE,
+    TerminationReason, ip_overhead,
 };
 
 use super::super::outbox::{Carried, Control, Filled, MIN_PIECE, Packing};
@@ -115,7 +115,7 @@ impl Session {
             self.recovery.set_app_limited();
         }
         let with_data = ready && may_send;
-        if !(with_data || self.acks.due(now) || self.ping || self.new_token) {
+        if !(with_data || self.acks.due(now) || self.ping || self.new_token || self.notices.has_ready()) {
             return None;
         }
         let mut draft = self.draft();
@@ -163,6 +163,11 @@ impl Session {
         if std::mem::take(&mut self.ping) {
             draft.write(&Block::PathChallenge(&cx.rng.bytes::<8>()));
             draft.carried.push(Carried::Control(Control::Ping));
+        }
+        if self.notices.has_ready() {
+            let end = self.packet_end();
+            self.notices.fill(&mut draft.bytes, end, &mut draft.carried);
+            draft.eliciting = true;
         }
     }
 
@@ -233,7 +238,9 @@ impl Session {
                 draft.write(&Block::Padding(n));
             }
         } else if room >= BLOCK_HEADER + MAX_PADDING as usize {
-            let n = cx.rng.up_to(MAX_PADDING) as usize;
+            // Enough for the masks: there may be no second padding behind it.
+            let least = (SHORT_HEADER + MIN_PAYLOAD).saturating_sub(draft.bytes.len() + BLOCK_HEADER);
+            let n = least.max(cx.rng.up_to(MAX_PADDING) as usize);
             draft.write(&Block::Padding(n));
         }
         let Draft { mut bytes, carried, eliciting, ack_through, .. } = draft;

@@ -25,7 +25,7 @@ fn forged(world: &World, heard: &[(SocketAddr, SocketAddr, Vec<u8>)]) -> Vec<Vec
         router_info,
     };
     let ids = Ids::draw(&mut cx);
-    let mut request = |token| session_request(&local, &remote, ids, token, &mut cx).unwrap().packet;
+    let mut request = |token| session_request(&local, &remote, ids, token, false, &mut cx).unwrap().packet;
     let mut packets = vec![request(0), request(12_345)];
     packets.push(token_request(&local, &remote, ids, &mut cx).packet);
     let mut damaged = packets[2].clone();

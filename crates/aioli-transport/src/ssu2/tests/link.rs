@@ -3,13 +3,17 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use aioli_core::{Cx, Duration, Instant, Now, Rng};
 use aioli_wire::RouterHash;
 use aioli_wire::i2np::Message;
+use aioli_wire::router_info::RouterInfo;
 use aioli_wire::ssu2::ip_overhead;
+use aioli_wire::verified::Verified;
 
 use super::super::{Config, Endpoint, Output};
+use super::nat::Nat;
 use super::{Keys, START, message};
 use crate::Lane;
 
@@ -49,6 +53,7 @@ pub(super) struct Node {
     pub(super) endpoint: Endpoint,
     pub(super) keys: Keys,
     pub(super) hash: RouterHash,
+    pub(super) info: Arc<Verified<RouterInfo>>,
     /// Where its datagrams seem to come from, and where it gets some.
     pub(super) addr: SocketAddr,
     rng: Rng,
@@ -57,6 +62,7 @@ pub(super) struct Node {
     pub(super) told: Vec<Output>,
     pub(super) messages: Vec<(RouterHash, Message)>,
     busy_until: Instant,
+    pub(super) nat: Option<Nat>,
 }
 
 /// A stream of messages from one node to another, as fast as they are taken.
@@ -103,7 +109,19 @@ impl World {
             endpoint.set_router_info(ri.clone());
             let (hash, addr) = (ri.hash(), keys.addr);
             let (rng, told, messages) = (rng.fork(), Vec::new(), Vec::new());
-            Node { endpoint, keys, hash, addr, rng, skew: 0, told, messages, busy_until: Instant::ZERO }
+            Node {
+                endpoint,
+                keys,
+                hash,
+                info: ri,
+                addr,
+                rng,
+                skew: 0,
+                told,
+                messages,
+                busy_until: Instant::ZERO,
+                nat: None,
+            }
         });
         let nodes = nodes.collect();
         Self {
@@ -148,11 +166,17 @@ impl World {
                 | Output::ObservedAddress { .. }
                 | Output::Moved { .. }
                 | Output::PeerClock { .. }
+                | Output::Visitor { .. }
+                | Output::PeerTested { .. }
+                | Output::WantRouterInfo { .. }
+                | Output::RelayTag { .. }
                 | Output::ClockSkew { .. }) => node.told.push(other),
             }
         }
-        let from = node.addr;
+        let now = self.now;
         for (to, bytes) in sent {
+            let node = &mut self.nodes[n];
+            let from = node.nat.as_mut().map_or(node.addr, |nat| nat.outward(to, now));
             self.send(from, to, bytes);
         }
         result
@@ -195,7 +219,11 @@ impl World {
 
     pub(super) fn connect(&mut self, from: usize, to: usize) {
         let remote = self.nodes[to].keys.remote(self.nodes[to].hash);
-        self.on(from, |e, cx| e.connect(remote, cx)).unwrap();
+        let info = self.nodes[to].info.clone();
+        self.on(from, |e, cx| {
+            e.connect(remote, cx).unwrap();
+            e.learn(info, cx);
+        });
     }
 
     /// A world whose first node has a session with each other one.
@@ -237,7 +265,8 @@ impl World {
         for (n, node) in self.nodes.iter_mut().enumerate() {
             node.addr = address(n as u16);
             node.keys.addr = node.addr;
-            node.endpoint.set_router_info(node.keys.router_info(|_| {}));
+            node.info = node.keys.router_info(|_| {});
+            node.endpoint.set_router_info(node.info.clone());
         }
     }
 
@@ -264,7 +293,12 @@ impl World {
             self.now = self.now.max(next);
             if arrival == Some(next) {
                 let Some((_, (from, to, mut bytes))) = self.flying.pop_first() else { return };
-                if let Some(n) = self.nodes.iter().position(|n| n.addr == to) {
+                let now = self.now;
+                let takes = |n: &Node| match &n.nat {
+                    Some(nat) => nat.inward(to, from, now),
+                    None => n.addr == to,
+                };
+                if let Some(n) = self.nodes.iter().position(takes) {
                     self.on(n, |e, cx| e.handle_datagram(from, &mut bytes, cx));
                 }
             } else if let Some((_, n)) = timer {

@@ -7,7 +7,10 @@ mod hostile;
 mod introduce;
 mod link;
 mod migration;
+mod nat;
 mod peer;
+mod peer_test;
+mod relay;
 mod transfer;
 
 use std::net::SocketAddr;
@@ -75,6 +78,7 @@ impl Keys {
         let mut config = Config::new(self.static_key.clone(), self.intro_key);
         config.net_id = 99;
         config.private_network = true;
+        config.signing = Some(self.signing.clone());
         config
     }
 

@@ -30,6 +30,7 @@ struct Rig {
     budget: Budget,
     tokens: Tokens,
     held: HeldTokens,
+    asides: VecDeque<super::super::session::Aside>,
     rng: Rng,
     now: Instant,
     next: u32,
@@ -65,6 +66,7 @@ impl Rig {
             budget: Budget { used: 0, limit: 15_000 },
             tokens: Tokens::new(10, 10),
             held: HeldTokens::new(10),
+            asides: VecDeque::new(),
             limits,
             rng,
             now,
@@ -82,6 +84,7 @@ impl Rig {
             budget: &mut self.budget,
             tokens: &mut self.tokens,
             held: &mut self.held,
+            asides: &mut self.asides,
             idle_timeout: Duration::from_secs(165),
         };
         call(&mut self.session, &mut shared, &mut cx)

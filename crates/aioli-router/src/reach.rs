@@ -1,0 +1,252 @@
+//! The router's part in finding out whether others reach it: tests are asked for, introducers sought, and what
+//! follows is published. What is concluded from what is in [`crate::reachability`].
+
+use std::collections::VecDeque;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use aioli_core::Duration;
+use aioli_transport::ssu2::{Family, TestOutcome};
+use aioli_wire::ip::is_public;
+use aioli_wire::ssu2::Ssu2Address;
+use aioli_wire::{RouterHash, RouterInfo, Verified};
+
+use crate::event::Event;
+use crate::introducers::Introducers;
+use crate::own_info::Serves;
+use crate::reachability::{Observer, Publish, Reachability, Setup};
+use crate::router::{Output, Router, Timer, cx};
+
+/// It is looked at this often while something is to be found out, or introducers are wanted.
+pub(crate) const SOON: Duration = Duration::from_secs(4);
+/// And this often otherwise.
+const LATER: Duration = Duration::from_secs(30);
+/// Sessions over SSU2, in a family, that are enough to be seen and tested.
+const ENOUGH_SESSIONS: usize = 4;
+/// Those asked last for a test are not asked again.
+const ASKED_LAST: usize = 6;
+/// Routers looked at for another session.
+const LOOKED_AT: usize = 64;
+
+/// What a router knows of how others reach it.
+#[derive(Debug)]
+pub(crate) struct Reaching {
+    pub(crate) observer: Observer,
+    introducers: [Introducers; 2],
+    /// Addresses that we were told to publish.
+    pub(crate) fixed: Vec<SocketAddr>,
+    /// What is published of introductions.
+    pub(crate) serves: Serves,
+    asked: VecDeque<RouterHash>,
+}
+
+impl Reaching {
+    pub(crate) fn new(fixed: Vec<SocketAddr>) -> Self {
+        Self {
+            observer: Observer::default(),
+            introducers: <[Introducers; 2]>::default(),
+            serves: Serves { introduces: fixed_families(&fixed), ..Serves::default() },
+            fixed,
+            asked: VecDeque::new(),
+        }
+    }
+}
+
+fn fixed_families(fixed: &[SocketAddr]) -> [bool; 2] {
+    Family::ALL.map(|family| fixed.iter().any(|at| Family::of(&at.ip()) == family))
+}
+
+/// What a router says of its SSU2 in a family, if it can be dialled there.
+fn listens(info: &RouterInfo, family: Family) -> Option<Ssu2Address> {
+    info.ssu2().find(|a| a.host.is_some_and(|host| Family::of(&host.ip()) == family))
+}
+
+impl Router {
+    /// Takes over the settings.
+    pub(crate) fn set_up_reach(&mut self) {
+        for family in Family::ALL {
+            let of_family = |at: &&SocketAddr| Family::of(&at.ip()) == family;
+            let fixed = self.reaching.fixed.iter().find(of_family).copied();
+            let port = if self.config.port == 0 { fixed.map_or(0, |at| at.port()) } else { self.config.port };
+            let (on, hidden) = (self.config.ssu2, self.config.hidden);
+            let setup = Setup { on, hidden, port, fixed, presumed: None };
+            self.reaching.observer.set_up(family, setup, self.now.mono);
+        }
+    }
+
+    pub(crate) fn on_seen(&mut self, by: IpAddr, address: SocketAddr) {
+        if self.config.private_network || is_public(address.ip()) {
+            self.reaching.observer.on_seen(by, address, self.now.mono);
+        }
+    }
+
+    pub(crate) fn on_visitor(&mut self, from: IpAddr) {
+        self.reaching.observer.on_visitor(from, self.now.mono);
+    }
+
+    pub(crate) fn on_tested(&mut self, by: Option<IpAddr>, address: SocketAddr, outcome: TestOutcome) {
+        tracing::debug!("a test of {address}: {outcome:?}");
+        self.reaching.observer.on_tested(by, address, outcome, self.now.mono);
+        self.timers.set_earlier(Timer::Reach, self.now.mono);
+    }
+
+    pub(crate) fn on_relay_tag(&mut self, by: RouterHash, at: SocketAddr, tag: u32) {
+        self.reaching.introducers[Family::of(&at.ip()) as usize].offered(by, at, tag, self.now.mono);
+        self.timers.set_earlier(Timer::Reach, self.now.mono);
+    }
+
+    /// The transport wants to know who a router is.
+    pub(crate) fn tell_transport(&mut self, router: &RouterHash) {
+        if let Some(info) = self.netdb.router(router).map(Arc::clone) {
+            self.transport.learn(info, &mut cx!(self));
+        }
+    }
+
+    /// Somebody can only be reached through one of these.
+    pub(crate) fn bring_introducers(&mut self, routers: &[RouterHash]) {
+        for router in routers {
+            match self.netdb.router(router).map(Arc::clone) {
+                Some(info) if !self.refuses(&info) => self.transport.connect_ssu2(&info, &mut cx!(self)),
+                Some(_) => {}
+                None => self.with_paths(|netdb, cx, _| netdb.find_router(router, cx)),
+            }
+        }
+    }
+
+    /// Asks for tests and introducers that are due, and publishes what has changed.
+    pub(crate) fn review_reach(&mut self) {
+        let now = self.now.mono;
+        self.reaching.observer.judge(now);
+        let mut again = now + LATER;
+        if self.config.ssu2 && !self.config.hidden && !self.draining && !self.shutting_down {
+            for family in Family::ALL {
+                if self.seek_out(family) {
+                    again = now + SOON;
+                }
+            }
+            let [ipv4, ipv6] = Family::ALL.map(|family| {
+                let wanted = self.reaching.observer.publish(family) == Publish::NoHost { introducers: true };
+                wanted && self.reaching.introducers[family as usize].wants_more()
+            });
+            self.transport.want_tags(ipv4, ipv6);
+            let [ipv4, ipv6] = Family::ALL.map(|family| self.reaching.observer.outside(family));
+            self.transport.set_external(ipv4, ipv6);
+        }
+        self.publish_reach();
+        for told in self.reaching.observer.news() {
+            self.outputs.push_back(Output::Event(Event::Reachability(told)));
+        }
+        self.timers.set(Timer::Reach, again);
+    }
+
+    /// Sees to the tests and introducers of a family. Whether something is missing.
+    fn seek_out(&mut self, family: Family) -> bool {
+        let now = self.now.mono;
+        let peers = self.transport.ssu2_peers();
+        let peers: Vec<_> = peers.into_iter().filter(|(_, at)| Family::of(&at.ip()) == family).collect();
+        let state = self.reaching.observer.state(family);
+        if let Some(address) = self.reaching.observer.wants_test(family, now)
+            && let Some(bob) = self.choose_bob(family, &peers)
+            && self.transport.test_reachability(&bob, address, &mut cx!(self))
+        {
+            self.reaching.observer.on_asked(family, now);
+            self.reaching.asked.push_back(bob);
+            if self.reaching.asked.len() > ASKED_LAST {
+                self.reaching.asked.pop_front();
+            }
+        }
+        let closed = self.reaching.observer.publish(family) == Publish::NoHost { introducers: true };
+        let introducers = &mut self.reaching.introducers[family as usize];
+        introducers.keep(|router| closed && self.transport.tag_at(router).is_some());
+        let renew = introducers.to_renew(now);
+        let wants = closed && introducers.wants_more();
+        for bob in &renew {
+            self.transport.request_tag(bob, &mut cx!(self));
+        }
+        let testing = state == Reachability::Testing && (family == Family::V4 || !peers.is_empty());
+        if (testing && peers.len() < ENOUGH_SESSIONS) || wants {
+            self.meet_another(family, wants, &peers);
+        }
+        testing || wants
+    }
+
+    /// One of these to ask for a test: not one of those asked last, if there is a choice.
+    fn choose_bob(&mut self, family: Family, peers: &[(RouterHash, SocketAddr)]) -> Option<RouterHash> {
+        let tests = |router: &RouterHash| {
+            let info = self.netdb.router(router);
+            info.and_then(|info| listens(info, family)).is_some_and(|a| a.peer_test)
+        };
+        let bobs = peers.iter().map(|(router, _)| *router).filter(tests).collect::<Vec<_>>();
+        let fresh = bobs.iter().filter(|b| !self.reaching.asked.contains(b)).copied().collect::<Vec<_>>();
+        self.rng.choose(if fresh.is_empty() { &bobs } else { &fresh }).copied()
+    }
+
+    /// Begins a session over SSU2 with another router, one that introduces others if so, or asks one that we have.
+    fn meet_another(&mut self, family: Family, introducer: bool, peers: &[(RouterHash, SocketAddr)]) {
+        let fits = |info: &Verified<RouterInfo>| {
+            listens(info, family).is_some_and(|a| if introducer { a.introduces } else { a.peer_test })
+        };
+        if introducer {
+            let asks = peers.iter().map(|(router, _)| *router).filter(|router| {
+                self.transport.tag_at(router).is_none() && self.netdb.router(router).is_some_and(|i| fits(i))
+            });
+            let asks = asks.collect::<Vec<_>>();
+            if let Some(bob) = self.rng.choose(&asks).copied() {
+                self.transport.request_tag(&bob, &mut cx!(self));
+            }
+        }
+        let known = self.netdb.routers().map(|info| info.hash()).collect::<Vec<_>>();
+        let start = self.rng.up_to(known.len().saturating_sub(1) as u64) as usize;
+        let round = known.iter().cycle().skip(start).take(known.len().min(LOOKED_AT));
+        let new = round.filter(|router| !peers.iter().any(|(peer, _)| peer == *router));
+        let infos = new.filter_map(|router| self.netdb.router(router).map(Arc::clone));
+        let found = infos.into_iter().find(|info| fits(info));
+        if let Some(info) = found.filter(|info| !self.refuses(info)) {
+            self.transport.connect_ssu2(&info, &mut cx!(self));
+        }
+    }
+
+    /// Signs a new RouterInfo if other addresses or introducers are to be published.
+    fn publish_reach(&mut self) {
+        let mut published = self.reaching.fixed.clone();
+        let mut serves = Serves::default();
+        let mut due = false;
+        for family in Family::ALL {
+            let introducers = &mut self.reaching.introducers[family as usize];
+            match self.reaching.observer.publish(family) {
+                Publish::Host { at, introduces } => {
+                    if !published.iter().any(|p| Family::of(&p.ip()) == family) {
+                        published.push(at);
+                    }
+                    serves.introduces[family as usize] = introduces;
+                    introducers.clear();
+                }
+                Publish::NoHost { introducers: true } => {
+                    if introducers.is_due(self.now) {
+                        serves.introducers[family as usize] = introducers.publish(self.now).to_vec();
+                        due = true;
+                    } else {
+                        serves.introducers[family as usize] = introducers.published().to_vec();
+                    }
+                }
+                Publish::NoHost { introducers: false } | Publish::Nothing => introducers.clear(),
+            }
+        }
+        if !self.config.ssu2 {
+            serves = Serves { introduces: fixed_families(&published), ..Serves::default() };
+        }
+        let moved = published != self.config.published;
+        if moved {
+            self.config.published.clone_from(&published);
+            self.outputs.push_back(Output::Event(Event::Addresses(published)));
+        }
+        if moved || due || serves != self.reaching.serves {
+            self.reaching.serves = serves;
+            let at = self.addresses_not_before.max(self.now.mono);
+            self.timers.set_earlier(Timer::Addresses, at);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
