@@ -19,6 +19,7 @@ mod link;
 mod node;
 pub mod reseed;
 mod sntp;
+pub mod udp;
 
 pub use addresses::AddressWatch;
 pub use clock::{Clock, entropy};
