@@ -19,6 +19,7 @@ use crate::complaints::Complaints;
 use crate::disk::DataDir;
 use crate::driver::{self, Machines, Shared, Sinks};
 use crate::link::SocketBuffers;
+use crate::mapping::{Mapper, MappingConfig, MappingEvent};
 use crate::reseed::{self, ReseedConfig, ReseedProgress, ReseedSource};
 use crate::sntp::{self, Sntp, SntpConfig, SntpError};
 
@@ -70,6 +71,8 @@ pub struct NodeConfig {
     pub clock: Clock,
     /// How our addresses are found out; none leaves those that `router` publishes.
     pub addresses: Option<AddressWatch>,
+    /// How gateways are asked to let other routers in; none asks nobody.
+    pub port_mapping: Option<MappingConfig>,
 }
 
 /// Why a node cannot start.
@@ -115,6 +118,8 @@ pub enum Notice {
     Reseed(ReseedProgress),
     /// No time server could be used at the start.
     TimeServers(SntpError),
+    /// A gateway maps our port, or why not.
+    PortMapping(MappingEvent),
     /// Others' tunnels are waited for before the end; see [`Node::begin_drain`].
     Draining {
         /// How many are left.
@@ -289,6 +294,7 @@ async fn serve(
         time_servers,
         clock,
         addresses,
+        port_mapping,
     } = config;
     let net_id = router.net_id;
     let mut rng = Rng::from_seed(entropy());
@@ -319,16 +325,28 @@ async fn serve(
         tokio::task::spawn_local(keep_seeded(Rc::clone(&shared), reseed, net_id));
     }
     tokio::task::spawn_local(watch(Rc::clone(&shared), snapshot, stats_file));
-    if let Some(addresses) = addresses {
-        tokio::task::spawn_local(addresses::watch(Rc::clone(&shared), addresses));
-    }
+    let known = addresses.map(|watch| {
+        let known = Rc::new(addresses::Known::default());
+        tokio::task::spawn_local(addresses::watch(Rc::clone(&shared), Rc::clone(&known), watch));
+        known
+    });
+    let mapping = port_mapping.map(|config| {
+        let mapper = Mapper::new(&config);
+        (Rc::clone(&mapper), tokio::task::spawn_local(mapper.keep(Rc::clone(&shared), known, config)))
+    });
     let driver = tokio::task::spawn_local(driver::run(Rc::clone(&shared)));
     // None means that the handle was dropped: stop as well.
     if let Some(Stop::Drained(grace)) = stopped.recv().await {
         drain(&shared, grace, &mut stopped).await;
     }
     listening.iter().for_each(JoinTask::abort);
-    leave(&shared).await;
+    let unmap = async {
+        if let Some((mapper, task)) = mapping {
+            task.abort();
+            mapper.remove_all().await;
+        }
+    };
+    tokio::join!(leave(&shared), unmap);
     if driver.await.is_err() {
         tracing::error!("the router's driver panicked; please report the message above");
     }

@@ -34,6 +34,7 @@ fn start(there: &Interfaces) -> Node {
         time_servers: None,
         clock: Clock::start(),
         addresses: Some(watch),
+        port_mapping: None,
     })
     .unwrap()
 }

@@ -174,6 +174,7 @@ fn start(routers: usize, sam: Vec<(usize, Option<TcpListener>)>) -> Result<Vec<N
                 time_servers: None,
                 clock: Clock::start(),
                 addresses: None,
+                port_mapping: None,
             })?)
         })
         .collect()

@@ -195,6 +195,7 @@ async fn a_node_with_a_wrong_clock_corrects_it_and_says_so() {
             stats_file: None,
             reseed: None,
             addresses: None,
+            port_mapping: None,
             time_servers: Some(config(&servers.iter().collect::<Vec<_>>())),
             clock: Clock::start().shifted(wrong_ms),
         })
