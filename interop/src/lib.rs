@@ -1,9 +1,10 @@
 //! Real routers and real clients in network namespaces.
 //!
 //! ```text
-//!   main ── scenario ──┐            net::     namespaces, processes, the delaying forwarder
+//!   main ── scenario ──┐            net::     namespaces, gateways, processes, the delaying forwarder
 //!        │  ├─ join ───┤
-//!        │  └─ limit ──┤
+//!        │  ├─ limit ──┤
+//!        │  └─ mapping ┤
 //!        └─ compare ───┼─ network ─ router ─ net::{namespace, process}
 //!                      └─ client::  SAM programs, each run inside the namespace of its router
 //! ```
@@ -19,6 +20,7 @@ pub mod client;
 pub mod compare;
 pub mod join;
 pub mod limit;
+pub mod mapping;
 pub mod net;
 pub mod network;
 pub mod report;

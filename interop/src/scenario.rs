@@ -10,6 +10,7 @@
 //! | i2pd | i2pd | i2pd | 10 i2pd: proves the harness, not us |
 //! | join | ours, that knew nobody | i2pd | 9 i2pd: see [`crate::join`] |
 //! | limit | ours | ours | 6 of ours, one with a bandwidth limit: see [`crate::limit`] |
+//! | mapping | | | one of ours behind a gateway: see [`crate::mapping`] |
 //! | aioli | ours | ours | 10 of ours |
 
 use std::fs;
@@ -27,7 +28,7 @@ use crate::net::process::Process;
 use crate::network::{Layout, Network};
 use crate::report::Report;
 use crate::router::{Binaries, Kind};
-use crate::{join, limit};
+use crate::{join, limit, mapping};
 
 /// How long each direction is loaded in `limit`.
 const LIMIT_TIME: Duration = Duration::from_secs(15);
@@ -47,6 +48,8 @@ pub enum Scenario {
     Join,
     /// A bandwidth limit under load.
     Limit,
+    /// A gateway that maps ports.
+    Mapping,
     /// Ten i2pd and none of ours: whether the harness itself works.
     I2pd,
     /// Ten of ours.
@@ -55,7 +58,7 @@ pub enum Scenario {
 
 impl Scenario {
     /// What continuous integration runs.
-    pub const CI: [Self; 6] = [Self::A, Self::B, Self::C, Self::D, Self::Join, Self::Limit];
+    pub const CI: [Self; 7] = [Self::A, Self::B, Self::C, Self::D, Self::Join, Self::Limit, Self::Mapping];
 
     /// How many routers of ours and of i2pd's it wants.
     const fn routers(self) -> (usize, usize) {
@@ -64,6 +67,7 @@ impl Scenario {
             Self::D => (2, 8),
             Self::Join => (1, 9),
             Self::Limit => (6, 0),
+            Self::Mapping => (1, 0),
             Self::I2pd => (0, 10),
             Self::Aioli => (10, 0),
         }
@@ -75,7 +79,7 @@ impl Scenario {
             Self::A | Self::Join => (1, 5),
             Self::B => (6, 2),
             Self::C => (5, 6),
-            Self::D | Self::I2pd | Self::Aioli | Self::Limit => (1, 2),
+            Self::D | Self::I2pd | Self::Aioli | Self::Limit | Self::Mapping => (1, 2),
         }
     }
 
@@ -87,6 +91,7 @@ impl Scenario {
             Self::D => "(d) ours to ours, i2pd between",
             Self::Join => "(join) ours, that knew nobody, to i2pd",
             Self::Limit => "(limit) a bandwidth limit under load",
+            Self::Mapping => "(mapping) a gateway that maps ports",
             Self::I2pd => "(i2pd) among i2pd alone",
             Self::Aioli => "(aioli) among ours alone",
         }
@@ -131,6 +136,7 @@ pub fn run(plan: &Plan, programs: &Programs) -> Result<Report> {
             Scenario::Limit => {
                 limit::run(&limit::Plan { kbytes: 256, time: LIMIT_TIME, binaries, directory }, &mut report);
             }
+            Scenario::Mapping => mapping::run(&mapping::Plan { binaries, directory }, &mut report),
             Scenario::A | Scenario::B | Scenario::C | Scenario::D | Scenario::I2pd | Scenario::Aioli => {
                 run_network(plan, programs, &together, &mut report)
             }

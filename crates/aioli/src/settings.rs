@@ -492,7 +492,7 @@ impl Values {
     /// In a private network only when given: most of them have no gateway to ask.
     fn port_mapping(&self) -> Result<bool, SettingsError> {
         let by_default = self.get("no-port-mapping").2 == Source::Default;
-        Ok(!self.switch("no-port-mapping")? && !(by_default && self.switch("private-network")?))
+        Ok(!(self.switch("no-port-mapping")? || by_default && self.switch("private-network")?))
     }
 
     fn hidden(&self) -> Result<bool, SettingsError> {

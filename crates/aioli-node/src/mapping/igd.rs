@@ -122,9 +122,12 @@ async fn translate(
         Ok(()) => local.port(),
         Err(AddPortError::PortInUse) => {
             let other = igd.add_any_port(transport, local, lease, DESCRIPTION).await;
-            other.map_err(|error| match error {
-                AddAnyPortError::RequestError(error) => bad_request(error),
-                error => MappingError::Refused(error.to_string()),
+            other.map_err(|error| {
+                if let AddAnyPortError::RequestError(error) = error {
+                    bad_request(error)
+                } else {
+                    MappingError::Refused(error.to_string())
+                }
             })?
         }
         Err(error) => return Err(no_mapping(error)),
@@ -155,9 +158,12 @@ impl Lease {
     pub(super) async fn remove(self) -> Result<(), MappingError> {
         match self {
             Self::Mapping { igd, transport, external_port, .. } => {
-                igd.remove_port(transport, external_port).await.map_err(|error| match error {
-                    RemovePortError::RequestError(error) => bad_request(error),
-                    error => MappingError::Refused(error.to_string()),
+                igd.remove_port(transport, external_port).await.map_err(|error| {
+                    if let RemovePortError::RequestError(error) = error {
+                        bad_request(error)
+                    } else {
+                        MappingError::Refused(error.to_string())
+                    }
                 })
             }
             Self::Pinhole { igd, id, .. } => igd.remove_pinhole(id).await.map_err(no_pinhole),
@@ -165,6 +171,7 @@ impl Lease {
     }
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "whatever else a library finds wrong with an answer")]
 fn not_found(error: SearchError) -> MappingError {
     match error {
         SearchError::NoResponseWithinTimeout => MappingError::NoAnswer,
@@ -174,6 +181,7 @@ fn not_found(error: SearchError) -> MappingError {
     }
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "whatever else a library finds wrong with an answer")]
 fn bad_request(error: RequestError) -> MappingError {
     match error {
         RequestError::ErrorCode(code, text) => MappingError::Refused(format!("{text} (UPnP error {code})")),
@@ -185,9 +193,10 @@ fn bad_request(error: RequestError) -> MappingError {
 }
 
 fn no_mapping(error: AddPortError) -> MappingError {
-    match error {
-        AddPortError::RequestError(error) => bad_request(error),
-        error => MappingError::Refused(error.to_string()),
+    if let AddPortError::RequestError(error) = error {
+        bad_request(error)
+    } else {
+        MappingError::Refused(error.to_string())
     }
 }
 
@@ -195,6 +204,11 @@ fn no_pinhole(error: PinholeError) -> MappingError {
     match error {
         PinholeError::FirewallControlUnavailable => MappingError::Unsupported,
         PinholeError::RequestError(error) => bad_request(error),
-        error => MappingError::Refused(error.to_string()),
+        PinholeError::InvalidLeaseDuration
+        | PinholeError::ActionNotAuthorized
+        | PinholeError::PinholeSpaceExhausted
+        | PinholeError::FirewallDisabled
+        | PinholeError::InboundPinholeNotAllowed
+        | PinholeError::NoSuchEntry => MappingError::Refused(error.to_string()),
     }
 }

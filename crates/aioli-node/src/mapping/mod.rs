@@ -14,6 +14,8 @@ mod event;
 mod gateways;
 mod igd;
 mod pcp;
+#[cfg(test)]
+mod tests;
 
 use std::cell::RefCell;
 use std::fmt;
@@ -318,37 +320,52 @@ impl Mapper {
 
     /// Renews what is due. What cannot be renewed is removed and asked for anew.
     async fn renew(&self, shared: &Shared) {
-        let due = |held: &Held| held.renew_at <= Instant::now();
         // One at a time, and what is being renewed stays in the list, to be removed should the node stop now.
-        while let Some((at, mut lease)) = {
-            let held = self.held.borrow();
-            held.iter().position(due).and_then(|at| Some((at, held.get(at)?.lease.clone())))
-        } {
+        while let Some((at, mut lease)) = self.due() {
             let renewed = lease.renew().await;
-            let mut all = self.held.borrow_mut();
-            let Some(held) = all.get_mut(at) else { return };
-            let gateway = held.gateway.clone();
-            match renewed {
-                Ok((external, lasts)) => {
-                    (held.lease, held.renew_at) = (lease, Instant::now() + half(lasts));
-                    let moved = std::mem::replace(&mut held.external, external) != external;
-                    drop(all);
-                    if moved {
-                        let events = self.mapped(&gateway);
-                        events.into_iter().for_each(|event| shared.notify(Notice::PortMapping(event)));
-                    }
-                }
-                Err(error) => {
-                    let protocol = held.protocol;
-                    drop(all);
-                    let lost = MappingEvent::Lost { protocol, gateway: gateway.address, error };
-                    shared.notify(Notice::PortMapping(lost));
-                    self.told.borrow_mut().clear();
-                    // Neither is worth anything to the router without the other.
-                    self.remove(|other| other.gateway == gateway).await;
-                }
+            let Some((gateway, events)) = self.renewed(at, lease, renewed) else { return };
+            let lost = events.iter().any(|event| matches!(event, MappingEvent::Lost { .. }));
+            events.into_iter().for_each(|event| shared.notify(Notice::PortMapping(event)));
+            if lost {
+                self.told.borrow_mut().clear();
+                // Neither is worth anything to the router without the other.
+                self.remove(|other| other.gateway == gateway).await;
             }
         }
+    }
+
+    /// A mapping to be renewed now.
+    fn due(&self) -> Option<(usize, Lease)> {
+        let (now, held) = (Instant::now(), self.held.borrow());
+        held.iter()
+            .enumerate()
+            .find(|(_, held)| held.renew_at <= now)
+            .map(|(at, held)| (at, held.lease.clone()))
+    }
+
+    /// Takes what came of a renewal; says at which gateway, and what is to be told of it.
+    fn renewed(
+        &self,
+        at: usize,
+        lease: Lease,
+        result: Result<(SocketAddr, Option<Duration>), MappingError>,
+    ) -> Option<(Gateway, Vec<MappingEvent>)> {
+        let mut all = self.held.borrow_mut();
+        let held = all.get_mut(at)?;
+        let gateway = held.gateway.clone();
+        let (external, lasts) = match result {
+            Ok(renewed) => renewed,
+            Err(error) => {
+                let protocol = held.protocol;
+                let lost = MappingEvent::Lost { protocol, gateway: gateway.address, error };
+                return Some((gateway, vec![lost]));
+            }
+        };
+        (held.lease, held.renew_at) = (lease, Instant::now() + half(lasts));
+        let moved = std::mem::replace(&mut held.external, external) != external;
+        drop(all);
+        let events = if moved { self.mapped(&gateway) } else { Vec::new() };
+        Some((gateway, events))
     }
 
     /// Where others reach us through gateways.

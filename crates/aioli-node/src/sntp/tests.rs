@@ -205,6 +205,7 @@ async fn a_node_with_a_wrong_clock_corrects_it_and_says_so() {
                 Notice::Router(event @ Event::ClockCorrected { .. }) => break event.to_string(),
                 Notice::Router(_) | Notice::Loaded { .. } | Notice::Remembered { .. } | Notice::Reseed(_) => {
                 }
+                Notice::PortMapping(event) => panic!("nobody asked for this: {event}"),
                 Notice::Draining { .. } | Notice::Stopping => panic!("nobody asked it to"),
                 Notice::TimeServers(error) => panic!("{error}"),
             }
