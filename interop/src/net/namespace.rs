@@ -94,7 +94,7 @@ impl Namespace {
                 let target =
                     route.split_whitespace().find(|w| !matches!(*w, "local" | "broadcast" | "multicast"));
                 let target = target.unwrap_or_default();
-                let private = ["198.18.", "198.19.", "127.", "::1", "fe80:", "ff00:"];
+                let private = ["198.18.", "198.19.", "2001:2:", "127.", "::1", "fe80:", "ff00:"];
                 let known = private.iter().chain(also).any(|p| target.starts_with(p));
                 let to_gateway = target == "default" && default.is_some_and(|via| route.contains(via));
                 ensure!(

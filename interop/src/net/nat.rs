@@ -61,6 +61,17 @@ impl Nat {
     }
 }
 
+/// What stands between a router and those that want to connect to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Edge {
+    /// Nothing, but it must find out its address.
+    Open,
+    /// It has an address of its own, and lets answers in alone.
+    Filtered,
+    /// A gateway.
+    Behind(Nat),
+}
+
 /// How a gateway can be asked to map a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mapping {
