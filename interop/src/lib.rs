@@ -4,7 +4,8 @@
 //!   main ── scenario ──┐            net::     namespaces, gateways, processes, the delaying forwarder
 //!        │  ├─ join ───┤
 //!        │  ├─ limit ──┤
-//!        │  └─ mapping ┤
+//!        │  ├─ mapping ┤
+//!        │  └─ reach ──┤
 //!        └─ compare ───┼─ network ─ router ─ net::{namespace, process}
 //!                      └─ client::  SAM programs, each run inside the namespace of its router
 //! ```
@@ -23,6 +24,7 @@ pub mod limit;
 pub mod mapping;
 pub mod net;
 pub mod network;
+pub mod reach;
 pub mod report;
 pub mod reseed_server;
 pub mod router;

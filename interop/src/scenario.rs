@@ -14,6 +14,7 @@
 //! | ssu2-back | i2pd | ours | the same |
 //! | ssu2-mtu | ours | i2pd | the same, and packets of more than 1,280 bytes are lost |
 //! | ssu2-ipv6 | ours | i2pd | the same, with IPv6 alone |
+//! | reach | | | 7 of ours, some behind gateways, and 6 i2pd: see [`crate::reach`] |
 //! | mapping | | | one of ours behind a gateway: see [`crate::mapping`] |
 //! | aioli | ours | ours | 10 of ours |
 
@@ -32,7 +33,7 @@ use crate::net::process::Process;
 use crate::network::{Layout, Network};
 use crate::report::Report;
 use crate::router::{Binaries, Kind};
-use crate::{join, limit, mapping};
+use crate::{join, limit, mapping, reach};
 
 /// How long each direction is loaded in `limit`.
 const LIMIT_TIME: Duration = Duration::from_secs(15);
@@ -62,6 +63,8 @@ pub enum Scenario {
     Ssu2Ipv6,
     /// A gateway that maps ports.
     Mapping,
+    /// Whether routers say rightly that others reach them.
+    Reach,
     /// Ten i2pd and none of ours: whether the harness itself works.
     I2pd,
     /// Ten of ours.
@@ -82,6 +85,7 @@ impl Scenario {
             Self::Join => (1, 9),
             Self::Limit => (6, 0),
             Self::Mapping => (1, 0),
+            Self::Reach => reach::ROUTERS,
             Self::I2pd => (0, 10),
             Self::Aioli => (10, 0),
         }
@@ -103,7 +107,7 @@ impl Scenario {
             Self::A | Self::Join | Self::Ssu2 | Self::Ssu2Mtu | Self::Ssu2Ipv6 => (1, 5),
             Self::B | Self::Ssu2Back => (6, 2),
             Self::C => (5, 6),
-            Self::D | Self::I2pd | Self::Aioli | Self::Limit | Self::Mapping => (1, 2),
+            Self::D | Self::I2pd | Self::Aioli | Self::Limit | Self::Mapping | Self::Reach => (1, 2),
         }
     }
 
@@ -119,6 +123,7 @@ impl Scenario {
             Self::Ssu2Back => "(ssu2-back) i2pd to ours over SSU2 alone",
             Self::Ssu2Mtu => "(ssu2-mtu) ours to i2pd, packets of 1,280 bytes at most",
             Self::Ssu2Ipv6 => "(ssu2-ipv6) ours to i2pd over SSU2 and IPv6 alone",
+            Self::Reach => "(reach) whether others reach us",
             Self::Mapping => "(mapping) a gateway that maps ports",
             Self::I2pd => "(i2pd) among i2pd alone",
             Self::Aioli => "(aioli) among ours alone",
@@ -164,6 +169,7 @@ pub fn run(plan: &Plan, programs: &Programs) -> Result<Report> {
             Scenario::Limit => {
                 limit::run(&limit::Plan { kbytes: 256, time: LIMIT_TIME, binaries, directory }, &mut report);
             }
+            Scenario::Reach => reach::run(&reach::Plan { binaries, directory }, &mut report),
             Scenario::Mapping => mapping::run(&mapping::Plan { binaries, directory }, &mut report),
             Scenario::A
             | Scenario::B
