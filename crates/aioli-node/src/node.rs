@@ -325,30 +325,41 @@ async fn serve(
         tokio::task::spawn_local(keep_seeded(Rc::clone(&shared), reseed, net_id));
     }
     tokio::task::spawn_local(watch(Rc::clone(&shared), snapshot, stats_file));
-    let known = addresses.map(|watch| {
-        let known = Rc::new(addresses::Known::default());
-        tokio::task::spawn_local(addresses::watch(Rc::clone(&shared), Rc::clone(&known), watch));
-        known
-    });
-    let mapping = port_mapping.map(|config| {
-        let mapper = Mapper::new(&config);
-        (Rc::clone(&mapper), tokio::task::spawn_local(mapper.keep(Rc::clone(&shared), known, config)))
-    });
+    let mapping = find_addresses(&shared, addresses, port_mapping);
     let driver = tokio::task::spawn_local(driver::run(Rc::clone(&shared)));
     // None means that the handle was dropped: stop as well.
     if let Some(Stop::Drained(grace)) = stopped.recv().await {
         drain(&shared, grace, &mut stopped).await;
     }
     listening.iter().for_each(JoinTask::abort);
-    let unmap = async {
-        if let Some((mapper, task)) = mapping {
-            task.abort();
-            mapper.remove_all().await;
-        }
-    };
-    tokio::join!(leave(&shared), unmap);
+    tokio::join!(leave(&shared), unmap(mapping));
     if driver.await.is_err() {
         tracing::error!("the router's driver panicked; please report the message above");
+    }
+}
+
+/// Finds out where others reach us: at the interfaces, and at the gateways.
+fn find_addresses(
+    shared: &Rc<Shared>,
+    watch: Option<AddressWatch>,
+    port_mapping: Option<MappingConfig>,
+) -> Option<(Rc<Mapper>, JoinTask)> {
+    let known = watch.map(|watch| {
+        let known = Rc::new(addresses::Known::default());
+        tokio::task::spawn_local(addresses::watch(Rc::clone(shared), Rc::clone(&known), watch));
+        known
+    });
+    let config = port_mapping?;
+    let mapper = Mapper::new(&config);
+    let task = tokio::task::spawn_local(Rc::clone(&mapper).keep(Rc::clone(shared), known, config));
+    Some((mapper, task))
+}
+
+/// Has gateways forget us, within a bounded time.
+async fn unmap(mapping: Option<(Rc<Mapper>, JoinTask)>) {
+    if let Some((mapper, task)) = mapping {
+        task.abort();
+        mapper.remove_all().await;
     }
 }
 
