@@ -1,9 +1,11 @@
 //! Real routers and real clients in network namespaces.
 //!
 //! ```text
-//!   main ── scenario ──┐            net::     namespaces, processes, the delaying forwarder
+//!   main ── scenario ──┐            net::     namespaces, gateways, processes, the delaying forwarder
 //!        │  ├─ join ───┤
-//!        │  └─ limit ──┤
+//!        │  ├─ limit ──┤
+//!        │  ├─ mapping ┤
+//!        │  └─ reach ──┤
 //!        └─ compare ───┼─ network ─ router ─ net::{namespace, process}
 //!                      └─ client::  SAM programs, each run inside the namespace of its router
 //! ```
@@ -19,8 +21,10 @@ pub mod client;
 pub mod compare;
 pub mod join;
 pub mod limit;
+pub mod mapping;
 pub mod net;
 pub mod network;
+pub mod reach;
 pub mod report;
 pub mod reseed_server;
 pub mod router;

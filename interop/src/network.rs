@@ -3,6 +3,7 @@
 //! ```text
 //!   hub: br0 ─┬─ eth0 in r1: 198.18.1.2/15      or, with delay, a forwarder
 //!             ├─ eth0 in r2: 198.18.2.2/15      in the place of the bridge
+//!             ├─ wan0 in g3: 198.18.3.2/15, and eth0 in r3 behind it, where there is a gateway
 //!             ├─ …
 //!             └─ eth0 in h200: 198.18.200.2/15  a host that is no router, where one was added
 //! ```
@@ -17,8 +18,9 @@ use anyhow::{Context, Result, bail};
 use crate::net::delay;
 use crate::net::guard::Guard;
 use crate::net::namespace::{Namespace, Namespaces};
+use crate::net::nat::{self, Edge, Gateway};
 use crate::net::process::Process;
-use crate::router::{Binaries, Kind, Router};
+use crate::router::{self, Binaries, Kind, Router};
 
 /// How long a first start may take to write its RouterInfo.
 const FIRST_START: Duration = Duration::from_secs(30);
@@ -28,7 +30,7 @@ const FIRST_START: Duration = Duration::from_secs(30);
 const STAGGER: Duration = Duration::from_millis(400);
 
 /// What a network consists of.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Layout {
     /// Each router's kind and whether it is a floodfill; the first is router 1.
     pub routers: Vec<(Kind, bool)>,
@@ -36,6 +38,14 @@ pub struct Layout {
     pub delay: Option<Duration>,
     /// The router of ours that has a bandwidth limit, and how many KB/s.
     pub limit: Option<(usize, u32)>,
+    /// Ours speak SSU2 alone.
+    pub ssu2_only: bool,
+    /// All speak IPv6 alone.
+    pub ipv6: bool,
+    /// The largest packet that reaches each router of ours; what is larger is lost without a word.
+    pub mtu: Option<u16>,
+    /// Routers of ours that must find out whether others reach them, and what is in the way.
+    pub edges: Vec<(usize, Edge)>,
     /// The router of ours that knows nobody, is known to nobody, and is not started with the others.
     pub fresh: Option<usize>,
 }
@@ -55,7 +65,16 @@ impl Layout {
                 from_end <= 2 || at + 1 == aioli
             };
         }
-        Self { routers, delay: None, limit: None, fresh: None }
+        Self {
+            routers,
+            delay: None,
+            limit: None,
+            ssu2_only: false,
+            ipv6: false,
+            mtu: None,
+            edges: Vec::new(),
+            fresh: None,
+        }
     }
 
     /// The same with one router of ours left out of the seeding and the start.
@@ -104,11 +123,22 @@ impl Network {
             let limit =
                 layout.limit.filter(|(router, _)| *router == usize::from(index)).map(|(_, kbytes)| kbytes);
             let fresh = layout.fresh == Some(usize::from(index));
+            let edge = layout.edges.iter().find(|(at, _)| *at == usize::from(index)).map(|(_, edge)| *edge);
+            let gateway = match edge {
+                Some(Edge::Behind(nat)) => Some(Gateway::new(&mut namespaces, index, nat, &namespace)?),
+                Some(Edge::Filtered) => {
+                    nat::filter_inbound(&namespace)?;
+                    None
+                }
+                Some(Edge::Open) | None => None,
+            };
             let router = Router::new(index, *kind, *floodfill, namespace, directory)?;
-            routers.push(router.with_limit(limit).with_fresh(fresh));
+            let router = router.with_limit(limit).with_fresh(fresh).with_edge(edge, gateway);
+            let ssu2_only = layout.ssu2_only && *kind == Kind::Aioli;
+            routers.push(router.with_transport(ssu2_only, layout.ipv6));
         }
         let (hub, forwarder) = match layout.delay {
-            None => (Some(bridge(&mut namespaces, &routers)?), None),
+            None => (Some(bridge(&mut namespaces, &routers, layout)?), None),
             Some(delay) => {
                 let targets = routers.iter().map(|r| (r.index(), r.namespace().clone())).collect::<Vec<_>>();
                 (None, Some(delay::connect(&mut namespaces, &targets, delay, directory)?))
@@ -150,7 +180,7 @@ impl Network {
     pub fn add_host(&mut self, index: u8) -> Result<Namespace> {
         let hub = self.hub.clone().context("a network with delay takes no further hosts")?;
         let namespace = self.namespaces.add(&format!("h{index}"))?;
-        plug(&hub, index, &namespace)?;
+        plug(&hub, index, &namespace, "eth0", false)?;
         Ok(namespace)
     }
 
@@ -219,21 +249,36 @@ impl Network {
     }
 }
 
-/// A bridge in a namespace of its own, and a cable from it to each router.
-fn bridge(namespaces: &mut Namespaces, routers: &[Router]) -> Result<Namespace> {
+/// A bridge in a namespace of its own, and a cable from it to each router or its gateway.
+fn bridge(namespaces: &mut Namespaces, routers: &[Router], layout: &Layout) -> Result<Namespace> {
     let hub = namespaces.add("hub")?;
     hub.ip(&["link", "add", "br0", "type", "bridge"])?;
     hub.ip(&["link", "set", "br0", "up"])?;
-    routers.iter().try_for_each(|router| plug(&hub, router.index(), router.namespace()))?;
+    for router in routers {
+        let index = router.index();
+        match router.gateway() {
+            Some(gateway) => plug(&hub, index, gateway.namespace(), "wan0", layout.ipv6)?,
+            None => plug(&hub, index, router.namespace(), "eth0", layout.ipv6)?,
+        }
+        if let Some(mtu) = layout.mtu.filter(|_| router.kind() == Kind::Aioli) {
+            // Of this end alone: the router believes that its packets may be larger.
+            hub.ip(&["link", "set", &format!("port{index}"), "mtu", &mtu.to_string()])?;
+        }
+    }
     Ok(hub)
 }
 
-/// A cable from the bridge into a namespace, which gets the address 198.18.`index`.2.
-fn plug(hub: &Namespace, index: u8, namespace: &Namespace) -> Result<()> {
+/// A cable from the bridge into a namespace, where the end gets the address of router `index`.
+fn plug(hub: &Namespace, index: u8, namespace: &Namespace, end: &str, ipv6: bool) -> Result<()> {
     let port = format!("port{index}");
-    hub.ip(&["link", "add", &port, "type", "veth", "peer", "name", "eth0", "netns", namespace.name()])?;
+    hub.ip(&["link", "add", &port, "type", "veth", "peer", "name", end, "netns", namespace.name()])?;
     hub.ip(&["link", "set", &port, "master", "br0", "up"])?;
-    namespace.ip(&["addr", "add", &format!("198.18.{index}.2/15"), "dev", "eth0"])?;
-    namespace.ip(&["link", "set", "eth0", "up"])?;
-    Ok(())
+    let address = router::address(index, ipv6);
+    if ipv6 {
+        // At once: there is nobody who could have it, too.
+        namespace.ip(&["addr", "add", &format!("{address}/48"), "dev", end, "nodad"])?;
+    } else {
+        namespace.ip(&["addr", "add", &format!("{address}/15"), "dev", end])?;
+    }
+    namespace.ip(&["link", "set", end, "up"]).map(drop)
 }

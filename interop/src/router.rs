@@ -9,6 +9,7 @@ use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
 
 use crate::net::namespace::Namespace;
+use crate::net::nat::{Edge, Gateway};
 use crate::net::process::{Process, Usage};
 use crate::router_info::netdb_path;
 
@@ -58,6 +59,13 @@ pub struct Router {
     logs: PathBuf,
     /// In KB/s; ours only.
     limit: Option<u32>,
+    /// Speaks SSU2 alone; ours only.
+    ssu2_only: bool,
+    /// IPv6 alone, instead of IPv4.
+    ipv6: bool,
+    /// What stands between it and the others, and the gateway if that is one.
+    edge: Option<Edge>,
+    gateway: Option<Gateway>,
     /// Neither seeded nor started with the others; ours only.
     fresh: bool,
     /// Where it reseeds; ours only.
@@ -99,14 +107,30 @@ impl Router {
             data_dir,
             logs,
             limit: None,
+            ssu2_only: false,
+            ipv6: false,
+            edge: None,
+            gateway: None,
             fresh: false,
             reseed_config: None,
             running: None,
         };
-        if kind == Kind::I2pd {
-            fs::write(router.data_dir.join("i2pd.conf"), router.i2pd_config())?;
-        }
         Ok(router)
+    }
+
+    /// The same with SSU2 as the only transport, or IPv6 as the only family.
+    pub fn with_transport(self, ssu2_only: bool, ipv6: bool) -> Self {
+        Self { ssu2_only, ipv6, ..self }
+    }
+
+    /// The same behind something that keeps others out. It is not told its address.
+    pub fn with_edge(self, edge: Option<Edge>, gateway: Option<Gateway>) -> Self {
+        Self { edge, gateway, ..self }
+    }
+
+    /// The gateway that it is behind, if it is.
+    pub const fn gateway(&self) -> Option<&Gateway> {
+        self.gateway.as_ref()
     }
 
     /// The same with a bandwidth limit in KB/s.
@@ -151,10 +175,16 @@ impl Router {
 
     /// Starts the program, if its namespace has no way out.
     pub fn start(&mut self, binaries: &Binaries, run: &str) -> Result<()> {
-        self.namespace.ensure_isolated()?;
+        match &self.gateway {
+            Some(gateway) => self.namespace.ensure_isolated_behind(gateway)?,
+            None => self.namespace.ensure_isolated()?,
+        }
         let command = match self.kind {
             Kind::Aioli => self.aioli_command(&binaries.aioli),
-            Kind::I2pd => self.i2pd_command(&binaries.i2pd),
+            Kind::I2pd => {
+                fs::write(self.data_dir.join("i2pd.conf"), self.i2pd_config())?;
+                self.i2pd_command(&binaries.i2pd)
+            }
         };
         let log = self.logs.join(format!("{run}.log"));
         let name = format!("router {} ({})", self.index, self.kind.name());
@@ -236,7 +266,7 @@ impl Router {
     }
 
     fn address(&self) -> String {
-        format!("198.18.{}.2", self.index)
+        address(self.index, self.ipv6)
     }
 
     fn stats_file(&self) -> PathBuf {
@@ -245,7 +275,13 @@ impl Router {
 
     fn aioli_command(&self, program: &Path) -> Command {
         let mut command = self.namespace.command(program);
-        command.args(["--host", "0.0.0.0", "--external-host", &self.address(), "--port", PORT]);
+        command.args(["--host", if self.ipv6 { "::" } else { "0.0.0.0" }, "--port", PORT]);
+        if self.edge.is_none() {
+            command.args(["--external-host", &self.address()]);
+        }
+        if self.ssu2_only {
+            command.arg("--no-ntcp2");
+        }
         command.arg("--data-dir").arg(&self.data_dir);
         command.args(["--net-id", NET_ID, "--private-network", "--sam", "127.0.0.1:7656"]);
         // A few routers bring what in the public network thousands do: no home's rate of new connections.
@@ -274,11 +310,12 @@ impl Router {
     /// What i2pd needs to stay among its own: its reserved list spares 198.18.0.0/15 alone.
     fn i2pd_config(&self) -> String {
         let address = self.address();
-        let floodfill = self.floodfill;
+        let (ipv4, ipv6, floodfill) = (!self.ipv6, self.ipv6, self.floodfill);
+        let family = if ipv6 { 6 } else { 4 };
         let level = std::env::var("I2PD_LOG_LEVEL").unwrap_or_else(|_| "warn".to_owned());
         format!(
-            "log = stdout\nloglevel = {level}\nipv4 = true\nipv6 = false\nnat = false\nnetid = {NET_ID}\n\
-             host = {address}\naddress4 = {address}\nport = {PORT}\nbandwidth = X\nshare = 100\n\
+            "log = stdout\nloglevel = {level}\nipv4 = {ipv4}\nipv6 = {ipv6}\nnat = false\nnetid = {NET_ID}\n\
+             host = {address}\naddress{family} = {address}\nport = {PORT}\nbandwidth = X\nshare = 100\n\
              floodfill = {floodfill}\nreservedrange = false\n\
              [reseed]\nthreshold = 0\nurls = http://127.0.0.1:9/\n\
              [upnp]\nenabled = false\n[nettime]\nenabled = false\n\
@@ -288,4 +325,9 @@ impl Router {
              [i2cp]\nenabled = false\n"
         )
     }
+}
+
+/// The address of a router that has one of its own.
+pub fn address(index: u8, ipv6: bool) -> String {
+    if ipv6 { format!("2001:2:0:{index}::2") } else { format!("198.18.{index}.2") }
 }

@@ -10,6 +10,12 @@
 //! | i2pd | i2pd | i2pd | 10 i2pd: proves the harness, not us |
 //! | join | ours, that knew nobody | i2pd | 9 i2pd: see [`crate::join`] |
 //! | limit | ours | ours | 6 of ours, one with a bandwidth limit: see [`crate::limit`] |
+//! | ssu2 | ours | i2pd | as a and b, ours with SSU2 alone |
+//! | ssu2-back | i2pd | ours | the same |
+//! | ssu2-mtu | ours | i2pd | the same, and packets of more than 1,280 bytes are lost |
+//! | ssu2-ipv6 | ours | i2pd | the same, with IPv6 alone |
+//! | reach | | | 7 of ours, some behind gateways, and 6 i2pd: see [`crate::reach`] |
+//! | mapping | | | one of ours behind a gateway: see [`crate::mapping`] |
 //! | aioli | ours | ours | 10 of ours |
 
 use std::fs;
@@ -27,7 +33,7 @@ use crate::net::process::Process;
 use crate::network::{Layout, Network};
 use crate::report::Report;
 use crate::router::{Binaries, Kind};
-use crate::{join, limit};
+use crate::{join, limit, mapping, reach};
 
 /// How long each direction is loaded in `limit`.
 const LIMIT_TIME: Duration = Duration::from_secs(15);
@@ -47,6 +53,18 @@ pub enum Scenario {
     Join,
     /// A bandwidth limit under load.
     Limit,
+    /// As `a`, ours with SSU2 alone.
+    Ssu2,
+    /// As `b`, ours with SSU2 alone.
+    Ssu2Back,
+    /// As `ssu2` where packets of more than 1,280 bytes are lost.
+    Ssu2Mtu,
+    /// As `ssu2` with IPv6 alone.
+    Ssu2Ipv6,
+    /// A gateway that maps ports.
+    Mapping,
+    /// Whether routers say rightly that others reach them.
+    Reach,
     /// Ten i2pd and none of ours: whether the harness itself works.
     I2pd,
     /// Ten of ours.
@@ -55,27 +73,41 @@ pub enum Scenario {
 
 impl Scenario {
     /// What continuous integration runs.
-    pub const CI: [Self; 6] = [Self::A, Self::B, Self::C, Self::D, Self::Join, Self::Limit];
+    pub const CI: [Self; 7] = [Self::A, Self::B, Self::C, Self::D, Self::Join, Self::Limit, Self::Mapping];
 
     /// How many routers of ours and of i2pd's it wants.
     const fn routers(self) -> (usize, usize) {
         match self {
-            Self::A | Self::B | Self::C => (4, 6),
+            Self::A | Self::B | Self::C | Self::Ssu2 | Self::Ssu2Back | Self::Ssu2Mtu | Self::Ssu2Ipv6 => {
+                (4, 6)
+            }
             Self::D => (2, 8),
             Self::Join => (1, 9),
             Self::Limit => (6, 0),
+            Self::Mapping => (1, 0),
+            Self::Reach => reach::ROUTERS,
             Self::I2pd => (0, 10),
             Self::Aioli => (10, 0),
         }
     }
 
+    /// The network that it wants; those that want the same share one.
+    fn layout(self) -> Layout {
+        let (aioli, i2pd) = self.routers();
+        let mut layout = Layout::mixed(aioli, i2pd);
+        layout.ssu2_only = matches!(self, Self::Ssu2 | Self::Ssu2Back | Self::Ssu2Mtu | Self::Ssu2Ipv6);
+        layout.ipv6 = self == Self::Ssu2Ipv6;
+        layout.mtu = (self == Self::Ssu2Mtu).then_some(1_280);
+        layout
+    }
+
     /// The routers of the connecting and of the accepting application.
     const fn ends(self) -> (usize, usize) {
         match self {
-            Self::A | Self::Join => (1, 5),
-            Self::B => (6, 2),
+            Self::A | Self::Join | Self::Ssu2 | Self::Ssu2Mtu | Self::Ssu2Ipv6 => (1, 5),
+            Self::B | Self::Ssu2Back => (6, 2),
             Self::C => (5, 6),
-            Self::D | Self::I2pd | Self::Aioli | Self::Limit => (1, 2),
+            Self::D | Self::I2pd | Self::Aioli | Self::Limit | Self::Mapping | Self::Reach => (1, 2),
         }
     }
 
@@ -87,6 +119,12 @@ impl Scenario {
             Self::D => "(d) ours to ours, i2pd between",
             Self::Join => "(join) ours, that knew nobody, to i2pd",
             Self::Limit => "(limit) a bandwidth limit under load",
+            Self::Ssu2 => "(ssu2) ours to i2pd over SSU2 alone",
+            Self::Ssu2Back => "(ssu2-back) i2pd to ours over SSU2 alone",
+            Self::Ssu2Mtu => "(ssu2-mtu) ours to i2pd, packets of 1,280 bytes at most",
+            Self::Ssu2Ipv6 => "(ssu2-ipv6) ours to i2pd over SSU2 and IPv6 alone",
+            Self::Reach => "(reach) whether others reach us",
+            Self::Mapping => "(mapping) a gateway that maps ports",
             Self::I2pd => "(i2pd) among i2pd alone",
             Self::Aioli => "(aioli) among ours alone",
         }
@@ -120,7 +158,7 @@ pub fn run(plan: &Plan, programs: &Programs) -> Result<Report> {
     let mut report = Report::default();
     let mut rest = plan.scenarios.clone();
     while let Some(first) = rest.first().copied() {
-        let (together, others): (Vec<_>, Vec<_>) = rest.iter().partition(|s| s.routers() == first.routers());
+        let (together, others): (Vec<_>, Vec<_>) = rest.iter().partition(|s| s.layout() == first.layout());
         rest = others;
         let (binaries, directory) = (plan.binaries.clone(), plan.directory.clone());
         match first {
@@ -131,9 +169,18 @@ pub fn run(plan: &Plan, programs: &Programs) -> Result<Report> {
             Scenario::Limit => {
                 limit::run(&limit::Plan { kbytes: 256, time: LIMIT_TIME, binaries, directory }, &mut report);
             }
-            Scenario::A | Scenario::B | Scenario::C | Scenario::D | Scenario::I2pd | Scenario::Aioli => {
-                run_network(plan, programs, &together, &mut report)
-            }
+            Scenario::Reach => reach::run(&reach::Plan { binaries, directory }, &mut report),
+            Scenario::Mapping => mapping::run(&mapping::Plan { binaries, directory }, &mut report),
+            Scenario::A
+            | Scenario::B
+            | Scenario::C
+            | Scenario::D
+            | Scenario::Ssu2
+            | Scenario::Ssu2Back
+            | Scenario::Ssu2Mtu
+            | Scenario::Ssu2Ipv6
+            | Scenario::I2pd
+            | Scenario::Aioli => run_network(plan, programs, &together, &mut report),
         }
     }
     Ok(report)
@@ -141,11 +188,12 @@ pub fn run(plan: &Plan, programs: &Programs) -> Result<Report> {
 
 /// One network and the scenarios on it.
 fn run_network(plan: &Plan, programs: &Programs, scenarios: &[Scenario], report: &mut Report) {
-    let Some((aioli, i2pd)) = scenarios.first().map(|s| s.routers()) else { return };
+    let Some(first) = scenarios.first() else { return };
+    let (aioli, i2pd) = first.routers();
     println!("network of {aioli} aioli and {i2pd} i2pd");
     let begun = Instant::now();
-    let layout = Layout::mixed(aioli, i2pd);
-    let directory = plan.directory.join(format!("aioli{aioli}-i2pd{i2pd}"));
+    let layout = first.layout();
+    let directory = plan.directory.join(format!("{first:?}").to_lowercase());
     let started = Network::start(&layout, &plan.binaries, &directory).context("starting the network");
     let mut network = match started {
         Ok(network) => network,

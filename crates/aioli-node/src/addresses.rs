@@ -1,8 +1,9 @@
 //! The addresses of this computer that other routers can reach, as they come and go.
 //!
 //! Looked at every few seconds, for a router that was given no address. A
-//! computer behind a NAT has none.
+//! computer behind a NAT has none but those that its gateways map.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -10,6 +11,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::driver::Shared;
+use crate::mapping::Transport;
 
 /// How often the interfaces are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(15);
@@ -64,8 +66,42 @@ fn interfaces() -> io::Result<Vec<IpAddr>> {
     Ok(if_addrs::get_if_addrs()?.into_iter().map(|interface| interface.ip()).collect())
 }
 
+/// What is known of our addresses, from the two sources that there are.
+#[derive(Debug, Default)]
+pub(crate) struct Known {
+    /// Of an interface.
+    own: RefCell<Option<SocketAddr>>,
+    /// Of gateways: which of their ports lead to ours.
+    mapped: RefCell<Vec<(Transport, SocketAddr)>>,
+}
+
+impl Known {
+    fn set_own(&self, own: Option<SocketAddr>, shared: &Shared) {
+        self.own.replace(own);
+        self.tell(shared);
+    }
+
+    /// What gateways map from now on.
+    pub(crate) fn set_mapped(&self, mapped: Vec<(Transport, SocketAddr)>, shared: &Shared) {
+        if self.mapped.replace_with(|_| mapped.clone()) != mapped {
+            self.tell(shared);
+        }
+    }
+
+    /// A mapped address is one that others reach; that of the interface behind it is not.
+    fn tell(&self, shared: &Shared) {
+        let mapped = self.mapped.borrow();
+        let tcp = mapped.iter().filter(|(transport, _)| *transport == Transport::Tcp).map(|(_, a)| *a);
+        let mut addresses: Vec<_> = tcp.collect();
+        if addresses.is_empty() {
+            addresses.extend(*self.own.borrow());
+        }
+        shared.with_machines(|m, now| m.router.set_published(addresses, now));
+    }
+}
+
 /// Tells the router its address, now and whenever it changes.
-pub(crate) async fn watch(shared: Rc<Shared>, mut watch: AddressWatch) {
+pub(crate) async fn watch(shared: Rc<Shared>, known: Rc<Known>, mut watch: AddressWatch) {
     let (mut published, mut candidate, mut seen, mut failing) = (None, None, 0, false);
     loop {
         match watch.choose(published) {
@@ -76,9 +112,7 @@ pub(crate) async fn watch(shared: Rc<Shared>, mut watch: AddressWatch) {
                 // At the start there is nothing to be cautious about.
                 if found != published && (seen >= SEEN_TWICE || published.is_none()) {
                     published = found;
-                    let addresses = found.map(|ip| SocketAddr::new(ip, watch.port));
-                    shared
-                        .with_machines(|m, now| m.router.set_published(addresses.into_iter().collect(), now));
+                    known.set_own(found.map(|ip| SocketAddr::new(ip, watch.port)), &shared);
                 }
             }
             Err(error) if !failing => {

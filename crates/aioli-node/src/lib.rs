@@ -16,6 +16,7 @@ mod complaints;
 mod disk;
 mod driver;
 mod link;
+pub mod mapping;
 mod node;
 pub mod reseed;
 mod sntp;

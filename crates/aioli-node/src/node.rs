@@ -19,6 +19,7 @@ use crate::complaints::Complaints;
 use crate::disk::DataDir;
 use crate::driver::{self, Machines, Shared, Sinks};
 use crate::link::SocketBuffers;
+use crate::mapping::{Mapper, MappingConfig, MappingEvent};
 use crate::reseed::{self, ReseedConfig, ReseedProgress, ReseedSource};
 use crate::sntp::{self, Sntp, SntpConfig, SntpError};
 use crate::udp::{self, UdpStats};
@@ -74,6 +75,8 @@ pub struct NodeConfig {
     pub clock: Clock,
     /// How our addresses are found out; none leaves those that `router` publishes.
     pub addresses: Option<AddressWatch>,
+    /// How gateways are asked to let other routers in; none asks nobody.
+    pub port_mapping: Option<MappingConfig>,
 }
 
 /// Why a node cannot start.
@@ -119,6 +122,8 @@ pub enum Notice {
     Reseed(ReseedProgress),
     /// No time server could be used at the start.
     TimeServers(SntpError),
+    /// A gateway maps our port, or why not.
+    PortMapping(MappingEvent),
     /// Others' tunnels are waited for before the end; see [`Node::begin_drain`].
     Draining {
         /// How many are left.
@@ -301,6 +306,7 @@ async fn serve(
         time_servers,
         clock,
         addresses,
+        port_mapping,
     } = config;
     let mut router = router;
     let sockets = if router.ssu2 { udp_sockets(udp) } else { Vec::new() };
@@ -337,16 +343,14 @@ async fn serve(
         tokio::task::spawn_local(keep_seeded(Rc::clone(&shared), reseed, net_id));
     }
     tokio::task::spawn_local(watch(Rc::clone(&shared), snapshot, stats_file));
-    if let Some(addresses) = addresses {
-        tokio::task::spawn_local(addresses::watch(Rc::clone(&shared), addresses));
-    }
+    let mapping = find_addresses(&shared, addresses, port_mapping);
     let driver = tokio::task::spawn_local(driver::run(Rc::clone(&shared)));
     // None means that the handle was dropped: stop as well.
     if let Some(Stop::Drained(grace)) = stopped.recv().await {
         drain(&shared, grace, &mut stopped).await;
     }
     listening.iter().for_each(JoinTask::abort);
-    leave(&shared).await;
+    tokio::join!(leave(&shared), unmap(mapping));
     if driver.await.is_err() {
         tracing::error!("the router's driver panicked; please report the message above");
     }
@@ -362,6 +366,31 @@ fn udp_sockets(sockets: Vec<UdpSocket>) -> Vec<Rc<udp::UdpSocket>> {
         }
     });
     taken.collect()
+}
+
+/// Finds out where others reach us: at the interfaces, and at the gateways.
+fn find_addresses(
+    shared: &Rc<Shared>,
+    watch: Option<AddressWatch>,
+    port_mapping: Option<MappingConfig>,
+) -> Option<(Rc<Mapper>, JoinTask)> {
+    let known = watch.map(|watch| {
+        let known = Rc::new(addresses::Known::default());
+        tokio::task::spawn_local(addresses::watch(Rc::clone(shared), Rc::clone(&known), watch));
+        known
+    });
+    let config = port_mapping?;
+    let mapper = Mapper::new(&config);
+    let task = tokio::task::spawn_local(Rc::clone(&mapper).keep(Rc::clone(shared), known, config));
+    Some((mapper, task))
+}
+
+/// Has gateways forget us, within a bounded time.
+async fn unmap(mapping: Option<(Rc<Mapper>, JoinTask)>) {
+    if let Some((mapper, task)) = mapping {
+        task.abort();
+        mapper.remove_all().await;
+    }
 }
 
 /// Accepts at every listener.

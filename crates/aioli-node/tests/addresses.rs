@@ -35,6 +35,7 @@ fn start(there: &Interfaces) -> Node {
         time_servers: None,
         clock: Clock::start(),
         addresses: Some(watch),
+        port_mapping: None,
     })
     .unwrap()
 }

@@ -61,6 +61,13 @@ const SETTINGS: &[Setting] = &[
     setting("net-id", "I2P_NET_ID", "2", "ID", "Network to join; 2 is the public one"),
     setting("external-host", "I2P_EXTERNAL_HOST", "", "IP", "Address to publish when it differs from --host"),
     setting(
+        "no-port-mapping",
+        "I2P_NO_PORT_MAPPING",
+        "false",
+        SWITCH,
+        "Do not ask gateways to let other routers in; in a private network they are asked only when this is false",
+    ),
+    setting(
         "private-network",
         "I2P_PRIVATE_NETWORK",
         "false",
@@ -310,6 +317,8 @@ pub struct Settings {
     pub net_id: u8,
     /// Address to publish.
     pub external_host: Option<IpAddr>,
+    /// Whether gateways are asked to let other routers in.
+    pub port_mapping: bool,
     /// Private addresses allowed.
     pub private_network: bool,
     /// How to find first peers.
@@ -428,6 +437,7 @@ impl Values {
                 "" => None,
                 _ => Some(self.parse("external-host", "an IP address")?),
             },
+            port_mapping: self.port_mapping()?,
             private_network: self.switch("private-network")?,
             reseed: self.reseed(env)?,
             reseed_proxy: self.proxy()?,
@@ -495,6 +505,12 @@ impl Values {
                 )),
             },
         }
+    }
+
+    /// In a private network only when given: most of them have no gateway to ask.
+    fn port_mapping(&self) -> Result<bool, SettingsError> {
+        let by_default = self.get("no-port-mapping").2 == Source::Default;
+        Ok(!(self.switch("no-port-mapping")? || by_default && self.switch("private-network")?))
     }
 
     fn hidden(&self) -> Result<bool, SettingsError> {

@@ -200,6 +200,7 @@ fn start(
                 time_servers: None,
                 clock: Clock::start(),
                 addresses: None,
+                port_mapping: None,
             })?)
         })
         .collect()

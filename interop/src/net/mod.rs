@@ -1,7 +1,8 @@
-//! The machinery below the routers: network namespaces, supervised processes
-//! and a forwarder that adds delay.
+//! The machinery below the routers: network namespaces, gateways, supervised
+//! processes and a forwarder that adds delay.
 
 pub mod delay;
 pub mod guard;
 pub mod namespace;
+pub mod nat;
 pub mod process;

@@ -83,15 +83,22 @@ impl Namespace {
     /// Asked before every start of a router, because a router that finds the
     /// real network would join it.
     pub fn ensure_isolated(&self) -> Result<()> {
+        self.check_routes(&[], None)
+    }
+
+    /// Refuses routes to anything but the private network and `also`; with `default` a default route that says so.
+    pub(super) fn check_routes(&self, also: &[&str], default: Option<&str>) -> Result<()> {
         for family in ["-4", "-6"] {
             let routes = self.ip(&[family, "route", "show", "table", "all"])?;
             for route in routes.lines() {
                 let target =
                     route.split_whitespace().find(|w| !matches!(*w, "local" | "broadcast" | "multicast"));
                 let target = target.unwrap_or_default();
-                let private = ["198.18.", "198.19.", "127.", "::1", "fe80:", "ff00:"];
+                let private = ["198.18.", "198.19.", "2001:2:", "127.", "::1", "fe80:", "ff00:"];
+                let known = private.iter().chain(also).any(|p| target.starts_with(p));
+                let to_gateway = target == "default" && default.is_some_and(|via| route.contains(via));
                 ensure!(
-                    private.iter().any(|p| target.starts_with(p)),
+                    known || to_gateway,
                     "{} has a route to {target}: not starting a router in it",
                     self.name
                 );

@@ -196,6 +196,7 @@ async fn a_node_with_a_wrong_clock_corrects_it_and_says_so() {
             stats_file: None,
             reseed: None,
             addresses: None,
+            port_mapping: None,
             time_servers: Some(config(&servers.iter().collect::<Vec<_>>())),
             clock: Clock::start().shifted(wrong_ms),
         })
@@ -205,6 +206,7 @@ async fn a_node_with_a_wrong_clock_corrects_it_and_says_so() {
                 Notice::Router(event @ Event::ClockCorrected { .. }) => break event.to_string(),
                 Notice::Router(_) | Notice::Loaded { .. } | Notice::Remembered { .. } | Notice::Reseed(_) => {
                 }
+                Notice::PortMapping(event) => panic!("nobody asked for this: {event}"),
                 Notice::Draining { .. } | Notice::Stopping => panic!("nobody asked it to"),
                 Notice::TimeServers(error) => panic!("{error}"),
             }

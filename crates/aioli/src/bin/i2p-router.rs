@@ -4,6 +4,7 @@
 //! not possible, 130 or 143 ended at once by a further SIGINT or SIGTERM.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
+use std::num::NonZeroU16;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,6 +13,7 @@ use aioli::settings::{Reseed, Settings, SettingsError};
 use aioli::terminal::{INTERRUPTED, Phases, TERMINATED, complain, log_to_stderr, say};
 use aioli_client::{SamConfig, SessionDefaults};
 use aioli_core::Rng;
+use aioli_node::mapping::MappingConfig;
 use aioli_node::reseed::{ReseedConfig, ReseedSource, Trust};
 use aioli_node::{
     AddressWatch, Clock, DataDir, Node, NodeConfig, Notice, SntpConfig, bind, bind_udp, entropy,
@@ -71,6 +73,7 @@ fn run(settings: &Settings) -> Result<()> {
     let sam = settings.sam.map(|a| bind(a, "SAM", "--sam or --no-sam")).transpose()?;
     let mut addresses = listening.as_ref().and_then(|s| watched(settings, s.port));
     let published = listening.as_ref().and_then(|s| say_where(settings, s.port, addresses.as_mut()));
+    let mapped = listening.as_ref().and_then(|s| mapped(settings, s.port));
     say_what(settings);
     let router = router_config(settings, listening.as_ref().map_or(0, |s| s.port), published)?;
     let (inbound, outbound) = (router.inbound, router.outbound);
@@ -98,6 +101,7 @@ fn run(settings: &Settings) -> Result<()> {
         time_servers: settings.time_servers.clone().map(SntpConfig::new),
         clock: Clock::start(),
         addresses,
+        port_mapping: mapped,
     })?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(until_stopped(node, Run { started, grace: settings.grace, reseeds }))
@@ -284,6 +288,13 @@ fn watched(settings: &Settings, port: u16) -> Option<AddressWatch> {
         .then(|| AddressWatch::new(port, settings.host, settings.private_network))
 }
 
+/// What gateways are asked to map. A router that listens on loopback alone is for nobody else.
+fn mapped(settings: &Settings, port: u16) -> Option<MappingConfig> {
+    let wanted = settings.port_mapping && !settings.host.is_loopback();
+    let port = NonZeroU16::new(port).filter(|_| wanted)?;
+    Some(MappingConfig::new(port, settings.host, settings.private_network))
+}
+
 /// What asks the router to stop.
 struct Signals {
     interrupt: Signal,
@@ -369,6 +380,7 @@ fn tell(phases: &mut Phases, notice: Notice, started: Instant) {
         }
         Notice::Reseed(progress) => phases.reseed(&progress),
         Notice::TimeServers(error) => phases.say(error.to_string()),
+        Notice::PortMapping(event) => phases.say(event.to_string()),
         Notice::Router(event @ Event::Ready { .. }) => {
             phases.done();
             phases.say(format!("{event}, {:.1} s after the start", started.elapsed().as_secs_f64()));
