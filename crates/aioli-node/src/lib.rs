@@ -15,6 +15,7 @@ mod clock;
 mod complaints;
 mod disk;
 mod driver;
+pub mod embed;
 mod link;
 mod node;
 pub mod reseed;

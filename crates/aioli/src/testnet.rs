@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use aioli_client::{SamConfig, SessionDefaults};
 use aioli_core::Rng;
+use aioli_node::embed::Client;
 use aioli_node::{Clock, Node, NodeConfig, Notice, Snapshot, bind, entropy};
 use aioli_router::{Config, Event, Identity, TunnelOptions, create_router_info};
 use anyhow::{Context, Result, bail};
@@ -124,6 +125,15 @@ impl Network {
     /// Where SAM listens.
     pub fn sam(&self) -> Vec<SocketAddr> {
         self.nodes.iter().filter_map(|n| n.sam).collect()
+    }
+
+    /// A way into the router at this place.
+    ///
+    /// # Panics
+    ///
+    /// When there is none.
+    pub fn client(&self, router: usize) -> Client {
+        self.nodes.get(router).expect("the network has such a router").client()
     }
 
     /// Waits until every router has tunnels both ways.
