@@ -23,6 +23,6 @@ mod sntp;
 
 pub use addresses::AddressWatch;
 pub use clock::{Clock, entropy};
-pub use disk::{DataDir, DiskError, Holder};
+pub use disk::{DataDir, DiskError, Holder, write_atomic};
 pub use node::{Node, NodeConfig, NodeError, Notice, Snapshot, bind};
 pub use sntp::{SntpConfig, SntpError};

@@ -1,5 +1,6 @@
 //! The programs `i2p-router` and `aioli`: command line, configuration, logs.
 
+pub mod address;
 pub mod check;
 pub mod import;
 pub mod settings;

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use aioli::address;
 use aioli::import::{self, Part};
 use aioli::settings::{expand_home, first_line};
 use aioli::terminal::{complain, log_to_stderr, say};
@@ -34,6 +35,14 @@ enum Tool {
         /// error, warn, info, debug or trace; logs go to stderr.
         #[arg(long, default_value = "warn")]
         log_level: tracing::Level,
+    },
+    /// The address book: names of sites.
+    Address {
+        #[command(subcommand)]
+        task: address::Task,
+        /// The data directory of i2p-router.
+        #[arg(long, value_name = "DIR", env = "I2P_DATA_DIR", default_value = "~/.aioli", global = true)]
+        data_dir: String,
     },
     /// Take identity, destinations, NetDB, address book and tunnels from i2pd or Java I2P.
     ///
@@ -79,6 +88,10 @@ fn main() -> ExitCode {
         Tool::Testnet { routers, sam, check, log_level } => {
             log_to_stderr(log_level);
             testnet::run(&testnet::Options { routers: usize::from(routers), sam, check })
+        }
+        Tool::Address { task, data_dir } => {
+            let data_dir = expand_home(&data_dir, &|name| std::env::var(name).ok());
+            address::run(&task, &data_dir)
         }
         Tool::Import { from, data_dir, dry_run, identity, destinations, netdb, addresses, tunnels } => {
             let wanted = [
