@@ -9,4 +9,13 @@
 //! ```
 
 pub mod address_book;
+pub mod http;
+pub mod listen;
 pub mod names;
+mod relay;
+pub mod resolve;
+pub mod run;
+pub mod site;
+pub mod socks;
+
+pub use run::{Apps, AppsConfig, AppsStats};

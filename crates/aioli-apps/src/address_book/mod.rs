@@ -73,7 +73,8 @@ pub struct BookError {
 /// The lists of a data directory.
 #[derive(Debug)]
 pub struct AddressBook {
-    dir: PathBuf,
+    /// None keeps it in memory alone.
+    dir: Option<PathBuf>,
     lists: Mutex<Lists>,
 }
 
@@ -89,9 +90,15 @@ type Stamp = Option<(SystemTime, u64)>;
 impl AddressBook {
     /// Opens the lists of a directory; those that are not there are empty.
     pub fn open(dir: &Path) -> Result<Self, BookError> {
-        let book = Self { dir: dir.to_owned(), lists: Mutex::default() };
+        let book = Self { dir: Some(dir.to_owned()), lists: Mutex::default() };
         book.refresh(&mut book.lock())?;
         Ok(book)
+    }
+
+    /// Empty lists that end with the program.
+    pub fn in_memory() -> Self {
+        let books = List::ALL.map(|list| (list, (None, Book::default()))).into();
+        Self { dir: None, lists: Mutex::new(Lists { books, looked: None }) }
     }
 
     fn lock(&self) -> MutexGuard<'_, Lists> {
@@ -133,15 +140,18 @@ impl AddressBook {
         self.refresh(&mut lists)?;
         let Some((_, mut book)) = lists.books.remove(&list) else { return Ok(()) };
         let others: Vec<&Book> = lists.books.values().map(|(_, book)| book).collect();
-        let path = self.dir.join(list.file());
+        let path = self.dir.as_ref().map(|dir| dir.join(list.file()));
         let mut result = Ok(());
-        if change(&mut book, &others) {
+        if change(&mut book, &others)
+            && let Some(path) = &path
+        {
             let mode = if list == List::Hosts { 0o644 } else { 0o600 };
-            result = write_atomic(&path, book.to_text().as_bytes(), mode)
+            result = write_atomic(path, book.to_text().as_bytes(), mode)
                 .map_err(|error| BookError { path: path.clone(), error });
         }
         // A list that could not be written is read again, so that memory and disk agree.
-        let stamp = if result.is_ok() { stamp(&path) } else { Some((UNIX_EPOCH, u64::MAX)) };
+        let stamp =
+            if result.is_ok() { path.as_deref().and_then(stamp) } else { Some((UNIX_EPOCH, u64::MAX)) };
         lists.books.insert(list, (stamp, book));
         result
     }
@@ -159,17 +169,19 @@ impl AddressBook {
     }
 
     /// Waits until no other program changes a list, and keeps them off until the file is dropped.
-    fn hold(&self) -> Result<File, BookError> {
-        let path = self.dir.join("hosts.lock");
+    fn hold(&self) -> Result<Option<File>, BookError> {
+        let Some(dir) = &self.dir else { return Ok(None) };
+        let path = dir.join("hosts.lock");
         let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
-        file.and_then(|file| file.lock().map(|()| file)).map_err(|error| BookError { path, error })
+        file.and_then(|file| file.lock().map(|()| Some(file))).map_err(|error| BookError { path, error })
     }
 
     /// Reads the files that have changed.
     fn refresh(&self, lists: &mut Lists) -> Result<(), BookError> {
         lists.looked = Some(Instant::now());
+        let Some(dir) = &self.dir else { return Ok(()) };
         for list in List::ALL {
-            let path = self.dir.join(list.file());
+            let path = dir.join(list.file());
             let stamp = stamp(&path);
             if lists.books.get(&list).is_some_and(|(read, _)| *read == stamp) {
                 continue;
