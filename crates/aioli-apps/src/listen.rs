@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use aioli_node::embed::{Client, ClientError, Session, Stream};
 use aioli_router::client::{SessionOptions, Target};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OnceCell, Semaphore};
 use tokio::task::JoinSet;
@@ -15,6 +16,9 @@ use tokio::task::JoinSet;
 const TUNNELS_WITHIN: Duration = Duration::from_secs(20);
 /// A stream must stand within this time.
 const CONNECT_WITHIN: Duration = Duration::from_secs(120);
+/// What a client that was refused may still say, in bytes, and for how long.
+const LAST_BYTES: u64 = 1 << 20;
+const LAST_WORDS: Duration = Duration::from_secs(2);
 /// After a failed accept (out of file descriptors) wait before the next.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -99,4 +103,14 @@ impl Outlet {
         let dialled = tokio::time::timeout(CONNECT_WITHIN, session.connect_to_port(target, port));
         dialled.await.unwrap_or(Err(ClientError::TimedOut))
     }
+}
+
+/// Closes a connection so that what was said last is not lost because the client still talks.
+pub(crate) async fn close_gently(mut stream: TcpStream) {
+    let ending = async {
+        stream.shutdown().await?;
+        tokio::io::copy(&mut (&mut stream).take(LAST_BYTES), &mut tokio::io::sink()).await
+    };
+    // An error, or more than that: the client has had its time.
+    let _ = tokio::time::timeout(LAST_WORDS, ending).await;
 }

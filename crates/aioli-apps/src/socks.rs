@@ -12,7 +12,7 @@ use aioli_node::embed::{ClientError, Stream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::listen::{Gate, Outlet};
+use crate::listen::{Gate, Outlet, close_gently};
 use crate::relay;
 use crate::resolve::{Naming, Unresolved};
 
@@ -125,8 +125,11 @@ impl SocksProxy {
         }
         let reply = reply(version, opened.as_ref().err().copied());
         let told = tokio::time::timeout(PATIENCE, client.write_all(&reply)).await;
-        if let (Ok(stream), Ok(Ok(()))) = (opened, told) {
-            relay::both_ways(client, stream).await;
+        match (opened, told) {
+            (Ok(stream), Ok(Ok(()))) => relay::both_ways(client, stream).await,
+            (Err(_), Ok(Ok(()))) => close_gently(client).await,
+            // The client is gone.
+            _ => {}
         }
     }
 

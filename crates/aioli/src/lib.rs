@@ -3,6 +3,7 @@
 pub mod address;
 pub mod check;
 pub mod import;
+pub mod services;
 pub mod settings;
 pub mod terminal;
 pub mod testnet;

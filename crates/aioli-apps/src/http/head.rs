@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use hyper::Uri;
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
@@ -75,7 +76,7 @@ fn check(head: &[u8]) -> Result<(), HeadError> {
     let mut words = first.split(|b| *b == b' ');
     let (method, target, version) = (words.next(), words.next(), words.next());
     let right = method.is_some_and(|m| !m.is_empty() && m.iter().all(|b| is_token(*b)))
-        && target.is_some_and(|t| !t.is_empty() && t.iter().all(u8::is_ascii_graphic))
+        && target.is_some_and(|t| Uri::try_from(t).is_ok())
         && words.next().is_none();
     let is_old = version == Some(b"HTTP/1.0");
     if !right || !(is_old || version == Some(b"HTTP/1.1")) {
@@ -186,6 +187,7 @@ mod tests {
             (with(many.trim_end()), TooLarge),
             (with(&format!("X: {}", "a".repeat(9_000))), TooLarge),
             ("GET  http://a.i2p/ HTTP/1.1\r\n".into(), Malformed),
+            ("GET http://a.i2p/<b> HTTP/1.1\r\n".into(), Malformed),
             ("GET http://a.i2p/ HTTP/1.1 x\r\n".into(), Malformed),
             ("GET http://a.i2p/ HTTP/2.0\r\n".into(), Malformed),
             ("GET http://a.i2p/\r\n".into(), Malformed),

@@ -35,7 +35,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::listen::{Gate, Outlet};
+use crate::listen::{Gate, Outlet, close_gently};
 use crate::names::i2p_host;
 use crate::relay::{self, Activity, Watched};
 use crate::resolve::Naming;
@@ -337,12 +337,10 @@ async fn refuse(mut stream: TcpStream, page: &Page) {
         page.status,
         html.len()
     );
-    // An error means that the client is gone. It is not waited for.
-    let write = async {
-        stream.write_all((head + &html).as_bytes()).await?;
-        stream.shutdown().await
-    };
-    let _ = tokio::time::timeout(REFUSE_WITHIN, write).await;
+    let written = tokio::time::timeout(REFUSE_WITHIN, stream.write_all((head + &html).as_bytes())).await;
+    if let Ok(Ok(())) = written {
+        close_gently(stream).await;
+    }
 }
 
 /// Whether a host is this computer or one of its network, as far as its name tells.

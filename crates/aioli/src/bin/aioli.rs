@@ -29,6 +29,12 @@ enum Tool {
         /// Where SAM of the first router listens.
         #[arg(long, default_value = "127.0.0.1:7656")]
         sam: SocketAddr,
+        /// Where the HTTP proxy of the first router listens.
+        #[arg(long, default_value = "127.0.0.1:4444")]
+        http_proxy: SocketAddr,
+        /// Where the SOCKS proxy of the first router listens.
+        #[arg(long, default_value = "127.0.0.1:4447")]
+        socks_proxy: SocketAddr,
         /// Send 20 MB between two SAM sessions over three-hop tunnels, print the rate, and exit.
         #[arg(long)]
         check: bool,
@@ -85,9 +91,9 @@ fn main() -> ExitCode {
         }
     };
     let result = match cli.tool {
-        Tool::Testnet { routers, sam, check, log_level } => {
+        Tool::Testnet { routers, sam, http_proxy: http, socks_proxy: socks, check, log_level } => {
             log_to_stderr(log_level);
-            testnet::run(&testnet::Options { routers: usize::from(routers), sam, check })
+            testnet::run(&testnet::Options { routers: usize::from(routers), sam, http, socks, check })
         }
         Tool::Address { task, data_dir } => {
             let data_dir = expand_home(&data_dir, &|name| std::env::var(name).ok());

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use aioli::services::Services;
 use aioli::settings::{Reseed, Settings, SettingsError};
 use aioli::terminal::{INTERRUPTED, Phases, TERMINATED, complain, log_to_stderr, say};
 use aioli_client::{SamConfig, SessionDefaults};
@@ -67,6 +68,7 @@ fn run(settings: &Settings) -> Result<()> {
         })?;
     }
     let sam = settings.sam.map(|a| bind(a, "SAM", "--sam or --no-sam")).transpose()?;
+    let services = Services::bind(settings)?;
     let mut addresses = listening.as_ref().and_then(|(_, port)| watched(settings, *port));
     let published = listening.as_ref().and_then(|(_, port)| say_where(settings, *port, addresses.as_mut()));
     say_what(settings);
@@ -92,6 +94,7 @@ fn run(settings: &Settings) -> Result<()> {
         clock: Clock::start(),
         addresses,
     })?;
+    let _apps = services.start(node.client(), inbound, outbound)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(until_stopped(node, Run { started, grace: settings.grace, reseeds }))
 }
