@@ -113,3 +113,26 @@ pub(crate) async fn both_ways(
         () = activity.idle() => {}
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_relay_lasts_as_long_as_something_moves() {
+        let (mut client, ours) = tokio::io::duplex(64);
+        let (theirs, mut remote) = tokio::io::duplex(64);
+        let begun = Instant::now();
+        let relay = tokio::spawn(both_ways(ours, theirs));
+        for _ in 0..3 {
+            tokio::time::sleep(IDLE / 2).await;
+            client.write_all(b"x").await.unwrap();
+            assert_eq!(remote.read_u8().await.unwrap(), b'x');
+        }
+        relay.await.unwrap();
+        assert!(begun.elapsed() >= IDLE / 2 * 5, "{:?}", begun.elapsed());
+        assert_eq!(client.read(&mut [0; 1]).await.unwrap(), 0);
+    }
+}

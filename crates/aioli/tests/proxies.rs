@@ -114,6 +114,11 @@ async fn raw_site(mut stream: Stream, sink: mpsc::UnboundedSender<String>) {
             format!("HTTP/1.1 200 OK\r\nETag: \"v1\"\r\nContent-Length: {}\r\n\r\n{line}", line.len())
         };
         stream.write_all(answer.as_bytes()).await.unwrap();
+    } else if head.starts_with("CONNECT") {
+        // As an outproxy would, it is the other end as well here.
+        stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
+        let inner = read_head(&mut stream).await;
+        stream.write_all(format!("inside: {inner}").as_bytes()).await.unwrap();
     } else if head.starts_with("GET /nonsense") {
         stream.write_all(b"what is this?\r\n\r\n").await.unwrap();
     } else if !head.starts_with("GET /silent") {
@@ -177,6 +182,7 @@ fn sites_of_i2p_open_and_nothing_else_does() {
         socks(&world).await;
         subscriptions(&world).await;
         crowd(&world).await;
+        outproxy(&mut world, network.client(1)).await;
         drop((world, network));
     });
 }
@@ -411,4 +417,38 @@ async fn crowd(world: &World) {
     drop(idle);
     tokio::time::timeout(PATIENCE, until(0)).await.unwrap();
     assert_eq!(status(&get(world.http, "http://hello.i2p/").await), 200);
+}
+
+/// What is not of I2P goes to the outproxy that the user has named, and what is of this computer goes nowhere.
+async fn outproxy(world: &mut World, client: Client) {
+    let config = AppsConfig {
+        http: Some(aioli_node::bind(SocketAddr::from(([127, 0, 0, 1], 0)), "a test", "none").unwrap()),
+        http_options: HttpOptions { outproxies: vec!["raw.i2p".to_owned()], ..HttpOptions::default() },
+        socks: None,
+        max_socks_connections: 0,
+        session: options(false),
+        naming: Arc::new(Naming::new(Arc::clone(&world.book))),
+        subscriptions: None,
+    };
+    let apps = Apps::start(config, client).unwrap();
+    let http = apps.http.unwrap();
+    while world.heads.try_recv().is_ok() {}
+    assert!(get(http, "http://example.com/a?b").await.ends_with("ok"));
+    let mut seen: Vec<_> = world.heads.recv().await.unwrap().trim().lines().map(str::to_owned).collect();
+    assert_eq!(seen.remove(0), "GET http://example.com/a?b HTTP/1.1");
+    assert!(
+        seen.contains(&"Host: example.com".to_owned()) && !seen.iter().any(|l| l.contains("MYOB")),
+        "{seen:?}"
+    );
+    let answer = ask(http, "CONNECT example.com:443 HTTP/1.1\r\n\r\nHELLO\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("inside: HELLO\r\n\r\n"), "{answer}");
+    assert_eq!(
+        world.heads.recv().await.unwrap(),
+        "CONNECT example.com:443 HTTP/1.1\r\nHost: example.com:443\r\n\r\n"
+    );
+    for host in ["localhost", "127.0.0.1", "printer", "192.168.1.1", "[::1]"] {
+        assert_eq!(status(&get(http, &format!("http://{host}/")).await), 403, "{host}");
+        assert_eq!(status(&ask(http, &format!("CONNECT {host}:443 HTTP/1.1\r\n\r\n")).await), 403, "{host}");
+    }
+    assert!(world.heads.try_recv().is_err(), "the outproxy was asked for something on this computer");
 }

@@ -160,6 +160,25 @@ mod tests {
         }
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_head_that_trickles_in_is_not_waited_for() {
+        use tokio::io::AsyncWriteExt;
+        let (mut client, mut server) = tokio::io::duplex(1024);
+        let trickle = async {
+            client.write_all(b"GET http://a.i2p/ HTTP/1.1\r\n").await.unwrap();
+            loop {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                client.write_all(b"X: y\r\n").await.unwrap();
+            }
+        };
+        tokio::select! {
+            () = trickle => unreachable!("it has no end"),
+            read = read(&mut server) => assert_eq!(read, Err(HeadError::Slow)),
+        }
+        drop(client);
+        assert_eq!(read(&mut server).await, Err(HeadError::Nothing));
+    }
+
     #[test]
     fn what_can_be_read_in_two_ways_is_refused() {
         use HeadError::{Ambiguous, Malformed, TooLarge};
