@@ -2,6 +2,7 @@
 //! router or without one.
 
 use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use aioli_apps::address_book::subscribe::{self, Report};
@@ -80,7 +81,9 @@ impl From<ListName> for List {
 
 /// Does it, in the address book of a data directory.
 pub fn run(task: &Task, dir: &Path) -> Result<()> {
-    std::fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
+    // As the router makes it.
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
+    made.with_context(|| format!("cannot make {}", dir.display()))?;
     let book = AddressBook::open(dir)?;
     match task {
         Task::Add { name, destination, private } => {
