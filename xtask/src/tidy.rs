@@ -13,7 +13,7 @@ use crate::sources::{functions, inline_tests, rust_files};
 
 /// What each crate may use of the others: an arrow that is not here is refused.
 ///
-/// core ◄ wire ◄ { transport | netdb | tunnel | destination } ◄ router ◄ client ◄ { node ◄ aioli, sim }
+/// core ◄ wire ◄ { transport | netdb | tunnel | destination } ◄ router ◄ client ◄ { node ◄ apps ◄ aioli, sim }
 const ARROWS: &[(&str, &[&str])] = &[
     ("aioli-core", &[]),
     ("aioli-wire", &["aioli-core"]),
@@ -28,7 +28,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("aioli-client", &["aioli-core", "aioli-wire", "aioli-router"]),
     ("aioli-node", &["aioli-core", "aioli-wire", "aioli-router", "aioli-client"]),
     ("aioli-sim", &["aioli-core", "aioli-wire", "aioli-router", "aioli-client"]),
-    ("aioli", &["aioli-core", "aioli-wire", "aioli-router", "aioli-client", "aioli-node"]),
+    ("aioli-apps", &["aioli-core", "aioli-wire", "aioli-router", "aioli-node"]),
+    ("aioli", &["aioli-core", "aioli-wire", "aioli-router", "aioli-client", "aioli-node", "aioli-apps"]),
     ("aioli-bench", &["aioli-core", "aioli-wire", "aioli-transport", "aioli-tunnel", "aioli-destination"]),
     ("aioli-fuzz-targets", &["aioli-core", "aioli-wire", "aioli-transport", "aioli-router", "aioli-client"]),
     ("interop", &["aioli-core", "aioli-wire", "aioli-transport", "testkit"]),

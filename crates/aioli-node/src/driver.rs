@@ -21,6 +21,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 
 use crate::clock::Clock;
+use crate::embed::Embed;
 use crate::link::{Ending, Link, SocketBuffers, WRITE_BATCH, Written};
 use crate::node::Notice;
 use crate::udp::UdpSocket;
@@ -62,6 +63,7 @@ pub(crate) struct Shared {
 pub(crate) struct Machines {
     pub(crate) router: Router,
     pub(crate) sam: Sam,
+    pub(crate) embed: Embed,
 }
 
 /// Where outputs go that are not for a socket.
@@ -175,8 +177,10 @@ impl Shared {
                     let _ = self.sinks.store.send(write);
                 }
                 Output::Client(event) => {
-                    let Machines { router, sam } = &mut *self.machines.borrow_mut();
-                    sam.handle_event(&event, router, self.now());
+                    let Machines { router, sam, embed } = &mut *self.machines.borrow_mut();
+                    if !embed.handle_event(&event, router, self.now()) {
+                        sam.handle_event(&event, router, self.now());
+                    }
                 }
                 Output::Event(event) => {
                     let _ = self.sinks.notices.send(Notice::Router(event));
@@ -230,7 +234,7 @@ impl Shared {
         let Some(link) = self.link(id) else { return };
         let now = self.now();
         let written = link.flush(|out| {
-            let Machines { router, sam } = &mut *self.machines.borrow_mut();
+            let Machines { router, sam, .. } = &mut *self.machines.borrow_mut();
             match id {
                 LinkId::Peer(conn) => router.poll_transmit(conn, out, WRITE_BATCH, now),
                 LinkId::Sam(conn) => sam.poll_transmit(conn, out, WRITE_BATCH, router, now),
@@ -249,7 +253,7 @@ impl Shared {
         link.end(Ending::Gone);
         self.ended.notify_one();
         let now = self.now();
-        let Machines { router, sam } = &mut *self.machines.borrow_mut();
+        let Machines { router, sam, .. } = &mut *self.machines.borrow_mut();
         match id {
             LinkId::Peer(conn) => router.closed(conn, now),
             LinkId::Sam(conn) => sam.handle_closed(conn, router, now),
@@ -277,13 +281,13 @@ impl Shared {
             let now = shared.now();
             if let Ok(Ok(stream)) = stream {
                 shared.add_link(id, stream);
-                let Machines { router, sam } = &mut *shared.machines.borrow_mut();
+                let Machines { router, sam, .. } = &mut *shared.machines.borrow_mut();
                 match id {
                     LinkId::Peer(conn) => router.connected(conn, now),
                     LinkId::Sam(conn) => sam.connected(conn, router, now),
                 }
             } else {
-                let Machines { router, sam } = &mut *shared.machines.borrow_mut();
+                let Machines { router, sam, .. } = &mut *shared.machines.borrow_mut();
                 match id {
                     LinkId::Peer(conn) => router.connect_failed(conn, now),
                     LinkId::Sam(conn) => sam.connect_failed(conn, router, now),
@@ -321,7 +325,7 @@ impl Shared {
             Err(_) => return Reading::Broken,
         };
         let now = self.now();
-        let Machines { router, sam } = &mut *self.machines.borrow_mut();
+        let Machines { router, sam, .. } = &mut *self.machines.borrow_mut();
         self.wake.notify_one();
         match (id, n) {
             (LinkId::Peer(_), 0) => return Reading::Broken,
@@ -436,7 +440,7 @@ impl Shared {
     fn expire(&self) {
         let now = self.now();
         if self.next_timeout() <= now.mono {
-            let Machines { router, sam } = &mut *self.machines.borrow_mut();
+            let Machines { router, sam, .. } = &mut *self.machines.borrow_mut();
             router.handle_timeout(now);
             sam.handle_timeout(router, now);
         }

@@ -15,6 +15,7 @@ mod clock;
 mod complaints;
 mod disk;
 mod driver;
+pub mod embed;
 mod link;
 pub mod mapping;
 mod node;
@@ -24,6 +25,6 @@ pub mod udp;
 
 pub use addresses::AddressWatch;
 pub use clock::{Clock, entropy};
-pub use disk::{DataDir, DiskError, Holder};
+pub use disk::{DataDir, DiskError, Holder, write_atomic};
 pub use node::{Node, NodeConfig, NodeError, Notice, Snapshot, bind, bind_udp};
 pub use sntp::{SntpConfig, SntpError};

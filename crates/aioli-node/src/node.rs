@@ -18,6 +18,7 @@ use crate::clock::{Clock, entropy};
 use crate::complaints::Complaints;
 use crate::disk::DataDir;
 use crate::driver::{self, Machines, Shared, Sinks};
+use crate::embed::{self, Client, Commands, Embed, EmbedStats, Hub};
 use crate::link::SocketBuffers;
 use crate::mapping::{Mapper, MappingConfig, MappingEvent};
 use crate::reseed::{self, ReseedConfig, ReseedProgress, ReseedSource};
@@ -144,6 +145,8 @@ pub struct Snapshot {
     pub sam: SamStats,
     /// Those of the UDP sockets.
     pub udp: UdpStats,
+    /// Those of programs in the same process.
+    pub embed: EmbedStats,
     /// Its RouterInfo as published.
     pub router_info: Arc<[u8]>,
 }
@@ -155,6 +158,7 @@ pub struct Node {
     thread: Option<JoinHandle<()>>,
     notices: mpsc::UnboundedReceiver<Notice>,
     snapshot: Arc<Mutex<Snapshot>>,
+    hub: Arc<Hub>,
     /// Where NTCP2 listens, with the ports that were drawn.
     pub listening: Vec<SocketAddr>,
     /// Where SAM listens.
@@ -170,11 +174,13 @@ impl Node {
         let (notice_sink, notices) = mpsc::unbounded_channel();
         let snapshot = Arc::new(Mutex::new(Snapshot::default()));
         let sinks = (notice_sink, Arc::clone(&snapshot));
+        let (hub, commands) = Hub::new();
+        let embedded = (Arc::clone(&hub), commands);
         let thread = std::thread::Builder::new()
             .name("router".into())
-            .spawn(move || run_thread(config, sinks, stopped))
+            .spawn(move || run_thread(config, sinks, embedded, stopped))
             .map_err(NodeError::Thread)?;
-        Ok(Self { stop: Some(stop), thread: Some(thread), notices, snapshot, listening, sam })
+        Ok(Self { stop: Some(stop), thread: Some(thread), notices, snapshot, hub, listening, sam })
     }
 
     /// The next thing to tell; none when the router has ended.
@@ -185,6 +191,11 @@ impl Node {
     /// The counters, half a second old at most.
     pub fn snapshot(&self) -> Snapshot {
         self.snapshot.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// A way into the router for programs in this process: destinations and streams.
+    pub fn client(&self) -> Client {
+        Client::new(Arc::clone(&self.hub))
     }
 
     /// Asks the router to take part in no further tunnels of others and to stop when those that
@@ -262,7 +273,15 @@ type JoinTask = tokio::task::JoinHandle<()>;
 
 type OwnerSinks = (mpsc::UnboundedSender<Notice>, Arc<Mutex<Snapshot>>);
 
-fn run_thread(config: NodeConfig, sinks: OwnerSinks, stopped: mpsc::UnboundedReceiver<Stop>) {
+/// What the embedding API needs of the router's thread.
+type Embedded = (Arc<Hub>, Commands);
+
+fn run_thread(
+    config: NodeConfig,
+    sinks: OwnerSinks,
+    embedded: Embedded,
+    stopped: mpsc::UnboundedReceiver<Stop>,
+) {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -274,7 +293,7 @@ fn run_thread(config: NodeConfig, sinks: OwnerSinks, stopped: mpsc::UnboundedRec
     let data_dir = config.data_dir.clone();
     let writer = std::thread::spawn(move || store_all(data_dir, &writes));
     let tasks = tokio::task::LocalSet::new();
-    tasks.block_on(&runtime, serve(config, sinks, store, stopped));
+    tasks.block_on(&runtime, serve(config, sinks, embedded, store, stopped));
     // The tasks hold the writer's channel: without them it finishes what is queued and ends.
     drop(tasks);
     // A reseed under way is not waited for.
@@ -289,6 +308,7 @@ fn run_thread(config: NodeConfig, sinks: OwnerSinks, stopped: mpsc::UnboundedRec
 async fn serve(
     config: NodeConfig,
     (notices, snapshot): OwnerSinks,
+    (hub, commands): Embedded,
     store: std::sync::mpsc::Sender<StoreWrite>,
     mut stopped: mpsc::UnboundedReceiver<Stop>,
 ) {
@@ -331,10 +351,12 @@ async fn serve(
         }
     };
     load(&mut router, data_dir.as_ref(), known_routers, clock, &notices);
-    let machines = Machines { router, sam: Sam::new(sam_config, rng.fork()) };
+    let sam_machine = Sam::new(sam_config, rng.fork());
+    let machines = Machines { router, sam: sam_machine, embed: Embed::new(Arc::clone(&hub)) };
     let shared = Shared::new(machines, clock, Sinks { store, notices }, buffers, sockets);
     let listening = listen(&shared, listeners, sam);
     shared.receive_datagrams();
+    tokio::task::spawn_local(embed::serve(Rc::clone(&shared), hub, commands));
     shared.with_machines(|m, now| m.router.start(now));
     if let Some(sntp) = sntp {
         tokio::task::spawn_local(sntp::keep(Rc::clone(&shared), sntp, answered));
@@ -413,6 +435,7 @@ async fn leave(shared: &Rc<Shared>) {
     shared.notify(Notice::Stopping);
     shared.with_machines(|m, now| {
         m.sam.shut_down(&mut m.router, now);
+        m.embed.shut_down(&mut m.router, now);
         m.router.shut_down(now);
     });
     if tokio::time::timeout(LAST_WORDS, shared.all_ended()).await.is_err() {
@@ -602,6 +625,7 @@ async fn watch(shared: Rc<Shared>, snapshot: Arc<Mutex<Snapshot>>, file: Option<
             stats: m.router.stats(),
             sam: m.sam.stats(),
             udp,
+            embed: m.embed.stats(),
             router_info: Arc::from(m.router.router_info().bytes()),
         });
         if let Some(path) = &file
@@ -638,6 +662,8 @@ fn write_stats(path: &std::path::Path, now: &Snapshot) -> std::io::Result<()> {
         ("udp_too_large", now.udp.too_large),
         ("udp_unreachable", now.udp.unreachable),
         ("udp_unsendable", now.udp.unsendable),
+        ("app_refused_streams", now.embed.refused_streams),
+        ("app_refused_lookups", now.embed.refused_lookups),
     ]);
     let temporary = path.with_extension("tmp");
     std::fs::write(&temporary, serde_json::to_vec_pretty(&counters)?)?;

@@ -288,6 +288,11 @@ impl Router {
         self.sessions.by_id.get(&id).is_none_or(|s| s.destination.at_end(stream))
     }
 
+    /// Whether the stream is still there: it was neither closed to the end nor reset.
+    pub fn stream_exists(&self, id: SessionId, stream: StreamId) -> bool {
+        self.sessions.by_id.get(&id).is_some_and(|s| s.destination.streams().contains(stream))
+    }
+
     /// Sends what is queued, then says that no more follows; reading goes on.
     pub fn stream_close_write(&mut self, id: SessionId, stream: StreamId, now: Now) {
         self.enter(now);

@@ -1,7 +1,9 @@
 //! The programs `i2p-router` and `aioli`: command line, configuration, logs.
 
+pub mod address;
 pub mod check;
 pub mod import;
+pub mod services;
 pub mod settings;
 pub mod terminal;
 pub mod testnet;

@@ -10,6 +10,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use aioli_apps::names::i2p_host;
 use aioli_core::Duration;
 use aioli_router::{Bandwidth, FloodfillRole, Limits, Profile};
 use aioli_wire::RouterHash;
@@ -149,6 +150,36 @@ const SETTINGS: &[Setting] = &[
     setting("no-ssu2", "I2P_NO_SSU2", "false", SWITCH, "Do not speak SSU2, the transport over UDP"),
     setting("sam", "I2P_SAM", "127.0.0.1:7656", "HOST:PORT", "Where SAM listens for applications"),
     setting("no-sam", "I2P_NO_SAM", "false", SWITCH, "Do not offer SAM"),
+    setting(
+        "http-proxy",
+        "I2P_HTTP_PROXY",
+        "127.0.0.1:4444",
+        "HOST:PORT",
+        "Where the HTTP proxy listens for browsers",
+    ),
+    setting("no-http-proxy", "I2P_NO_HTTP_PROXY", "false", SWITCH, "Do not offer the HTTP proxy"),
+    setting(
+        "socks-proxy",
+        "I2P_SOCKS_PROXY",
+        "127.0.0.1:4447",
+        "HOST:PORT",
+        "Where the SOCKS proxy listens for other programs",
+    ),
+    setting("no-socks-proxy", "I2P_NO_SOCKS_PROXY", "false", SWITCH, "Do not offer the SOCKS proxy"),
+    setting(
+        "outproxy",
+        "I2P_OUTPROXY",
+        "",
+        "HOSTS",
+        "Hosts in I2P, with commas between, that open pages of the ordinary web for the HTTP proxy",
+    ),
+    setting(
+        "no-subscriptions",
+        "I2P_NO_SUBSCRIPTIONS",
+        "false",
+        SWITCH,
+        "Do not fetch others' address books through the HTTP proxy",
+    ),
     setting("tunnel-length", "I2P_TUNNEL_LENGTH", "3", "HOPS", "Hops in each tunnel, 0 to 8"),
     setting(
         "inbound-tunnels",
@@ -302,6 +333,15 @@ pub enum Reseed {
     From(PathBuf),
 }
 
+/// Where something listens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listen {
+    /// The address and the port.
+    pub address: SocketAddr,
+    /// The user has named it: without it, the router does not start.
+    pub insisted: bool,
+}
+
 /// All settings, checked.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -347,6 +387,14 @@ pub struct Settings {
     pub ssu2: bool,
     /// SAM, unless switched off.
     pub sam: Option<SocketAddr>,
+    /// The HTTP proxy, unless switched off.
+    pub http_proxy: Option<Listen>,
+    /// The SOCKS proxy, unless switched off.
+    pub socks_proxy: Option<Listen>,
+    /// Hosts in I2P that open pages of the ordinary web.
+    pub outproxies: Vec<String>,
+    /// Whether others' address books are fetched.
+    pub subscriptions: bool,
     /// Hops in each tunnel.
     pub tunnel_length: u8,
     /// Inbound tunnels.
@@ -452,6 +500,10 @@ impl Values {
             ntcp2: !self.switch("no-ntcp2")?,
             ssu2: self.ssu2()?,
             sam,
+            http_proxy: self.listen("http-proxy", "no-http-proxy")?,
+            socks_proxy: self.listen("socks-proxy", "no-socks-proxy")?,
+            outproxies: self.outproxies()?,
+            subscriptions: !self.switch("no-subscriptions")?,
             tunnel_length: self.number("tunnel-length", 0, 8, "hops")?,
             inbound_tunnels: self.number("inbound-tunnels", 1, 16, "tunnels")?,
             outbound_tunnels: self.number("outbound-tunnels", 1, 16, "tunnels")?,
@@ -473,6 +525,24 @@ impl Values {
             );
         }
         Ok(!off)
+    }
+
+    fn listen(&self, key: &str, off: &str) -> Result<Option<Listen>, SettingsError> {
+        if self.switch(off)? {
+            return Ok(None);
+        }
+        let insisted = self.get(key).2 != Source::Default;
+        let address = self.parse(key, "an address and a port, as 127.0.0.1:4444")?;
+        Ok(Some(Listen { address, insisted }))
+    }
+
+    fn outproxies(&self) -> Result<Vec<String>, SettingsError> {
+        let text = self.text("outproxy");
+        let hosts: Vec<_> = text.split(',').map(str::trim).filter(|host| !host.is_empty()).collect();
+        match hosts.iter().find(|host| i2p_host(host).is_none()) {
+            None => Ok(hosts.into_iter().map(str::to_owned).collect()),
+            Some(host) => Err(self.wrong("outproxy", format!("{host:?} does not end with .i2p"))),
+        }
     }
 
     fn profile(&self) -> Result<Profile, SettingsError> {

@@ -6,16 +6,23 @@
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use aioli_apps::address_book::{AddressBook, List};
+use aioli_apps::names::HostName;
+use aioli_apps::resolve::Naming;
+use aioli_apps::{Apps, site};
 use aioli_client::{SamConfig, SessionDefaults};
 use aioli_core::Rng;
+use aioli_node::embed::Client;
 use aioli_node::{Clock, Node, NodeConfig, Notice, Snapshot, bind, bind_udp, entropy};
 use aioli_router::{Config, Event, Identity, TunnelOptions, create_router_info};
 use anyhow::{Context, Result, bail};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::check;
+use crate::services::{Services, session, testnet_port};
 use crate::terminal::{INTERRUPTED, TERMINATED, is_interactive, redraw, say, say_stopping};
 
 /// The network id of test networks.
@@ -43,6 +50,10 @@ pub struct Options {
     pub ntcp2: bool,
     /// Whether they speak SSU2.
     pub ssu2: bool,
+    /// The HTTP proxy of the first router.
+    pub http: SocketAddr,
+    /// The SOCKS proxy of the first router.
+    pub socks: SocketAddr,
     /// Only check that the network carries data, then exit.
     pub check: bool,
 }
@@ -52,6 +63,7 @@ pub fn run(options: &Options) -> Result<()> {
     let started = Instant::now();
     // First of all: a port that is taken is told at once. The check must not depend on the usual port being free.
     let sam = if options.check { None } else { Some(bind(options.sam, "SAM", "--sam")?) };
+    let services = if options.check { None } else { Some(services(options)?) };
     let sam = match sam {
         Some(listener) => vec![(0, Some(listener))],
         None => vec![(0, None), (options.routers / 2, None)],
@@ -69,7 +81,12 @@ pub fn run(options: &Options) -> Result<()> {
                 let &[a, b] = &network.sam()[..] else { bail!("the check needs two SAM ports") };
                 return tokio::task::spawn_blocking(move || check::transfer(a, b)).await?;
             }
-            say(format!("SAM for applications: {}   (Ctrl-C stops the network)", options.sam));
+            let _apps = services.map(|services| hello(&network, services)).transpose()?;
+            say(format!("SAM for applications on {}   (Ctrl-C stops the network)", options.sam));
+            say(format!(
+                "open http://hello.i2p/ in a browser, or: curl -x http://{} http://hello.i2p/",
+                options.http
+            ));
             show(&network.nodes).await;
             Ok(())
         };
@@ -88,6 +105,34 @@ pub fn run(options: &Options) -> Result<()> {
         say("stopped");
         Ok(())
     })
+}
+
+/// Takes the ports of the proxies.
+fn services(options: &Options) -> Result<Services> {
+    let http = testnet_port(options.http, "the HTTP proxy", "--http-proxy")?;
+    Ok(Services::testnet(http, testnet_port(options.socks, "the SOCKS proxy", "--socks-proxy")?))
+}
+
+/// Puts `hello.i2p` on a router in the middle, and the proxies on the first.
+fn hello(network: &Network, services: Services) -> Result<Apps> {
+    let tunnels = tunnels();
+    let book = Arc::new(AddressBook::in_memory());
+    let (host, site_book) = (network.client(network.nodes.len() / 2), Arc::clone(&book));
+    tokio::spawn(async move {
+        if let Err(error) = publish_hello(host, &site_book, tunnels).await {
+            say(format!("hello.i2p cannot be offered: {error:#}"));
+        }
+    });
+    services.start_with(network.client(0), Arc::new(Naming::new(book)), tunnels)
+}
+
+async fn publish_hello(host: Client, book: &AddressBook, tunnels: TunnelOptions) -> Result<()> {
+    let session = host.session(session(tunnels, tunnels, true)).await?;
+    session.ready(START_TIMEOUT).await?;
+    book.set(List::Hosts, &HostName::parse("hello.i2p")?, session.destination())?;
+    // It ends with the network.
+    site::serve(session.listen().await?).await;
+    Ok(())
 }
 
 /// What asks a program to stop.
@@ -145,6 +190,15 @@ impl Network {
     /// Where SAM listens.
     pub fn sam(&self) -> Vec<SocketAddr> {
         self.nodes.iter().filter_map(|n| n.sam).collect()
+    }
+
+    /// A way into the router at this place.
+    ///
+    /// # Panics
+    ///
+    /// When there is none.
+    pub fn client(&self, router: usize) -> Client {
+        self.nodes.get(router).expect("the network has such a router").client()
     }
 
     /// Waits until every router has tunnels both ways.
@@ -217,8 +271,12 @@ fn ports(address: SocketAddr) -> Result<(SocketAddr, TcpListener, UdpSocket)> {
     (1..DRAWS).find_map(|_| draw().ok()).map_or_else(draw, Ok)
 }
 
+const fn tunnels() -> TunnelOptions {
+    TunnelOptions { length: 3, variance: 0, quantity: 2, backup: 0, kbps: 0 }
+}
+
 fn config(published: SocketAddr, floodfill: bool) -> Config {
-    let tunnels = TunnelOptions { length: 3, variance: 0, quantity: 2, backup: 0, kbps: 0 };
+    let tunnels = tunnels();
     Config {
         net_id: NET_ID,
         private_network: true,

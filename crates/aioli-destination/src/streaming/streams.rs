@@ -194,6 +194,11 @@ impl Streams {
         self.streams.get(&id).is_none_or(|s| s.receive.at_end())
     }
 
+    /// Whether the stream is still there.
+    pub fn contains(&self, id: StreamId) -> bool {
+        self.streams.contains_key(&id)
+    }
+
     /// The application takes an incoming stream; so does any other call for it.
     pub fn accept(&mut self, id: StreamId) {
         if let Some(s) = self.streams.get_mut(&id) {

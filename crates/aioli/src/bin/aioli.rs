@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use aioli::address;
 use aioli::import::{self, Part};
 use aioli::settings::{expand_home, first_line};
 use aioli::terminal::{complain, log_to_stderr, say};
@@ -34,12 +35,26 @@ enum Tool {
         /// Without SSU2.
         #[arg(long)]
         no_ssu2: bool,
+        /// Where the HTTP proxy of the first router listens.
+        #[arg(long, default_value = "127.0.0.1:4444")]
+        http_proxy: SocketAddr,
+        /// Where the SOCKS proxy of the first router listens.
+        #[arg(long, default_value = "127.0.0.1:4447")]
+        socks_proxy: SocketAddr,
         /// Send 20 MB between two SAM sessions over three-hop tunnels, print the rate, and exit.
         #[arg(long)]
         check: bool,
         /// error, warn, info, debug or trace; logs go to stderr.
         #[arg(long, default_value = "warn")]
         log_level: tracing::Level,
+    },
+    /// The address book: names of sites.
+    Address {
+        #[command(subcommand)]
+        task: address::Task,
+        /// The data directory of i2p-router.
+        #[arg(long, value_name = "DIR", env = "I2P_DATA_DIR", default_value = "~/.aioli", global = true)]
+        data_dir: String,
     },
     /// Take identity, destinations, NetDB, address book and tunnels from i2pd or Java I2P.
     ///
@@ -82,10 +97,24 @@ fn main() -> ExitCode {
         }
     };
     let result = match cli.tool {
-        Tool::Testnet { routers, sam, no_ntcp2, no_ssu2, check, log_level } => {
+        Tool::Testnet {
+            routers,
+            sam,
+            no_ntcp2,
+            no_ssu2,
+            http_proxy: http,
+            socks_proxy: socks,
+            check,
+            log_level,
+        } => {
             log_to_stderr(log_level);
             let (ntcp2, ssu2) = (!no_ntcp2, !no_ssu2);
-            testnet::run(&testnet::Options { routers: usize::from(routers), sam, ntcp2, ssu2, check })
+            let routers = usize::from(routers);
+            testnet::run(&testnet::Options { routers, sam, ntcp2, ssu2, http, socks, check })
+        }
+        Tool::Address { task, data_dir } => {
+            let data_dir = expand_home(&data_dir, &|name| std::env::var(name).ok());
+            address::run(&task, &data_dir)
         }
         Tool::Import { from, data_dir, dry_run, identity, destinations, netdb, addresses, tunnels } => {
             let wanted = [

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use aioli::services::Services;
 use aioli::settings::{Reseed, Settings, SettingsError};
 use aioli::terminal::{INTERRUPTED, Phases, TERMINATED, complain, log_to_stderr, say};
 use aioli_client::{SamConfig, SessionDefaults};
@@ -74,6 +75,7 @@ fn run(settings: &Settings) -> Result<()> {
     let mut addresses = listening.as_ref().and_then(|s| watched(settings, s.port));
     let published = listening.as_ref().and_then(|s| say_where(settings, s.port, addresses.as_mut()));
     let mapped = listening.as_ref().and_then(|s| mapped(settings, s.port));
+    let services = Services::bind(settings)?;
     say_what(settings);
     let router = router_config(settings, listening.as_ref().map_or(0, |s| s.port), published)?;
     let (inbound, outbound) = (router.inbound, router.outbound);
@@ -103,6 +105,7 @@ fn run(settings: &Settings) -> Result<()> {
         addresses,
         port_mapping: mapped,
     })?;
+    let _apps = services.start(node.client(), inbound, outbound)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(until_stopped(node, Run { started, grace: settings.grace, reseeds }))
 }

@@ -11,6 +11,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
+use aioli_apps::names::HostName;
 use aioli_wire::{Destination, Wire};
 
 use super::source::{Kind, Source, is_absent};
@@ -22,8 +23,6 @@ const MAX_BOOK: u64 = 32 << 20;
 const MAX_DESTINATION: u64 = 4 * 1024;
 /// Names kept at most.
 const MAX_NAMES: usize = 100_000;
-/// Letters of a name, with `.i2p`.
-const MAX_NAME: usize = 67;
 
 /// Adds the names that we do not have.
 pub(super) fn collect(source: &Source, ours: &Path, files: &mut Vec<NewFile>, report: &mut Report) {
@@ -118,7 +117,7 @@ impl Book {
         if self.names.contains(&name) {
             return;
         }
-        let right = is_host_name(&name) && Destination::from_base64(base64).is_some();
+        let right = HostName::parse(&name).is_ok() && Destination::from_base64(base64).is_some();
         if right && self.names.len() < MAX_NAMES {
             self.text.push_str(&format!("{name}={base64}\n"));
             self.names.insert(name);
@@ -147,18 +146,4 @@ fn csv<'a>(source: &Source, line: &'a str) -> Option<(&'a str, Option<String>)> 
     let destination = source.read(file, MAX_DESTINATION).ok().and_then(|b| Destination::from_bytes(&b).ok());
     let right = destination.filter(|d| aioli_wire::base32::encode(d.hash().as_bytes()) == hash);
     Some((name.trim(), right.map(|d| d.to_base64())))
-}
-
-/// Whether it can be a name of an address book: `naming#hostname-rules`.
-fn is_host_name(name: &str) -> bool {
-    let Some(labels) = name.strip_suffix(".i2p") else { return false };
-    let plain = |label: &str| {
-        !label.is_empty()
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-            && label.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
-    };
-    let reserved =
-        ["b32", "proxy", "router", "console"].contains(&labels.rsplit('.').next().unwrap_or_default());
-    name.len() <= MAX_NAME && labels.split('.').all(plain) && !reserved
 }

@@ -1,0 +1,116 @@
+//! What all proxies have in common: a listener with a limit, and the way to a
+//! destination.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use aioli_node::embed::{Client, ClientError, Session, Stream};
+use aioli_router::client::{SessionOptions, Target};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OnceCell, Semaphore};
+use tokio::task::JoinSet;
+
+/// A session without tunnels is waited for so long.
+const TUNNELS_WITHIN: Duration = Duration::from_secs(20);
+/// A stream must stand within this time.
+const CONNECT_WITHIN: Duration = Duration::from_secs(120);
+/// What a client that was refused may still say, in bytes, and for how long.
+const LAST_BYTES: u64 = 1 << 20;
+const LAST_WORDS: Duration = Duration::from_secs(2);
+/// After a failed accept (out of file descriptors) wait before the next.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Lets so many connections in at a time.
+#[derive(Debug)]
+pub(crate) struct Gate {
+    permits: Arc<Semaphore>,
+    most: usize,
+    refused: AtomicU64,
+}
+
+impl Gate {
+    pub(crate) fn new(most: usize) -> Self {
+        Self { permits: Arc::new(Semaphore::new(most)), most, refused: AtomicU64::new(0) }
+    }
+
+    /// Connections now, and those closed at once because there were too many.
+    pub(crate) fn stats(&self) -> (u64, u64) {
+        let now = self.most.saturating_sub(self.permits.available_permits()) as u64;
+        (now, self.refused.load(Ordering::Relaxed))
+    }
+
+    /// Serves connections until dropped, and all of them end with it.
+    pub(crate) async fn serve<F>(&self, listener: TcpListener, serve: impl Fn(TcpStream) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let mut connections = JoinSet::new();
+        loop {
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                Some(_) = connections.join_next() => continue,
+            };
+            let Ok((stream, _)) = accepted else {
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            };
+            if let Err(error) = stream.set_nodelay(true) {
+                tracing::debug!("TCP_NODELAY: {error}");
+            }
+            if let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
+                let serving = serve(stream);
+                connections.spawn(async move {
+                    serving.await;
+                    drop(permit);
+                });
+            } else {
+                self.refused.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+/// The way out: a destination of ours, made when it is first needed.
+#[derive(Debug)]
+pub struct Outlet {
+    client: Client,
+    options: SessionOptions,
+    session: OnceCell<Session>,
+}
+
+impl Outlet {
+    /// Nothing is made yet.
+    pub fn new(client: Client, options: SessionOptions) -> Arc<Self> {
+        Arc::new(Self { client, options, session: OnceCell::new() })
+    }
+
+    /// Whether there are tunnels now.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.session.get().is_some_and(Session::is_ready)
+    }
+
+    /// The session. It may have no tunnels yet.
+    pub(crate) async fn session(&self) -> Result<&Session, ClientError> {
+        self.session.get_or_try_init(|| self.client.session(self.options.clone())).await
+    }
+
+    /// Opens a stream; waits a little for tunnels, and not for ever for the destination.
+    pub(crate) async fn dial(&self, target: Target, port: u16) -> Result<Stream, ClientError> {
+        let session = self.session().await?;
+        session.ready(TUNNELS_WITHIN).await?;
+        let dialled = tokio::time::timeout(CONNECT_WITHIN, session.connect_to_port(target, port));
+        dialled.await.unwrap_or(Err(ClientError::TimedOut))
+    }
+}
+
+/// Closes a connection so that what was said last is not lost because the client still talks.
+pub(crate) async fn close_gently(mut stream: TcpStream) {
+    let ending = async {
+        stream.shutdown().await?;
+        tokio::io::copy(&mut (&mut stream).take(LAST_BYTES), &mut tokio::io::sink()).await
+    };
+    // An error, or more than that: the client has had its time.
+    let _ = tokio::time::timeout(LAST_WORDS, ending).await;
+}
