@@ -73,7 +73,17 @@ pub enum Scenario {
 
 impl Scenario {
     /// What continuous integration runs.
-    pub const CI: [Self; 7] = [Self::A, Self::B, Self::C, Self::D, Self::Join, Self::Limit, Self::Mapping];
+    pub const CI: [Self; 9] = [
+        Self::A,
+        Self::B,
+        Self::C,
+        Self::D,
+        Self::Ssu2,
+        Self::Ssu2Mtu,
+        Self::Join,
+        Self::Limit,
+        Self::Mapping,
+    ];
 
     /// How many routers of ours and of i2pd's it wants.
     const fn routers(self) -> (usize, usize) {

@@ -373,6 +373,10 @@ async fn serve(
     }
     listening.iter().for_each(JoinTask::abort);
     tokio::join!(leave(&shared), unmap(mapping));
+    join_driver(driver).await;
+}
+
+async fn join_driver(driver: JoinTask) {
     if driver.await.is_err() {
         tracing::error!("the router's driver panicked; please report the message above");
     }
