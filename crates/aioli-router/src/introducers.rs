@@ -2,11 +2,11 @@
 //! RouterInfo must say so (`ssu2#introducers`).
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use aioli_core::{Date, Duration, Instant, Now};
 use aioli_wire::RouterHash;
-use aioli_wire::ip::{Subnet, is_public};
+use aioli_wire::ip::Hand;
 use aioli_wire::ssu2::{Introducer, MAX_INTRODUCERS};
 
 /// How long a published introducer is good. Those who give tags keep them longer.
@@ -41,46 +41,41 @@ struct Publication {
 
 /// All of one family.
 #[derive(Clone, Debug, Default)]
-pub struct Introducers {
+pub(crate) struct Introducers {
     offers: BTreeMap<RouterHash, Offer>,
     published: Publication,
 }
 
 impl Introducers {
     /// A router introduces others to us, from now on or still.
-    pub fn offered(&mut self, by: RouterHash, at: SocketAddr, tag: u32, now: Instant) {
+    pub(crate) fn offered(&mut self, by: RouterHash, at: SocketAddr, tag: u32, now: Instant) {
         if self.offers.contains_key(&by) || self.offers.len() < MAX_INTRODUCERS + SPARES {
             self.offers.insert(by, Offer { at, tag, since: now });
         }
     }
 
-    /// It does not any more.
-    pub fn lost(&mut self, router: &RouterHash) {
-        self.offers.remove(router);
-    }
-
     /// Those go of whom it is not true that they still introduce us.
-    pub fn keep(&mut self, stays: impl Fn(&RouterHash) -> bool) {
+    pub(crate) fn keep(&mut self, stays: impl Fn(&RouterHash) -> bool) {
         self.offers.retain(|router, _| stays(router));
     }
 
     /// Those that are published.
-    pub fn published(&self) -> &[Introducer] {
+    pub(crate) fn published(&self) -> &[Introducer] {
         &self.published.introducers
     }
 
     /// None are needed any more.
-    pub fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         *self = Self::default();
     }
 
     /// Whether more are wanted: those to publish, of different subnets, and one in reserve.
-    pub fn wants_more(&self) -> bool {
+    pub(crate) fn wants_more(&self) -> bool {
         self.best().len() < MAX_INTRODUCERS || self.offers.len() <= MAX_INTRODUCERS
     }
 
     /// Whom to ask for a tag again.
-    pub fn to_renew(&self, now: Instant) -> Vec<RouterHash> {
+    pub(crate) fn to_renew(&self, now: Instant) -> Vec<RouterHash> {
         let old = |offer: &Offer| now.since(offer.since) >= ASK_AGAIN;
         self.offers.iter().filter(|(_, offer)| old(offer)).map(|(hash, _)| *hash).collect()
     }
@@ -92,7 +87,8 @@ impl Introducers {
         all.sort_by_key(|(hash, offer)| (!self.is_published(hash), offer.since, *hash));
         let mut chosen: Vec<(RouterHash, Offer)> = Vec::new();
         for (hash, offer) in all {
-            let apart = chosen.iter().all(|(_, other)| are_apart(other.at.ip(), offer.at.ip()));
+            let hand = Hand::of(offer.at.ip());
+            let apart = chosen.iter().all(|(_, other)| Hand::of(other.at.ip()) != hand);
             if apart && chosen.len() < MAX_INTRODUCERS {
                 chosen.push((hash, offer));
             }
@@ -105,7 +101,7 @@ impl Introducers {
     }
 
     /// Whether a new RouterInfo should say who introduces others to us.
-    pub fn is_due(&self, now: Now) -> bool {
+    pub(crate) fn is_due(&self, now: Now) -> bool {
         let best = self.best();
         let published = &self.published.introducers;
         let stands = |i: &&Introducer| {
@@ -114,16 +110,16 @@ impl Introducers {
         };
         let standing = published.iter().filter(stands).count();
         let soon = |i: &Introducer| i.expires.is_some_and(|at| at <= now.wall + RENEW);
-        let better = best.len() > standing || standing < published.len();
-        let changed = better || (standing > 0 && published.iter().any(soon));
         let more = best.len() > standing;
+        let less = standing < published.len();
+        let changed = more || less || (standing > 0 && published.iter().any(soon));
         let pause = if more { COMPLETE } else { REPUBLISH };
         let is_time = self.published.at.is_none_or(|at| now.mono.since(at) >= pause);
         changed && (is_time || (standing <= FEW && more))
     }
 
     /// Those to publish now, and takes note of it.
-    pub fn publish(&mut self, now: Now) -> &[Introducer] {
+    pub(crate) fn publish(&mut self, now: Now) -> &[Introducer] {
         let expires = Some(Date::from_secs((now.wall + PUBLISHED_FOR).as_secs()));
         let introducer =
             |(router, offer): (RouterHash, Offer)| Introducer { router, tag: offer.tag, expires };
@@ -131,10 +127,6 @@ impl Introducers {
         self.published = Publication { introducers, at: Some(now.mono) };
         &self.published.introducers
     }
-}
-
-fn are_apart(a: IpAddr, b: IpAddr) -> bool {
-    a != b && (!is_public(a) || !is_public(b) || Subnet::of(a) != Subnet::of(b))
 }
 
 #[cfg(test)]
@@ -190,10 +182,10 @@ mod tests {
             offer(&mut i, n, u64::from(n));
         }
         assert_eq!(published(&mut i, 10), [1, 2, 3]);
-        i.lost(&hash(2));
+        i.keep(|router| *router != hash(2));
         assert!(!i.is_due(now(11)), "two are left");
         assert!(i.is_due(now(130)), "but a third is there");
-        i.lost(&hash(1));
+        i.keep(|router| *router != hash(1));
         assert!(i.is_due(now(12)));
         assert_eq!(published(&mut i, 12), [3, 4]);
         // Nothing changes: it is said again before it expires.

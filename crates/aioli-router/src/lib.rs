@@ -14,7 +14,7 @@ mod event;
 mod garlic;
 mod guards;
 mod identity;
-pub mod introducers;
+mod introducers;
 mod lag;
 mod lifecycle;
 mod limits;

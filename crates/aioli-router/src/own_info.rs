@@ -86,57 +86,39 @@ pub(crate) fn sign(
     Arc::new(RouterInfo::create(parts, &identity.signing))
 }
 
-/// One of each transport for each place where we listen; if there is none, one of each transport that only says that
-/// we speak it, which a handshake must prove against.
+/// One of each transport for each place where we listen, and one of SSU2 for each family in which others introduce us.
+/// Without any, one of each transport that only says that we speak it, which a handshake must prove against.
 fn addresses(config: &Config, identity: &Identity, serves: &Serves) -> Vec<RouterAddress> {
-    let listens: Vec<_> = config.published.iter().filter(|_| !config.hidden).copied().map(Some).collect();
-    let nowhere = listens.is_empty();
-    let places = if nowhere { vec![None] } else { listens };
-    let ntcp2 = config.ntcp2.then(|| identity.ntcp2_static.public());
-    let ssu2 = config.ssu2.then(|| (identity.ssu2_static().public(), identity.ssu2_intro_key()));
-    let all = places.into_iter().flat_map(|place| {
-        let ntcp2 = ntcp2.as_ref().map(|key| {
-            let cost = if place.is_some() { COST_NTCP2 } else { COST_NTCP2_DIALS_ONLY };
-            RouterAddress::ntcp2(cost, key, place.map(|endpoint| (endpoint, identity.ntcp2_iv)))
-        });
-        let ssu2 = ssu2.as_ref().map(|(static_key, intro_key)| {
-            let cost = if place.is_some() { COST_SSU2 } else { COST_SSU2_DIALS_ONLY };
-            // With a host the family is that of the host.
-            let introduces = place.is_some_and(|at| serves.introduces[Family::of(&at.ip()) as usize]);
-            let caps = if introduces { "BC" } else { "B" };
-            let introducers = [].as_slice();
-            place.map(|_| {
-                Ssu2Parts { cost, static_key, intro_key, host: place, caps, mtu: config.mtu, introducers }
-                    .address()
-            })
-        });
-        [ntcp2, ssu2.flatten()]
-    });
-    let all: Vec<_> = all.collect();
-    let hidden = ssu2.iter().flat_map(|(static_key, intro_key)| {
-        let parts = |caps, introducers| Ssu2Parts {
-            cost: COST_SSU2_DIALS_ONLY,
-            static_key,
-            intro_key,
-            host: None,
-            caps,
-            mtu: config.mtu,
-            introducers,
-        };
-        let families = Family::ALL.into_iter().zip(["4", "6"]);
-        let introduced =
-            families.filter(|(f, _)| !serves.introducers[*f as usize].is_empty() && !config.hidden);
-        let mut found: Vec<_> = introduced
-            .map(|(f, caps)| Some(parts(caps, &serves.introducers[f as usize]).address()))
-            .collect();
-        if nowhere && found.is_empty() {
-            found.push(Some(parts("4", &[]).address()));
+    let ntcp2_key = identity.ntcp2_static.public();
+    let ntcp2 = |cost, at| RouterAddress::ntcp2(cost, &ntcp2_key, at);
+    let (static_key, intro_key) = (&identity.ssu2_static().public(), &identity.ssu2_intro_key());
+    let ssu2 = |cost, host, caps: &str, introducers: &[Introducer]| {
+        Ssu2Parts { cost, static_key, intro_key, host, caps, mtu: config.mtu, introducers }.address()
+    };
+    let places = if config.hidden { &[] } else { config.published.as_slice() };
+    let mut all = Vec::new();
+    for at in places {
+        if config.ntcp2 {
+            all.push(ntcp2(COST_NTCP2, Some((*at, identity.ntcp2_iv))));
         }
-        found
-    });
-    let all = all.into_iter().chain(hidden);
+        if config.ssu2 {
+            let introduces = serves.introduces[Family::of(&at.ip()) as usize];
+            all.push(ssu2(COST_SSU2, Some(*at), if introduces { "BC" } else { "B" }, &[]));
+        }
+    }
+    if config.ntcp2 && places.is_empty() {
+        all.push(ntcp2(COST_NTCP2_DIALS_ONLY, None));
+    }
+    if config.ssu2 {
+        let families = ["4", "6"].into_iter().zip(&serves.introducers);
+        let introduced = families.filter(|(_, by)| !config.hidden && !by.is_empty()).collect::<Vec<_>>();
+        if introduced.is_empty() && places.is_empty() {
+            all.push(ssu2(COST_SSU2_DIALS_ONLY, None, "4", &[]));
+        }
+        all.extend(introduced.into_iter().map(|(caps, by)| ssu2(COST_SSU2_DIALS_ONLY, None, caps, by)));
+    }
     // Short keys and values: a mapping of them is never full.
-    all.flatten().filter_map(Result::ok).collect()
+    all.into_iter().filter_map(Result::ok).collect()
 }
 
 fn options(config: &Config, known: Known) -> Mapping {

@@ -41,19 +41,16 @@ pub(crate) struct Reaching {
 }
 
 impl Reaching {
-    pub(crate) fn new(fixed: Vec<SocketAddr>) -> Self {
+    pub(crate) fn new(fixed: Vec<SocketAddr>, ssu2: bool) -> Self {
+        let introduces = Family::ALL.map(|f| ssu2 && fixed.iter().any(|at| Family::of(&at.ip()) == f));
         Self {
             observer: Observer::default(),
             introducers: <[Introducers; 2]>::default(),
-            serves: Serves { introduces: fixed_families(&fixed), ..Serves::default() },
+            serves: Serves { introduces, ..Serves::default() },
             fixed,
             asked: VecDeque::new(),
         }
     }
-}
-
-fn fixed_families(fixed: &[SocketAddr]) -> [bool; 2] {
-    Family::ALL.map(|family| fixed.iter().any(|at| Family::of(&at.ip()) == family))
 }
 
 /// What a router says of its SSU2 in a family, if it can be dialled there.
@@ -125,8 +122,8 @@ impl Router {
                 }
             }
             let [ipv4, ipv6] = Family::ALL.map(|family| {
-                let wanted = self.reaching.observer.publish(family) == Publish::NoHost { introducers: true };
-                wanted && self.reaching.introducers[family as usize].wants_more()
+                self.reaching.observer.wants_introducers(family)
+                    && self.reaching.introducers[family as usize].wants_more()
             });
             self.transport.want_tags(ipv4, ipv6);
             let [ipv4, ipv6] = Family::ALL.map(|family| self.reaching.observer.outside(family));
@@ -155,7 +152,7 @@ impl Router {
                 self.reaching.asked.pop_front();
             }
         }
-        let closed = self.reaching.observer.publish(family) == Publish::NoHost { introducers: true };
+        let closed = self.reaching.observer.wants_introducers(family);
         let introducers = &mut self.reaching.introducers[family as usize];
         introducers.keep(|router| closed && self.transport.tag_at(router).is_some());
         let renew = introducers.to_renew(now);
@@ -195,12 +192,11 @@ impl Router {
                 self.transport.request_tag(&bob, &mut cx!(self));
             }
         }
-        let known = self.netdb.routers().map(|info| info.hash()).collect::<Vec<_>>();
-        let start = self.rng.up_to(known.len().saturating_sub(1) as u64) as usize;
-        let round = known.iter().cycle().skip(start).take(known.len().min(LOOKED_AT));
-        let new = round.filter(|router| !peers.iter().any(|(peer, _)| peer == *router));
-        let infos = new.filter_map(|router| self.netdb.router(router).map(Arc::clone));
-        let found = infos.into_iter().find(|info| fits(info));
+        let known = self.netdb.router_count();
+        let start = self.rng.up_to(known.saturating_sub(1) as u64) as usize;
+        let round = self.netdb.routers().skip(start).chain(self.netdb.routers()).take(known.min(LOOKED_AT));
+        let is_new = |info: &RouterInfo| !peers.iter().any(|(peer, _)| *peer == info.hash());
+        let found = round.filter(|info| is_new(info)).find(|info| fits(info)).map(Arc::clone);
         if let Some(info) = found.filter(|info| !self.refuses(info)) {
             self.transport.connect_ssu2(&info, &mut cx!(self));
         }
@@ -231,9 +227,6 @@ impl Router {
                 }
                 Publish::NoHost { introducers: false } | Publish::Nothing => introducers.clear(),
             }
-        }
-        if !self.config.ssu2 {
-            serves = Serves { introduces: fixed_families(&published), ..Serves::default() };
         }
         let moved = published != self.config.published;
         if moved {

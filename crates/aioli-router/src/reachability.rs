@@ -14,7 +14,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use aioli_core::{Duration, Instant};
 use aioli_transport::ssu2::{Family, TestOutcome};
-use aioli_wire::ip::{Subnet, is_public};
+use aioli_wire::ip::Hand;
 
 /// So many independent witnesses make a first judgement, or an address.
 const ENOUGH: usize = 2;
@@ -126,22 +126,9 @@ pub struct Setup {
     pub presumed: Option<SocketAddr>,
 }
 
-/// Who saw something. Those that may be of one hand are one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Witness {
-    Subnet(Subnet),
-    Private(IpAddr),
-}
-
-impl Witness {
-    fn of(ip: IpAddr) -> Self {
-        if is_public(ip.to_canonical()) { Self::Subnet(Subnet::of(ip)) } else { Self::Private(ip) }
-    }
-}
-
-/// Things that witnesses said, the last of each.
+/// Things that witnesses said, the last of each. Those that may be of one hand are one.
 #[derive(Clone, Debug)]
-struct Said<T>(BTreeMap<Witness, (T, Instant)>);
+struct Said<T>(BTreeMap<Hand, (T, Instant)>);
 
 impl<T> Default for Said<T> {
     fn default() -> Self {
@@ -150,7 +137,8 @@ impl<T> Default for Said<T> {
 }
 
 impl<T: Copy + PartialEq> Said<T> {
-    fn insert(&mut self, who: Witness, what: T, now: Instant) {
+    fn insert(&mut self, who: IpAddr, what: T, now: Instant) {
+        let who = Hand::of(who);
         self.0.retain(|_, (_, at)| now.since(*at) < HOLDS);
         if self.0.len() >= WITNESSES
             && !self.0.contains_key(&who)
@@ -231,7 +219,7 @@ impl One {
     }
 
     fn on_seen(&mut self, by: IpAddr, at: SocketAddr, now: Instant) {
-        self.seen.insert(Witness::of(by), at, now);
+        self.seen.insert(by, at, now);
         if self.host == Some(at.ip()) {
             return;
         }
@@ -250,7 +238,7 @@ impl One {
     }
 
     fn on_sign(&mut self, by: IpAddr, sign: Sign, now: Instant) {
-        self.signs.insert(Witness::of(by), sign, now);
+        self.signs.insert(by, sign, now);
         self.judge(now);
     }
 
@@ -308,11 +296,7 @@ impl One {
         self.state == Reachability::Open && last_closed > last_open
     }
 
-    fn test_due(&self, now: Instant) -> Option<Instant> {
-        if !self.setup.on || self.setup.hidden {
-            return None;
-        }
-        let Some(last) = self.tested else { return Some(now) };
+    fn is_test_due(&self, now: Instant) -> bool {
         let pause = if self.state == Reachability::Testing {
             if self.tests < MANY_TESTS { TEST_SOON } else { TEST_LATER }
         } else if self.is_doubted(now) {
@@ -320,7 +304,7 @@ impl One {
         } else {
             TEST_AGAIN
         };
-        Some(last + pause)
+        self.setup.on && !self.setup.hidden && self.tested.is_none_or(|last| last + pause <= now)
     }
 }
 
@@ -422,7 +406,7 @@ impl Observer {
     /// The address to test, if a test is due.
     pub fn wants_test(&self, family: Family, now: Instant) -> Option<SocketAddr> {
         let one = &self.of[family as usize];
-        one.candidate().filter(|_| one.test_due(now).is_some_and(|at| at <= now))
+        one.candidate().filter(|_| one.is_test_due(now))
     }
 
     /// Draws conclusions that time allows.
@@ -455,6 +439,11 @@ impl Observer {
             (Reachability::Testing, Some(at)) if known.is_some() => Publish::Host { at, introduces: false },
             (state, _) => Publish::NoHost { introducers: state.is_closed() },
         }
+    }
+
+    /// Whether others are to introduce us.
+    pub fn wants_introducers(&self, family: Family) -> bool {
+        self.publish(family) == Publish::NoHost { introducers: true }
     }
 
     /// What the user has not been told yet. Nothing is said of testing that follows another state.

@@ -245,7 +245,7 @@ impl Router {
             resumed_at: Instant::ZERO,
             addresses_not_before: Instant::ZERO,
             published: Known::default(),
-            reaching: Reaching::new(config.published.clone()),
+            reaching: Reaching::new(config.published.clone(), config.ssu2),
             dropped: 0,
             tap: Tap::default(),
             bans: Bans::new(Arc::clone(&config.blocklist), limits.bans),

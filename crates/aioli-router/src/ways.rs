@@ -1,6 +1,6 @@
 //! Whether one router can reach another: over which transports and address families one dials and the other listens.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use aioli_wire::RouterInfo;
 use aioli_wire::ip::is_public;
@@ -50,12 +50,11 @@ impl Reach {
     /// What a router says of itself.
     pub(crate) fn of(info: &RouterInfo, private_network: bool) -> Self {
         let open = |host: SocketAddr| private_network || is_public(host.ip());
-        let mut reach = Self::default();
+        let (mut reach, mut introduced) = (Self::default(), Ways::default());
         let mut add = |transport, ipv4, ipv6, listens: Option<SocketAddr>| {
             reach.dials = reach.dials.and(Ways::of(transport, ipv4, ipv6));
             if let Some(host) = listens.filter(|host| open(*host)) {
-                let ipv4 = matches!(host.ip(), IpAddr::V4(_));
-                reach.listens = reach.listens.and(Ways::of(transport, ipv4, !ipv4));
+                reach.listens = reach.listens.and(Ways::of(transport, host.is_ipv4(), host.is_ipv6()));
             }
         };
         for a in info.ntcp2() {
@@ -63,11 +62,11 @@ impl Reach {
         }
         for a in info.ssu2() {
             add(SSU2, a.ipv4, a.ipv6, a.host);
+            if a.host.is_none() && !a.introducers.is_empty() {
+                introduced = introduced.and(Ways::of(SSU2, a.ipv4, a.ipv6));
+            }
         }
-        for a in info.ssu2().filter(|a| a.host.is_none() && !a.introducers.is_empty()) {
-            reach.introduced = reach.introduced.and(Ways::of(SSU2, a.ipv4, a.ipv6));
-        }
-        reach
+        Self { introduced, ..reach }
     }
 
     /// What we ourselves are set up for. Which families the network has is only known by trying.

@@ -177,9 +177,6 @@ pub enum DialError {
     /// The handshake failed.
     #[error("handshake failed: {0}")]
     Handshake(PeerMisbehaved),
-    /// A handshake of SSU2 failed; clocks that differ are told as above.
-    #[error("handshake of SSU2 failed: {0}")]
-    Ssu2(PeerMisbehaved),
     /// It failed a short while ago and has not been tried again.
     #[error("failed a short while ago")]
     BackOff,
@@ -199,12 +196,9 @@ impl DialError {
     pub const fn blames_peer(self) -> bool {
         match self {
             Self::Handshake(PeerMisbehaved::ClockSkew(_)) => false,
-            Self::NotIntroduced
-            | Self::Unreachable
-            | Self::Timeout
-            | Self::Closed
-            | Self::Handshake(_)
-            | Self::Ssu2(_) => true,
+            Self::NotIntroduced | Self::Unreachable | Self::Timeout | Self::Closed | Self::Handshake(_) => {
+                true
+            }
             Self::NoAddress | Self::BackOff | Self::Refused | Self::Limit => false,
         }
     }

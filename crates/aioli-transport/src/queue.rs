@@ -85,6 +85,11 @@ impl SendQueue {
         self.len() == 0
     }
 
+    /// In which line it waits for bandwidth.
+    pub(crate) const fn line(&self) -> Lane {
+        if self.own.bytes > 0 { Lane::Own } else { Lane::Transit }
+    }
+
     /// Everything in it.
     pub(crate) fn take(&mut self) -> Vec<Message> {
         let (own, transit) = (std::mem::take(&mut self.own), std::mem::take(&mut self.transit));

@@ -41,6 +41,23 @@ impl Subnet {
     }
 }
 
+/// Whom an address speaks for, where all those that may be of one hand count once: its subnet, or itself if it is not
+/// public.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Hand {
+    /// Of a public address.
+    Subnet(Subnet),
+    /// Of any other.
+    Private(IpAddr),
+}
+
+impl Hand {
+    /// That of an address.
+    pub fn of(ip: IpAddr) -> Self {
+        if is_public(ip.to_canonical()) { Self::Subnet(Subnet::of(ip)) } else { Self::Private(ip) }
+    }
+}
+
 fn is_public_v4(ip: Ipv4Addr) -> bool {
     let special = match ip.octets() {
         [0 | 10 | 127, ..] | [240..=255, ..] | [224..=239, ..] => true,
@@ -68,6 +85,18 @@ fn is_public_v6(ip: Ipv6Addr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn neighbours_are_of_one_hand_and_private_addresses_are_not() {
+        let hand = |ip: &str| Hand::of(ip.parse().unwrap());
+        assert_eq!(hand("8.8.1.2"), hand("8.8.200.3"));
+        assert_eq!(hand("8.8.1.2"), hand("::ffff:8.8.4.4"));
+        assert_ne!(hand("8.8.1.2"), hand("8.9.1.2"));
+        assert_eq!(hand("2a00:1::1"), hand("2a00:1:9::1"));
+        assert_ne!(hand("2a00:1::1"), hand("2a00:2::1"));
+        assert_eq!(hand("10.0.0.1"), hand("10.0.0.1"));
+        assert_ne!(hand("10.0.0.1"), hand("10.0.0.2"));
+    }
 
     #[test]
     fn special_ranges_are_not_public() {

@@ -12,8 +12,7 @@ use aioli_wire::router_info::RouterInfo;
 use aioli_wire::verified::Verified;
 
 use super::conn::{Conn, NO_CONN, State};
-use super::reach::Introduced;
-use super::udp::Udp;
+use super::udp::{Udp, Way};
 use super::{Output, Transport};
 use crate::PeerMisbehaved;
 use crate::ntcp2::initiator::{self, Remote};
@@ -36,7 +35,7 @@ pub(super) const HEAD_START: Duration = Duration::from_secs(2);
 const ADDRESS_PATIENCE: Duration = Duration::from_secs(5);
 
 /// A router to which a session is being set up.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Dial {
     /// The NTCP2 connection under way.
     pub(super) tcp: Option<ConnId>,
@@ -45,7 +44,7 @@ pub(super) struct Dial {
     /// Where else it could go, best last.
     untried: Vec<Candidate>,
     /// Who it is.
-    info: Option<Arc<Verified<RouterInfo>>>,
+    info: Arc<Verified<RouterInfo>>,
     /// What will be told if all fails.
     failed: Option<DialError>,
 }
@@ -54,14 +53,12 @@ pub(super) struct Dial {
 #[derive(Debug)]
 enum Candidate {
     Ntcp2(SocketAddr, Remote),
-    Ssu2(Box<ssu2::Remote>),
-    /// Through introducers.
-    Introduced(Box<Introduced>),
+    Ssu2(Box<Way>),
 }
 
 impl Candidate {
     const fn is_ssu2(&self) -> bool {
-        matches!(self, Self::Ssu2(_) | Self::Introduced(_))
+        matches!(self, Self::Ssu2(_))
     }
 }
 
@@ -109,8 +106,8 @@ impl Transport {
             return Err(DialError::Limit);
         }
         self.stats.dials += 1;
-        self.peers.entry(hash).or_default().dial =
-            Some(Dial { untried, info: Some(Arc::clone(to)), ..Dial::default() });
+        let dial = Dial { tcp: None, udp: None, untried, info: Arc::clone(to), failed: None };
+        self.peers.entry(hash).or_default().dial = Some(dial);
         self.start_next(hash, cx);
         Ok(())
     }
@@ -129,9 +126,8 @@ impl Transport {
         let tcp_waits = self.back_off.holds(&hash, now.mono);
         let udp_waits = self.udp.as_ref().is_none_or(|udp| udp.back_off.holds(&hash, now.mono));
         let tcp = tcp.into_iter().filter(|_| !tcp_waits).map(|(to, remote)| Candidate::Ntcp2(to, remote));
-        let udp = udp.into_iter().map(|remote| Candidate::Ssu2(Box::new(remote)));
-        let introduced = introduced.into_iter().map(|via| Candidate::Introduced(Box::new(via)));
-        let udp = udp.chain(introduced).filter(|_| !udp_waits);
+        let ways = udp.into_iter().map(Way::Direct).chain(introduced.map(Way::Introduced));
+        let udp = ways.filter(|_| !udp_waits).map(|way| Candidate::Ssu2(Box::new(way)));
         let all: Vec<_> = if ssu2_first { tcp.chain(udp).collect() } else { udp.chain(tcp).collect() };
         if all.is_empty() {
             self.stats.dials_backed_off += 1;
@@ -157,9 +153,7 @@ impl Transport {
             let remote = Remote { hash, static_key: a.static_key, iv };
             self.is_usable(endpoint).then_some((a.cost, (endpoint, remote)))
         });
-        let mut found: Vec<_> = usable.take(MAX_ADDRESSES).collect();
-        found.sort_by_key(|(cost, _)| *cost);
-        found.into_iter().rev().map(|(_, a)| a).collect()
+        best_last(usable)
     }
 
     /// Where the router can be dialled over SSU2, best last.
@@ -172,9 +166,7 @@ impl Transport {
             let (static_key, intro_key) = (a.static_key, ssu2::IntroKey(a.intro_key));
             Some((a.cost, ssu2::Remote { hash, static_key, intro_key, address, mtu: a.mtu }))
         });
-        let mut found: Vec<_> = usable.take(MAX_ADDRESSES).collect();
-        found.sort_by_key(|(cost, _)| *cost);
-        found.into_iter().rev().map(|(_, a)| a).collect()
+        best_last(usable)
     }
 
     /// Begins the best way of an idle transport. False if there is none.
@@ -189,15 +181,9 @@ impl Transport {
                 self.set_dial(&hash, |dial| dial.tcp = Some(conn));
                 (conn, at)
             }
-            Candidate::Introduced(via) => {
-                let (conn, at) = (self.next_conn_id(), via.nowhere());
-                self.line_up_via(conn, *via);
-                self.set_dial(&hash, |dial| dial.udp = Some(conn));
-                (conn, at)
-            }
-            Candidate::Ssu2(remote) => {
-                let (conn, at) = (self.next_conn_id(), remote.address);
-                self.line_up_udp(conn, *remote);
+            Candidate::Ssu2(way) => {
+                let (conn, at) = (self.next_conn_id(), way.remote().address);
+                self.line_up_udp(conn, *way);
                 self.set_dial(&hash, |dial| dial.udp = Some(conn));
                 (conn, at)
             }
@@ -211,7 +197,7 @@ impl Transport {
 
     /// Who is dialled.
     pub(super) fn dialled_info(&self, hash: &RouterHash) -> Option<Arc<Verified<RouterInfo>>> {
-        self.peers.get(hash)?.dial.as_ref()?.info.clone()
+        self.peers.get(hash)?.dial.as_ref().map(|dial| Arc::clone(&dial.info))
     }
 
     fn set_dial(&mut self, hash: &RouterHash, change: impl FnOnce(&mut Dial)) {
@@ -336,11 +322,12 @@ impl Transport {
         }
         let all_tried = !dial.untried.iter().any(|c| c.is_ssu2() == by_ssu2);
         dial.failed = dial.failed.filter(|before| before.blames_peer()).or(Some(reason));
-        if let DialError::Handshake(why) = reason {
+        // What fails over SSU2 is counted and told by its endpoint.
+        if let DialError::Handshake(why) = reason
+            && !by_ssu2
+        {
             self.stats.dials_failed += 1;
-            if let PeerMisbehaved::ClockSkew(seconds) = why
-                && !by_ssu2
-            {
+            if let PeerMisbehaved::ClockSkew(seconds) = why {
                 self.stats.clock_skews += 1;
                 self.outputs.push_back(Output::ClockSkew { seconds });
             }
@@ -431,6 +418,13 @@ impl Transport {
         let at = cx.now.mono + limit + cx.rng.duration(Duration::ZERO, limit / 5);
         self.timers.set((Why::Handshake, conn), at);
     }
+}
+
+/// The first few ways, of which each has a cost, best last.
+fn best_last<T>(usable: impl Iterator<Item = (u8, T)>) -> Vec<T> {
+    let mut found: Vec<_> = usable.take(MAX_ADDRESSES).collect();
+    found.sort_by_key(|(cost, _)| *cost);
+    found.into_iter().rev().map(|(_, way)| way).collect()
 }
 
 /// Whether a dial that waits for its turn is still wanted.

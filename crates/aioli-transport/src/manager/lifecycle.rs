@@ -65,6 +65,23 @@ impl Transport {
         }
     }
 
+    /// Counts one who comes to us, by either transport. False: it is one too many, of its group or for now.
+    pub(super) fn admit(&mut self, group: Option<IpGroup>, now: Instant) -> bool {
+        let of_group = group.and_then(|g| self.per_ip.get(&g)).copied().unwrap_or(0);
+        if of_group >= self.config.limits.connections_per_ip {
+            self.stats.refused_per_ip += 1;
+            return false;
+        }
+        if !self.pace.accept(now) {
+            self.stats.refused_paced += 1;
+            return false;
+        }
+        if let Some(group) = group {
+            self.per_ip.insert(group, of_group + 1);
+        }
+        true
+    }
+
     pub(super) fn leave_group(&mut self, group: Option<IpGroup>) {
         if let Some(group) = group
             && let Some(count) = self.per_ip.get_mut(&group)
@@ -223,12 +240,10 @@ impl Transport {
         self.timers.set((Why::Idle, conn), idle);
         self.timers.set((Why::Refresh, conn), cx.now.mono + cx.rng.duration(REFRESH.0, REFRESH.1));
         self.back_off.succeeded(&peer);
-        if !inbound {
-            self.remember_way(peer, false);
-        }
         if inbound {
             self.stats.established_inbound += 1;
         } else {
+            self.remember_way(peer, false);
             self.stats.established_outbound += 1;
         }
         self.adopt(conn, peer, alice.map(|ri| Unverified::new(ri.into_inner())), cx);

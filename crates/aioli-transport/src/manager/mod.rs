@@ -341,17 +341,8 @@ impl Transport {
             return None;
         }
         let group = public.then(|| IpGroup::of(from));
-        let of_group = group.and_then(|g| self.per_ip.get(&g)).copied().unwrap_or(0);
-        if of_group >= limits.connections_per_ip {
-            self.stats.refused_per_ip += 1;
+        if !self.admit(group, cx.now.mono) {
             return None;
-        }
-        if !self.pace.accept(cx.now.mono) {
-            self.stats.refused_paced += 1;
-            return None;
-        }
-        if let Some(group) = group {
-            self.per_ip.insert(group, of_group + 1);
         }
         let state = State::AwaitSessionRequest(crate::ntcp2::responder::AwaitSessionRequest { local });
         let mut conn = Conn::new(state, true, None, group);

@@ -10,6 +10,7 @@ use aioli_wire::router_info::RouterInfo;
 use aioli_wire::ssu2::Introducer;
 use aioli_wire::verified::Verified;
 
+use super::udp::UdpDial;
 use super::{Output, Transport};
 use crate::ssu2::{ConnectError, Family, IntroKey, Remote};
 use crate::{ConnId, DialError};
@@ -20,21 +21,10 @@ const FOR_AN_INTRODUCER: Duration = Duration::from_secs(12);
 /// A router that can only be reached through introducers.
 #[derive(Clone, Debug)]
 pub(super) struct Introduced {
-    remote: Remote,
+    /// Its address is not known.
+    pub(super) remote: Remote,
     family: Family,
     introducers: Vec<Introducer>,
-    info: Arc<Verified<RouterInfo>>,
-}
-
-impl Introduced {
-    /// In place of where it is.
-    pub(super) const fn nowhere(&self) -> SocketAddr {
-        self.remote.address
-    }
-
-    pub(super) const fn peer(&self) -> RouterHash {
-        self.remote.hash
-    }
 }
 
 const fn unspecified(family: Family) -> SocketAddr {
@@ -46,7 +36,7 @@ const fn unspecified(family: Family) -> SocketAddr {
 
 impl Transport {
     /// How the router can be reached through introducers, if that is the only way over SSU2.
-    pub(super) fn introduced(&self, to: &Arc<Verified<RouterInfo>>, now: Date) -> Option<Introduced> {
+    pub(super) fn introduced(&self, to: &RouterInfo, now: Date) -> Option<Introduced> {
         self.udp.as_ref()?;
         to.ssu2().find_map(|a| {
             let usable = |family| match family {
@@ -63,25 +53,23 @@ impl Transport {
                 address: unspecified(family),
                 mtu: a.mtu,
             };
-            (!introducers.is_empty()).then(|| Introduced {
-                remote,
-                family,
-                introducers,
-                info: Arc::clone(to),
-            })
+            (!introducers.is_empty()).then_some(Introduced { remote, family, introducers })
         })
     }
 
     /// Asks the introducers with whom there are sessions; or waits, and says whom a session is wanted with.
     pub(super) fn connect_via(&mut self, conn: ConnId, cx: &mut Cx<'_>) {
-        let Some(udp) = &mut self.udp else { return };
-        let Some(via) = udp.dials.get(&conn).and_then(|dial| dial.via.clone()) else { return };
-        let peer = via.peer();
-        match udp.endpoint.connect_through(via.remote, via.info, via.family, &via.introducers, cx) {
+        let dial = self.udp.as_ref().and_then(|udp| udp.dials.get(&conn));
+        let Some(via) = dial.and_then(UdpDial::via).cloned() else { return };
+        let peer = via.remote.hash;
+        let (info, room) = (self.dialled_info(&peer), self.udp_room());
+        let (Some(udp), Some(info)) = (&mut self.udp, info) else { return };
+        udp.endpoint.set_session_limit(room);
+        match udp.endpoint.connect_through(via.remote, info, via.family, &via.introducers, cx) {
             Ok(()) => {
                 udp.for_introducers.stop(&conn);
                 if let Some(dial) = udp.dials.get_mut(&conn) {
-                    dial.via = None;
+                    dial.way = None;
                 }
                 self.after_udp(cx);
             }
@@ -93,8 +81,7 @@ impl Transport {
                 }
             }
             Err(reason) => {
-                udp.dials.remove(&conn);
-                udp.for_introducers.stop(&conn);
+                udp.take_dial(conn);
                 self.end_dial(peer, conn, super::udp::dial_error(reason), cx);
             }
         }
@@ -106,7 +93,7 @@ impl Transport {
         let waits = |conn: &ConnId, via: &Introduced| {
             udp.for_introducers.get(conn).is_some() && via.introducers.iter().any(|i| i.router == *peer)
         };
-        let dials = udp.dials.iter().filter_map(|(conn, dial)| Some((conn, dial.via.as_ref()?)));
+        let dials = udp.dials.iter().filter_map(|(conn, dial)| Some((conn, dial.via()?)));
         let waiting = dials.filter(|(conn, via)| waits(conn, via)).map(|(conn, _)| *conn).collect::<Vec<_>>();
         waiting.into_iter().for_each(|conn| self.connect_via(conn, cx));
     }
@@ -116,8 +103,8 @@ impl Transport {
         while let Some(conn) = self.udp.as_mut().and_then(|udp| udp.for_introducers.pop_expired(cx.now.mono))
         {
             let dial = self.udp.as_mut().and_then(|udp| udp.dials.remove(&conn));
-            if let Some(via) = dial.and_then(|dial| dial.via) {
-                self.end_dial(via.peer(), conn, DialError::NotIntroduced, cx);
+            if let Some(via) = dial.as_ref().and_then(UdpDial::via) {
+                self.end_dial(via.remote.hash, conn, DialError::NotIntroduced, cx);
             }
         }
     }

@@ -186,12 +186,7 @@ fn fill(
         if out.len() - start >= room.allowance.of(lane) {
             break;
         }
-        // What we pass on for others was dated by their clocks.
-        if message.expires + LATE < now {
-            stats.dropped_expired += 1;
-        } else if message.body.len() > MAX_BODY_SIZE {
-            stats.dropped_too_large += 1;
-        } else {
+        if !is_unfit(message, stats, now) {
             let used = out.len() - payload;
             let size = message.short_len();
             if used > 0 && used + BLOCK_HEADER + size > room.payload {
@@ -206,6 +201,16 @@ fn fill(
     if lane == Lane::Transit {
         stats.transit_bytes_sent += (out.len() - start) as u64;
     }
+}
+
+/// Whether a message is too old or too large to be sent, which is counted.
+pub(super) fn is_unfit(message: &Message, stats: &mut Stats, now: Date) -> bool {
+    // What we pass on for others was dated by their clocks.
+    let expired = message.expires + LATE < now;
+    let too_large = !expired && message.body.len() > MAX_BODY_SIZE;
+    stats.dropped_expired += u64::from(expired);
+    stats.dropped_too_large += u64::from(too_large);
+    expired || too_large
 }
 
 fn write_blocks(out: &mut Vec<u8>, blocks: &[Block<'_>]) {

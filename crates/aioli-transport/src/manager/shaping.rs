@@ -32,7 +32,7 @@ impl Transport {
             && let Some(peer) = self.peers.get(&session.peer).filter(|p| p.active == Some(conn))
             && !peer.queue.is_empty()
         {
-            let lane = if peer.queue.bytes_of(Lane::Own) > 0 { Lane::Own } else { Lane::Transit };
+            let lane = peer.queue.line();
             c.parked = Some(lane);
             c.transmit = false;
             self.shaper.park(lane, conn);
@@ -40,29 +40,28 @@ impl Transport {
         self.next_senders(now);
     }
 
+    /// The line in which a connection, or a session of SSU2, waits.
+    fn parked(&mut self, conn: ConnId) -> Option<&mut Option<Lane>> {
+        if let Some(c) = self.conns.get_mut(&conn) {
+            return Some(&mut c.parked);
+        }
+        self.udp.as_mut()?.sessions.get_mut(&conn).map(|session| &mut session.parked)
+    }
+
     /// It has a message of ours now: it changes from the slow line to the fast one.
     pub(super) fn prefer(&mut self, conn: ConnId) {
-        if let Some(c) = self.conns.get_mut(&conn)
-            && c.parked == Some(Lane::Transit)
-        {
-            c.parked = Some(Lane::Own);
+        if let Some(parked) = self.parked(conn).filter(|parked| **parked == Some(Lane::Transit)) {
+            *parked = Some(Lane::Own);
             self.shaper.park(Lane::Own, conn);
-        } else {
-            self.prefer_udp(conn);
         }
     }
 
     /// Calls the next in line. One at a time: it calls the one after it when it has sent.
     pub(super) fn next_senders(&mut self, now: Instant) {
         while let Some((lane, conn)) = self.shaper.next_sender(now) {
-            if let Some(c) = self.conns.get_mut(&conn)
-                && c.parked == Some(lane)
-            {
-                c.parked = None;
-                self.wake(conn);
-                break;
-            }
-            if self.unpark_udp(lane, conn) {
+            if let Some(parked) = self.parked(conn).filter(|parked| **parked == Some(lane)) {
+                *parked = None;
+                self.wake_any(conn);
                 break;
             }
         }

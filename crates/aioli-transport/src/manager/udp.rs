@@ -13,7 +13,7 @@ use std::net::SocketAddr;
 
 use aioli_core::{Cx, Date, Duration, Instant, Now, Timers};
 use aioli_wire::RouterHash;
-use aioli_wire::i2np::{MAX_BODY_SIZE, Message};
+use aioli_wire::i2np::Message;
 use aioli_wire::ip::is_public;
 use aioli_wire::router_info::RouterInfo;
 use aioli_wire::ssu2::TerminationReason;
@@ -21,16 +21,13 @@ use aioli_wire::verified::Unverified;
 
 use super::conn::IpGroup;
 use super::reach::Introduced;
+use super::session::is_unfit;
 use super::{Peer, Transport, waiting};
-use crate::PeerMisbehaved;
 use crate::back_off::BackOff;
 use crate::queue::{SendQueue, cost};
 use crate::shaper::{Allowance, Shaper};
 use crate::ssu2::{self, ConnectError, Endpoint, Remote};
 use crate::{ConnId, DialError, DisconnectReason, Lane, Output, Stats, Transmit, Why};
-
-/// A message that expired longer ago is dropped: clocks differ.
-const LATE: Duration = Duration::from_secs(60);
 
 /// SSU2 and its sessions.
 #[derive(Debug)]
@@ -68,10 +65,31 @@ pub(super) struct UdpSession {
 #[derive(Debug)]
 pub(super) struct UdpDial {
     peer: RouterHash,
-    /// Until it is its turn.
-    remote: Option<Remote>,
-    /// Until an introducer is asked.
-    pub(super) via: Option<Introduced>,
+    /// Until it is its turn, and if introducers are needed, until one is asked.
+    pub(super) way: Option<Way>,
+}
+
+/// How a router is reached over SSU2.
+#[derive(Debug)]
+pub(super) enum Way {
+    Direct(Remote),
+    Introduced(Introduced),
+}
+
+impl Way {
+    /// Whom it leads to, and, if that is known, where.
+    pub(super) const fn remote(&self) -> &Remote {
+        match self {
+            Self::Direct(remote) | Self::Introduced(Introduced { remote, .. }) => remote,
+        }
+    }
+}
+
+impl UdpDial {
+    /// Through whom, while none of them was asked.
+    pub(super) fn via(&self) -> Option<&Introduced> {
+        self.way.as_ref().and_then(|way| if let Way::Introduced(via) = way { Some(via) } else { None })
+    }
 }
 
 impl Udp {
@@ -88,12 +106,17 @@ impl Udp {
             ipv6: true,
         }
     }
+
+    /// Takes a dial away, which waits for nothing any more.
+    pub(super) fn take_dial(&mut self, conn: ConnId) -> Option<UdpDial> {
+        self.for_introducers.stop(&conn);
+        self.dials.remove(&conn)
+    }
 }
 
 /// What one session is given on its turn.
 struct Turn {
     peer: RouterHash,
-    conn: ConnId,
     allowance: Allowance,
     order: [Lane; 2],
 }
@@ -116,7 +139,7 @@ impl Feeder<'_> {
     /// The next message for the peer's session, if it is the one we send on and may have one.
     fn next(&mut self, hash: &RouterHash, room: usize) -> Option<(Lane, Message)> {
         let peer = self.peers.get_mut(hash)?;
-        self.asked = [peer.active, peer.spare].into_iter().flatten().find(|c| self.sessions.contains_key(c));
+        self.asked = session_of(peer, self.sessions);
         let conn = peer.active?;
         let session = self.sessions.get_mut(&conn)?;
         if room == 0 || session.parked.is_some() || peer.queue.is_empty() {
@@ -126,7 +149,6 @@ impl Feeder<'_> {
             Some(turn) if turn.peer == *hash => turn,
             other => other.insert(Turn {
                 peer: *hash,
-                conn,
                 allowance: self.shaper.allowance(self.now.mono),
                 order: peer.queue.next_order(),
             }),
@@ -150,12 +172,17 @@ impl Feeder<'_> {
             }
         } else if !peer.queue.is_empty() {
             // Something waits and there was room: it is the bandwidth limit.
-            let lane = if peer.queue.bytes_of(Lane::Own) > 0 { Lane::Own } else { Lane::Transit };
+            let lane = peer.queue.line();
             session.parked = Some(lane);
-            self.shaper.park(lane, turn.conn);
+            self.shaper.park(lane, conn);
         }
         found
     }
+}
+
+/// The session of SSU2 that a peer has, whether we send on it or not.
+fn session_of(peer: &Peer, sessions: &BTreeMap<ConnId, UdpSession>) -> Option<ConnId> {
+    [peer.active, peer.spare].into_iter().flatten().find(|conn| sessions.contains_key(conn))
 }
 
 /// The next message of a lane that has not expired, if any may be sent.
@@ -171,12 +198,7 @@ fn take(
     }
     loop {
         let message = queue.pop(lane)?;
-        // What we pass on for others was dated by their clocks.
-        if message.expires + LATE < now {
-            stats.dropped_expired += 1;
-        } else if message.body.len() > MAX_BODY_SIZE {
-            stats.dropped_too_large += 1;
-        } else {
+        if !is_unfit(&message, stats, now) {
             return Some(message);
         }
     }
@@ -185,16 +207,15 @@ fn take(
 impl Transport {
     /// A datagram came. It is decrypted where it is.
     pub fn handle_datagram(&mut self, from: SocketAddr, bytes: &mut [u8], cx: &mut Cx<'_>) {
+        let room = self.udp_room();
         let Some(udp) = &mut self.udp else { return };
         if self.shaper.polices(bytes.len(), cx) {
             self.stats.dropped_inbound += 1;
             return;
         }
         self.shaper.settle(0, bytes.len(), cx.now.mono);
-        let limits = &self.config.limits;
-        let others = (self.conns.len(), self.inbound);
-        let room = limits.connections.saturating_sub(others.0);
-        udp.endpoint.set_session_limit(room.min(limits.inbound_connections.saturating_sub(others.1)));
+        let of_inbound = self.config.limits.inbound_connections.saturating_sub(self.inbound);
+        udp.endpoint.set_session_limit(room.min(of_inbound));
         udp.endpoint.handle_datagram(from, bytes, cx);
         self.after_udp(cx);
     }
@@ -331,19 +352,23 @@ impl Transport {
         cx: &mut Cx<'_>,
     ) {
         let group = (inbound && is_public(address.ip().to_canonical())).then(|| IpGroup::of(address));
-        if let Some(reason) = self.udp_refusal(&peer, inbound, group, cx) {
+        let refused = if self.is_banned(&peer, cx) {
+            self.stats.banned += 1;
+            Some(TerminationReason::Banned)
+        } else {
+            let is_admitted = !inbound || self.admit(group, cx.now.mono);
+            (!is_admitted).then_some(TerminationReason::ConnectionLimits)
+        };
+        if let Some(reason) = refused {
             self.disconnect_udp(&peer, reason, cx);
             // The endpoint has given up our own dial for this session.
             self.on_udp_dial_failed(peer, ConnectError::Limit, cx);
             return;
         }
-        if let Some(group) = group {
-            *self.per_ip.entry(group).or_insert(0) += 1;
-        }
         let dialled = self.peers.get_mut(&peer).and_then(|p| p.dial.as_mut()).and_then(|d| d.udp.take());
         let conn = dialled.unwrap_or_else(|| self.next_conn_id());
         let Some(udp) = &mut self.udp else { return };
-        udp.dials.remove(&conn);
+        udp.take_dial(conn);
         udp.back_off.succeeded(&peer);
         udp.inbound += usize::from(inbound);
         udp.sessions.insert(conn, UdpSession { peer, inbound, group, parked: None, counted: 0 });
@@ -352,29 +377,6 @@ impl Transport {
         }
         self.adopt(conn, peer, router_info, cx);
         self.introducer_is_here(&peer, cx);
-    }
-
-    fn udp_refusal(
-        &mut self,
-        peer: &RouterHash,
-        inbound: bool,
-        group: Option<IpGroup>,
-        cx: &Cx<'_>,
-    ) -> Option<TerminationReason> {
-        if self.is_banned(peer, cx) {
-            self.stats.banned += 1;
-            return Some(TerminationReason::Banned);
-        }
-        let of_group = group.and_then(|g| self.per_ip.get(&g)).copied().unwrap_or(0);
-        if of_group >= self.config.limits.connections_per_ip {
-            self.stats.refused_per_ip += 1;
-            return Some(TerminationReason::ConnectionLimits);
-        }
-        if inbound && !self.pace.accept(cx.now.mono) {
-            self.stats.refused_paced += 1;
-            return Some(TerminationReason::ConnectionLimits);
-        }
-        None
     }
 
     fn on_udp_disconnected(
@@ -400,36 +402,29 @@ impl Transport {
         let dial = self.peers.get(&peer).and_then(|p| p.dial.as_ref());
         let Some(conn) = dial.and_then(|d| d.udp) else { return };
         if let Some(udp) = &mut self.udp {
-            udp.dials.remove(&conn);
+            udp.take_dial(conn);
         }
         self.end_dial(peer, conn, dial_error(reason), cx);
     }
 
     /// Puts a dial in line.
-    pub(super) fn line_up_udp(&mut self, conn: ConnId, remote: Remote) {
+    pub(super) fn line_up_udp(&mut self, conn: ConnId, way: Way) {
         if let Some(udp) = &mut self.udp {
-            udp.dials.insert(conn, UdpDial { peer: remote.hash, remote: Some(remote), via: None });
-        }
-    }
-
-    /// Puts a dial through introducers in line.
-    pub(super) fn line_up_via(&mut self, conn: ConnId, via: Introduced) {
-        if let Some(udp) = &mut self.udp {
-            udp.dials.insert(conn, UdpDial { peer: via.peer(), remote: None, via: Some(via) });
+            udp.dials.insert(conn, UdpDial { peer: way.remote().hash, way: Some(way) });
         }
     }
 
     /// It is this dial's turn.
     pub(super) fn connect_udp(&mut self, conn: ConnId, cx: &mut Cx<'_>) {
-        let info = self.udp.as_ref().and_then(|u| u.dials.get(&conn)).map(|d| d.peer);
-        let info = info.and_then(|peer| self.dialled_info(&peer));
+        let peer = self.udp.as_ref().and_then(|udp| udp.dials.get(&conn)).map(|dial| dial.peer);
+        let (info, room) = (peer.and_then(|peer| self.dialled_info(&peer)), self.udp_room());
         let Some(udp) = &mut self.udp else { return };
         let Some(dial) = udp.dials.get_mut(&conn) else { return };
-        if dial.via.is_some() {
+        if dial.via().is_some() {
             return self.connect_via(conn, cx);
         }
-        let (peer, Some(remote)) = (dial.peer, dial.remote.take()) else { return };
-        udp.endpoint.set_session_limit(self.config.limits.connections.saturating_sub(self.conns.len()));
+        let (peer, Some(Way::Direct(remote))) = (dial.peer, dial.way.take()) else { return };
+        udp.endpoint.set_session_limit(room);
         match udp.endpoint.connect(remote, cx) {
             Ok(()) => {
                 if let Some(info) = info {
@@ -438,18 +433,22 @@ impl Transport {
                 self.after_udp(cx);
             }
             Err(reason) => {
-                udp.dials.remove(&conn);
+                udp.take_dial(conn);
                 self.end_dial(peer, conn, dial_error(reason), cx);
             }
         }
     }
 
+    /// How many sessions there may be beside the connections of NTCP2.
+    pub(super) fn udp_room(&self) -> usize {
+        self.config.limits.connections.saturating_sub(self.conns.len())
+    }
+
     /// Forgets a dial without a word.
     pub(super) fn cancel_udp(&mut self, conn: ConnId) {
         if let Some(udp) = &mut self.udp
-            && let Some(dial) = udp.dials.remove(&conn)
+            && let Some(dial) = udp.take_dial(conn)
         {
-            udp.for_introducers.stop(&conn);
             udp.endpoint.cancel(&dial.peer);
         }
     }
@@ -489,7 +488,7 @@ impl Transport {
     /// The connection that is the peer's session over SSU2.
     pub(super) fn udp_conn(&self, peer: &RouterHash) -> Option<ConnId> {
         let (udp, peer) = (self.udp.as_ref()?, self.peers.get(peer)?);
-        [peer.active, peer.spare].into_iter().flatten().find(|conn| udp.sessions.contains_key(conn))
+        session_of(peer, &udp.sessions)
     }
 
     /// Whether we send to the peer over SSU2.
@@ -541,26 +540,6 @@ impl Transport {
         Some((at.into_iter().chain(waits).min()?, Why::Ssu2))
     }
 
-    /// Gives the line's next turn to a session. False if the connection is none, or does not wait there.
-    pub(super) fn unpark_udp(&mut self, lane: Lane, conn: ConnId) -> bool {
-        let session = self.udp.as_mut().and_then(|udp| udp.sessions.get_mut(&conn));
-        let Some(session) = session.filter(|s| s.parked == Some(lane)) else { return false };
-        session.parked = None;
-        self.wake_udp(conn);
-        true
-    }
-
-    /// It has a message of ours now: it changes from the slow line to the fast one.
-    pub(super) fn prefer_udp(&mut self, conn: ConnId) {
-        let session = self.udp.as_mut().and_then(|udp| udp.sessions.get_mut(&conn));
-        if let Some(session) = session
-            && session.parked == Some(Lane::Transit)
-        {
-            session.parked = Some(Lane::Own);
-            self.shaper.park(Lane::Own, conn);
-        }
-    }
-
     /// Counters and gauges of SSU2 alone; none if we do not speak it.
     pub fn ssu2_stats(&self) -> Option<ssu2::Stats> {
         self.udp.as_ref().map(|udp| udp.endpoint.stats())
@@ -570,10 +549,7 @@ impl Transport {
 pub(super) const fn dial_error(reason: ConnectError) -> DialError {
     match reason {
         ConnectError::Timeout => DialError::Timeout,
-        ConnectError::Handshake(PeerMisbehaved::ClockSkew(seconds)) => {
-            DialError::Handshake(PeerMisbehaved::ClockSkew(seconds))
-        }
-        ConnectError::Handshake(why) => DialError::Ssu2(why),
+        ConnectError::Handshake(why) => DialError::Handshake(why),
         ConnectError::NotReady | ConnectError::Refused => DialError::Refused,
         ConnectError::Limit => DialError::Limit,
         ConnectError::NotIntroduced => DialError::NotIntroduced,

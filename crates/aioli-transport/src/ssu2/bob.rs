@@ -244,8 +244,7 @@ impl AwaitSessionConfirmed {
         let unverified = RouterInfo::decode_unverified(&bytes)?;
         let claims = unverified.claims();
         self.local.admission(limits).check(claims, cx.now.wall)?;
-        let mut addresses = claims.addresses.iter().filter_map(Ssu2Address::parse);
-        let address = addresses.find(|a| a.static_key == *static_key);
+        let address = claims.ssu2().find(|a| a.static_key == *static_key);
         let address = address.ok_or(PeerMisbehaved::StaticKeyMismatch)?;
         let router_info = unverified.verify().map_err(|_| PeerMisbehaved::RouterInfoSignature)?;
         Ok((router_info, address, rest))

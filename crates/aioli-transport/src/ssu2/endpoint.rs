@@ -243,7 +243,7 @@ impl Endpoint {
             self.enqueue(id);
             pushed
         } else if let Some(dial) = self.dialled.get(peer).and_then(|at| self.dials.get_mut(at)) {
-            dial.push(lane, message, limits.queue_bytes_dialling)
+            dial.waiting.push(lane, message, limits.queue_bytes_dialling)
         } else if let Some((_, waiting)) = self.intro.seeking.get_mut(peer) {
             waiting.push(lane, message, limits.queue_bytes_dialling)
         } else {
@@ -264,10 +264,7 @@ impl Endpoint {
         if let Some(id) = self.by_peer.get(peer).copied() {
             self.end(id, reason, cx);
         }
-        if let Some(at) = self.dialled.get(peer).copied() {
-            self.forget_dial(&at);
-        }
-        self.take_seek(peer);
+        self.cancel(peer);
     }
 
     /// Ends all sessions: the router stops.
@@ -334,7 +331,7 @@ impl Endpoint {
     }
 
     /// The next output, datagrams among them. To be called until there is none, after every other call
-    /// that takes a `Cx` and after [`Self::send`]; or else [`Self::poll_event`] and [`Self::poll_datagrams`].
+    /// that takes a `Cx` and after [`Self::send`]; or else `poll_event` and `poll_datagrams`.
     pub fn poll_output(&mut self, cx: &mut Cx<'_>) -> Option<Output> {
         loop {
             if let Some(output) = self.common.outputs.pop_front() {

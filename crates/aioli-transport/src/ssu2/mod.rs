@@ -40,6 +40,7 @@ mod reassembly;
 mod received;
 mod recovery;
 mod relay;
+mod repeats;
 mod session;
 mod stats;
 #[cfg(test)]

@@ -17,6 +17,7 @@ use std::net::{IpAddr, SocketAddr};
 use aioli_core::{Duration, Instant};
 use aioli_wire::RouterHash;
 
+use super::repeats::Repeats;
 use super::{IntroKey, TestOutcome};
 
 /// Alice waits so long for message 4: Bob may ask several Charlies.
@@ -56,7 +57,7 @@ enum Phase {
     /// It has; message 5 may come until then.
     Agreed { until: Instant },
     /// Message 6 is sent.
-    Six { began: Instant, resends: usize },
+    Six(Repeats),
 }
 
 /// What Alice does next.
@@ -106,7 +107,7 @@ impl AliceTest {
     }
 
     fn six(&mut self, now: Instant) -> Act {
-        self.phase = Phase::Six { began: now, resends: 0 };
+        self.phase = Phase::Six(Repeats::new(SIX, SEVEN, now));
         Act::SendSix
     }
 
@@ -123,14 +124,14 @@ impl AliceTest {
                 Some(Act::Wait)
             }
             // After message 6 it proves nothing.
-            (Phase::Six { .. }, _) => Some(Act::Wait),
+            (Phase::Six(_), _) => Some(Act::Wait),
         }
     }
 
     /// Message 7, with where Charlie sees us. None if it is not his.
     pub(super) fn on_seven(&self, from: SocketAddr, seen: Option<SocketAddr>) -> Option<TestOutcome> {
         let charlie = self.charlie.as_ref()?;
-        if charlie.address.ip() != from.ip() || !matches!(self.phase, Phase::Six { .. }) {
+        if charlie.address.ip() != from.ip() || !matches!(self.phase, Phase::Six(_)) {
             return None;
         }
         Some(match seen {
@@ -150,26 +151,21 @@ impl AliceTest {
         match &mut self.phase {
             Phase::Asked { until } if *until <= now => Act::End(TestOutcome::NoAnswer),
             Phase::Agreed { until } if *until <= now => self.six(now),
-            Phase::Six { began, resends } => {
-                if now >= *began + SEVEN {
-                    let five = self.five.is_some();
-                    return Act::End(if five { self.came(None) } else { TestOutcome::NoAnswer });
-                }
-                if SIX.get(*resends).is_some_and(|d| *began + *d <= now) {
-                    *resends += 1;
-                    return Act::SendSix;
-                }
-                Act::Wait
-            }
+            Phase::Six(repeats) => match repeats.on_timeout(now) {
+                Some(true) => Act::SendSix,
+                Some(false) => Act::Wait,
+                None if self.five.is_some() => Act::End(self.came(None)),
+                None => Act::End(TestOutcome::NoAnswer),
+            },
             Phase::Asked { .. } | Phase::Agreed { .. } => Act::Wait,
         }
     }
 
     /// When to call [`Self::on_timeout`].
     pub(super) fn deadline(&self) -> Instant {
-        match self.phase {
-            Phase::Asked { until } | Phase::Agreed { until } => until,
-            Phase::Six { began, resends } => began + SIX.get(resends).copied().unwrap_or(SEVEN),
+        match &self.phase {
+            Phase::Asked { until } | Phase::Agreed { until } => *until,
+            Phase::Six(repeats) => repeats.deadline(),
         }
     }
 }
@@ -208,15 +204,15 @@ pub(super) struct CharlieTest {
     pub(super) intro_key: IntroKey,
     /// Our message 3.
     pub(super) block: Vec<u8>,
-    began: Instant,
-    fives: usize,
+    /// Of message 5, until message 6 comes.
+    pub(super) repeats: Repeats,
     sevens: u32,
 }
 
 impl CharlieTest {
     /// Message 3 is sent, and message 5 for the first time.
     pub(super) const fn new(to: SocketAddr, intro_key: IntroKey, block: Vec<u8>, now: Instant) -> Self {
-        Self { to, intro_key, block, began: now, fives: 0, sevens: 0 }
+        Self { to, intro_key, block, repeats: Repeats::new(FIVE_AGAIN, CHARLIE, now), sevens: 0 }
     }
 
     /// Message 6. Whether to answer with message 7: to the address that Alice signed, whatever
@@ -226,22 +222,7 @@ impl CharlieTest {
             return false;
         }
         self.sevens += 1;
+        self.repeats.stop();
         true
-    }
-
-    /// Whether message 5 is due again, or none if the test is over.
-    pub(super) fn on_timeout(&mut self, now: Instant) -> Option<bool> {
-        if now >= self.began + CHARLIE {
-            return None;
-        }
-        let due = self.sevens == 0 && FIVE_AGAIN.get(self.fives).is_some_and(|d| self.began + *d <= now);
-        self.fives += usize::from(due);
-        Some(due)
-    }
-
-    /// When to call [`Self::on_timeout`].
-    pub(super) fn deadline(&self) -> Instant {
-        let again = FIVE_AGAIN.get(self.fives).filter(|_| self.sevens == 0);
-        self.began + again.copied().unwrap_or(CHARLIE)
     }
 }

@@ -20,6 +20,7 @@ use aioli_wire::router_info::RouterInfo;
 use aioli_wire::ssu2::{ConnectionId, Introducer, LongHeader};
 use aioli_wire::verified::Verified;
 
+use super::repeats::Repeats;
 use super::{Family, Remote};
 
 /// Alice asks the next introducer when one has not answered within this.
@@ -117,38 +118,26 @@ pub(super) struct Punch {
     pub(super) to: SocketAddr,
     /// To be sent again as it is.
     pub(super) packet: Vec<u8>,
-    began: Instant,
-    resends: usize,
+    pub(super) repeats: Repeats,
 }
 
 impl Punch {
     /// It is sent for the first time.
     pub(super) const fn new(to: SocketAddr, packet: Vec<u8>, now: Instant) -> Self {
-        Self { to, packet, began: now, resends: 0 }
-    }
-
-    /// Whether it is due again, or none if it is over.
-    pub(super) fn on_timeout(&mut self, now: Instant) -> Option<bool> {
-        if now >= self.began + PUNCHED {
-            return None;
-        }
-        let due = PUNCH.get(self.resends).is_some_and(|d| self.began + *d <= now);
-        self.resends += usize::from(due);
-        Some(due)
-    }
-
-    /// When to call [`Self::on_timeout`].
-    pub(super) fn deadline(&self) -> Instant {
-        self.began + PUNCH.get(self.resends).copied().unwrap_or(PUNCHED)
+        Self { to, packet, repeats: Repeats::new(PUNCH, PUNCHED, now) }
     }
 }
 
-/// Whether the ids of a packet to Alice are those of this nonce; of one to Charlie if `inverse`.
-/// The ids of a nonce are, the other way round, those of its inverse: they alone do not tell it.
-pub(super) fn are_ids(header: &LongHeader, nonce: u32, inverse: bool) -> bool {
+/// The ids of a packet to Alice, destination and source; of one to Charlie if `inverse`.
+pub(super) const fn ids(nonce: u32, inverse: bool) -> (ConnectionId, ConnectionId) {
     let id = ConnectionId::from_nonce(nonce);
-    let (destination, source) = if inverse { (id.inverse(), id) } else { (id, id.inverse()) };
-    header.destination == destination && header.source == source
+    if inverse { (id.inverse(), id) } else { (id, id.inverse()) }
+}
+
+/// Whether the ids of a packet are those of this nonce. They are, the other way round, those of its inverse: they
+/// alone do not tell it.
+pub(super) fn are_ids(header: &LongHeader, nonce: u32, inverse: bool) -> bool {
+    (header.destination, header.source) == ids(nonce, inverse)
 }
 
 /// Whether two clocks are near enough for an introduction or a peer test.

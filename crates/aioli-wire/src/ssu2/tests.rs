@@ -192,6 +192,14 @@ fn every_block_round_trips_and_order_is_enforced() {
 }
 
 #[test]
+fn a_refusal_may_end_behind_its_nonce() {
+    let short = RelayResponse::from_bytes(&[0, 66, 0, 0, 0, 5]).unwrap();
+    assert_eq!((short.code, short.nonce, short.charlie, short.signature), (66, 5, None, [].as_slice()));
+    assert_eq!(RelayResponse::from_bytes(&short.to_bytes()), Ok(short), "passed on in full");
+    assert!(RelayResponse::from_bytes(&[0, 0, 0, 0, 0, 5]).is_err(), "not so an acceptance");
+}
+
+#[test]
 fn what_signatures_cover() {
     let bob = RouterHash::new([1; 32]);
     let charlie = RouterHash::new([2; 32]);

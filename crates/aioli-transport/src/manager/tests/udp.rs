@@ -5,9 +5,10 @@ use std::sync::Arc;
 use aioli_core::Duration;
 use aioli_wire::ssu2::Ssu2Address;
 
+use super::super::udp::Way;
 use super::{Keys, Net, START, addr};
 use crate::ssu2::{IntroKey, Remote};
-use crate::{Bandwidth, Config, DialError, Lane, Output, Ssu2Keys};
+use crate::{Bandwidth, Config, DialError, Lane, Output, PeerMisbehaved, Ssu2Keys};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -181,7 +182,7 @@ fn of_two_sessions_the_older_is_used_and_the_other_takes_over() {
     let remote = remote(&net, 0);
     net.with(1, |t, cx| {
         let conn = t.next_conn_id();
-        t.line_up_udp(conn, remote);
+        t.line_up_udp(conn, Way::Direct(remote));
         t.connect_udp(conn, cx);
     });
     net.send(1, 0, 2, 100);
@@ -238,6 +239,23 @@ fn a_session_that_is_refused_ends_the_dial_it_crossed() {
     assert_eq!((established(&net, 1), net.nodes[1].t.stats().queued_bytes), (0, 0));
     let failed = |o: &Output| matches!(o, Output::DialFailed { peer, reason: DialError::Limit, dropped } if *peer == first && dropped.len() == 1);
     assert_eq!(net.count(1, failed), 1);
+}
+
+#[test]
+fn clocks_that_differ_over_ssu2_are_told_and_counted_once() {
+    let mut net = Net::new(14, 2, ssu2_only);
+    net.nodes[1].skew = 600;
+    net.send(0, 1, 1, 100);
+    net.advance(SECOND);
+    let skew = Some(DialError::Handshake(PeerMisbehaved::ClockSkew(600)));
+    let failed = net.nodes[0].told.iter().find_map(|o| {
+        let Output::DialFailed { reason, .. } = o else { return None };
+        Some(*reason)
+    });
+    assert_eq!(failed, skew);
+    let stats = net.nodes[0].t.stats();
+    assert_eq!((stats.dials, stats.dials_failed, stats.clock_skews), (1, 1, 1));
+    assert_eq!(net.count(0, |o| matches!(o, Output::ClockSkew { .. })), 1);
 }
 
 #[test]

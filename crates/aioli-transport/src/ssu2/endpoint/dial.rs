@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use aioli_core::{Cx, Duration, Instant};
+use aioli_wire::RouterHash;
 use aioli_wire::i2np::{MAX_BODY_SIZE, Message};
 
 use super::super::alice::{
@@ -45,7 +46,7 @@ pub(super) struct Dial {
     /// Whether a token has come. Another Retry is then a copy, or late: the request that
     /// is on its way must not change.
     retried: bool,
-    waiting: Waiting,
+    pub(super) waiting: Waiting,
 }
 
 /// Messages for when a session stands.
@@ -77,11 +78,6 @@ impl Waiting {
 }
 
 impl Dial {
-    /// Queues a message for when the session stands.
-    pub(super) fn push(&mut self, lane: Lane, message: Message, limit: usize) -> Pushed {
-        self.waiting.push(lane, message, limit)
-    }
-
     const fn ids(&self) -> Ids {
         match &self.state {
             State::Retry(state) => state.ids,
@@ -165,13 +161,6 @@ impl Endpoint {
         self.dials.remove(at)
     }
 
-    /// Hands a dial what was queued before it.
-    pub(super) fn queue_on_dial(&mut self, at: &SocketAddr, waiting: Waiting) {
-        if let Some(dial) = self.dials.get_mut(at) {
-            dial.waiting = waiting;
-        }
-    }
-
     /// Forgets a dial without a word.
     pub(super) fn forget_dial(&mut self, at: &SocketAddr) -> Vec<(Lane, Message)> {
         let Some(dial) = self.take_dial(at) else { return Vec::new() };
@@ -185,11 +174,15 @@ impl Endpoint {
         self.dialled.remove(&dial.remote.hash);
         self.forget_unless_connected(&dial.remote.hash);
         if let ConnectError::Handshake(PeerMisbehaved::ClockSkew(seconds)) = reason {
-            self.common.stats.clock_skews += 1;
-            self.common.outputs.push_back(Output::ClockSkew { seconds });
+            self.note_skew(seconds);
         }
-        let dropped = dial.waiting.take().into_iter().map(|(_, message)| message).collect();
-        self.common.outputs.push_back(Output::ConnectFailed { peer: dial.remote.hash, reason, dropped });
+        self.fail_waiting(dial.remote.hash, reason, dial.waiting);
+    }
+
+    /// Tells that there will be no session with the peer.
+    pub(super) fn fail_waiting(&mut self, peer: RouterHash, reason: ConnectError, waiting: Waiting) {
+        let dropped = waiting.take().into_iter().map(|(_, message)| message).collect();
+        self.common.outputs.push_back(Output::ConnectFailed { peer, reason, dropped });
     }
 
     pub(super) fn on_dial_timeout(&mut self, at: SocketAddr, cx: &Cx<'_>) {

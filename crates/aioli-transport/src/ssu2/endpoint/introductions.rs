@@ -8,7 +8,7 @@ use std::sync::Arc;
 use aioli_core::bucket::Bucket;
 use aioli_core::{Cx, Duration, Instant};
 use aioli_wire::i2np::{DatabaseStore, Message, MessageType};
-use aioli_wire::ip::{Subnet, is_public};
+use aioli_wire::ip::is_public;
 use aioli_wire::router_info::RouterInfo;
 use aioli_wire::ssu2::{Block, RouterInfoBlock, Ssu2Address};
 use aioli_wire::verified::{Unverified, Verified};
@@ -48,7 +48,7 @@ pub(super) struct Offers {
 impl Offers {
     /// What a RouterInfo says.
     pub(super) fn of(info: &RouterInfo) -> Self {
-        let addresses = info.addresses.iter().filter_map(Ssu2Address::parse).collect::<Vec<_>>();
+        let addresses = info.ssu2().collect::<Vec<_>>();
         let any = |what: fn(&Ssu2Address) -> bool| {
             Family::ALL.map(|f| addresses.iter().any(|a| what(a) && speaks(a, f)))
         };
@@ -66,9 +66,7 @@ pub(super) const fn speaks(address: &Ssu2Address, family: Family) -> bool {
 
 /// Where a router listens in this family, if it takes part in peer tests.
 pub(super) fn tester(info: &RouterInfo, family: Family) -> Option<(SocketAddr, IntroKey)> {
-    let addresses = info.addresses.iter().filter_map(Ssu2Address::parse);
-    let mut testers = addresses.filter(|a| a.peer_test);
-    testers.find_map(|a| {
+    info.ssu2().filter(|a| a.peer_test).find_map(|a| {
         let host = a.host.filter(|h| Family::of(&h.ip()) == family)?;
         Some((host, IntroKey(a.intro_key)))
     })
@@ -76,7 +74,7 @@ pub(super) fn tester(info: &RouterInfo, family: Family) -> Option<(SocketAddr, I
 
 /// What hides packets to a router, in this family if it says so.
 pub(super) fn intro_key(info: &RouterInfo, family: Family) -> Option<IntroKey> {
-    let addresses = info.addresses.iter().filter_map(Ssu2Address::parse).collect::<Vec<_>>();
+    let addresses = info.ssu2().collect::<Vec<_>>();
     let best = addresses.iter().find(|a| speaks(a, family)).or_else(|| addresses.first());
     best.map(|a| IntroKey(a.intro_key))
 }
@@ -124,10 +122,8 @@ pub(super) struct Introductions {
     pub(super) wants_tags: [bool; 2],
     /// Routers to which we want to be introduced, and what is queued for them.
     pub(super) seeking: BTreeMap<RouterHash, (Seek, Waiting)>,
-    pub(super) seek_nonces: BTreeMap<u32, RouterHash>,
     /// Tags that we gave.
     pub(super) tags: BTreeMap<u32, Tag>,
-    pub(super) tag_of: BTreeMap<RouterHash, u32>,
     /// By Charlie and nonce.
     pub(super) relayed: BTreeMap<(RouterHash, u32), Relayed>,
     /// Tags that we were given.
@@ -187,9 +183,7 @@ impl Endpoint {
         self.intro.known.remove(peer);
         self.intro.buckets.remove(peer);
         self.intro.introducers.remove(peer);
-        if let Some(tag) = self.intro.tag_of.remove(peer) {
-            self.intro.tags.remove(&tag);
-        }
+        self.intro.tags.retain(|_, given| given.charlie != *peer);
     }
 
     /// Forgets who a router is of which nothing came.
@@ -270,11 +264,6 @@ impl Endpoint {
         *count <= limits.introductions_per_ip
     }
 
-    /// Whether two routers may belong to one hand, or sit behind one NAT.
-    pub(super) fn are_neighbours(&self, a: IpAddr, b: IpAddr) -> bool {
-        a == b || (is_public(a) && is_public(b) && Subnet::of(a) == Subnet::of(b))
-    }
-
     /// Takes what sessions have heard of introductions and peer tests.
     pub(super) fn on_asides(&mut self, cx: &mut Cx<'_>) {
         while let Some(Aside { from, remote, said }) = self.common.asides.pop_front() {
@@ -287,6 +276,8 @@ impl Endpoint {
                     }
                     self.resume(&hash, cx);
                 }
+                // Its session may have ended with the same packet.
+                Said::Block(_) if !self.is_connected(&from) => self.common.stats.ignored_blocks += 1,
                 Said::Block(block) => {
                     let burst = u64::from(self.common.limits.asides_per_peer);
                     let now = cx.now.mono;
@@ -401,7 +392,6 @@ impl Endpoint {
             + intro.charlie_tests.len()
             + intro.awaiting.len()
             + intro.seeking.len()
-            + intro.seek_nonces.len()
             + intro.relayed.len()
             + intro.punches.len()
     }
@@ -433,5 +423,30 @@ impl Endpoint {
         };
         // A full queue drops it: then the test or introduction fails, and is asked for again.
         let _ = self.send(peer, Lane::Own, message);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aioli_core::{Now, Rng};
+
+    use super::super::super::tests::{Keys, START};
+    use super::*;
+
+    #[test]
+    fn who_left_with_the_packet_that_asks_leaves_nothing_behind() {
+        let mut rng = Rng::from_seed([1; 32]);
+        let keys = Keys::new(1, &mut rng);
+        let mut endpoint = Endpoint::new(keys.config(), &mut rng);
+        endpoint.set_router_info(keys.router_info(|_| {}));
+        let (from, remote) = (RouterHash::new([9; 32]), SocketAddr::from(([5, 6, 7, 8], 9_000)));
+        let mut cx = Cx { now: Now { mono: Instant::ZERO, wall: START }, rng: &mut rng };
+        let said = Said::Block(Block::RelayTagRequest.to_bytes());
+        endpoint.common.asides.push_back(Aside { from, remote, said });
+        endpoint.on_asides(&mut cx);
+        // The same in SessionRequest.
+        endpoint.on_tag_request(from, remote, &mut cx);
+        assert!(endpoint.intro.buckets.is_empty() && endpoint.intro.tags.is_empty());
+        assert_eq!(endpoint.stats().ignored_blocks, 1);
     }
 }

@@ -62,8 +62,16 @@ impl Endpoint {
             match long.header.kind {
                 PacketType::TokenRequest => return self.on_token_request(&long, from, packet, local, cx),
                 PacketType::SessionRequest => return self.on_session_request(&long, from, packet, local, cx),
-                PacketType::PeerTest => return self.on_test_packet(&long, from, packet, local, cx),
-                PacketType::HolePunch => return self.on_hole_punch(&long, from, packet, local, cx),
+                PacketType::PeerTest => {
+                    let taken = self.on_test_packet(&long, from, packet, cx);
+                    self.common.stats.bad_peer_tests += u64::from(taken.is_none());
+                    return;
+                }
+                PacketType::HolePunch => {
+                    let taken = self.on_hole_punch(&long, from, packet, cx);
+                    self.common.stats.bad_relays += u64::from(taken.is_none());
+                    return;
+                }
                 PacketType::SessionCreated
                 | PacketType::Retry
                 | PacketType::SessionConfirmed
@@ -107,7 +115,7 @@ impl Endpoint {
         }
     }
 
-    fn note_skew(&mut self, seconds: i64) {
+    pub(super) fn note_skew(&mut self, seconds: i64) {
         self.common.stats.clock_skews += 1;
         self.common.outputs.push_back(Output::ClockSkew { seconds });
     }

@@ -6,19 +6,21 @@ use std::sync::Arc;
 use aioli_core::{Cx, Duration};
 use aioli_wire::router_info::RouterInfo;
 use aioli_wire::ssu2::{
-    Block, Blocks, ConnectionId, Introducer, LongHeader, MIN_MTU, NewToken, PacketType, RelayIntro,
-    RelayRequest, RelayResponse,
+    Block, Blocks, Introducer, LongHeader, MIN_MTU, NewToken, PacketType, RelayIntro, RelayRequest,
+    RelayResponse,
 };
 use aioli_wire::verified::Verified;
 use aioli_wire::{RouterHash, Wire};
 
-use super::super::alice::SharedLocal;
+use super::super::alice::MAX_PADDING;
 use super::super::introduce::{
     code, sign_relay_request, sign_relay_response, verify_relay_request, verify_relay_response,
 };
 use super::super::packet::{Long, open_with_intro, seal_with_intro};
-use super::super::relay::{KEEP_ALIVE, Punch, RELAYED, Relayed, Seek, TAG_LIFE, Tag, are_ids, is_recent};
-use super::super::{ConnectError, Family, IntroKey, Output, Remote};
+use super::super::relay::{
+    KEEP_ALIVE, Punch, RELAYED, Relayed, Seek, TAG_LIFE, Tag, are_ids, ids, is_recent,
+};
+use super::super::{ConnectError, Family, IntroKey, Output, Remote, same_family};
 use super::dial::Waiting;
 use super::introductions::intro_key;
 use super::testing::same_host;
@@ -26,8 +28,6 @@ use super::{Endpoint, Key};
 
 /// Charlie's token is for at once: it is held for less than this.
 const TOKEN: Duration = Duration::from_secs(60);
-/// Most random bytes behind a hole punch.
-const PADDING: u64 = 31;
 
 impl Endpoint {
     /// Whether dials ask for a tag: whether routers are wanted that introduce others to us.
@@ -106,7 +106,6 @@ impl Endpoint {
                 && let Some((seek, _)) = self.intro.seeking.get_mut(&charlie)
             {
                 seek.ask(nonce, introducer.router, cx.now.mono);
-                self.intro.seek_nonces.insert(nonce, charlie);
             }
         }
     }
@@ -131,9 +130,6 @@ impl Endpoint {
     pub(super) fn take_seek(&mut self, charlie: &RouterHash) -> Option<(Seek, Waiting)> {
         let (seek, waiting) = self.intro.seeking.remove(charlie)?;
         self.timers.stop(&Key::Seek(*charlie));
-        for (nonce, _) in &seek.asked {
-            self.intro.seek_nonces.remove(nonce);
-        }
         self.forget_unless_connected(charlie);
         Some((seek, waiting))
     }
@@ -141,11 +137,6 @@ impl Endpoint {
     fn fail_seek(&mut self, charlie: RouterHash) {
         let Some((_, waiting)) = self.take_seek(&charlie) else { return };
         self.fail_waiting(charlie, ConnectError::NotIntroduced, waiting);
-    }
-
-    fn fail_waiting(&mut self, peer: RouterHash, reason: ConnectError, waiting: Waiting) {
-        let dropped = waiting.take().into_iter().map(|(_, message)| message).collect();
-        self.common.outputs.push_back(Output::ConnectFailed { peer, reason, dropped });
     }
 
     /// Alice or Bob: an answer has come.
@@ -161,53 +152,33 @@ impl Endpoint {
             self.notify(&relayed.alice, &Block::RelayResponse(*response));
             return;
         }
-        let charlie = self.intro.seek_nonces.get(&nonce).copied();
-        let seek = charlie.and_then(|c| self.intro.seeking.get_mut(&c));
-        let Some((seek, _)) = seek.filter(|(s, _)| s.bob_of(nonce) == Some(from)) else {
+        let mut seeks = self.intro.seeking.values_mut();
+        let Some((seek, _)) = seeks.find(|(seek, _)| seek.bob_of(nonce) == Some(from)) else {
             // After a hole punch it comes too late.
             self.common.stats.bad_relays += u64::from(response.code != code::ACCEPT);
             return;
         };
         let charlie = seek.remote.hash;
-        if response.code != code::ACCEPT {
-            seek.on_refused(nonce);
-            self.intro.seek_nonces.remove(&nonce);
-            return self.seek_on(charlie, cx);
-        }
-        let good = verify_relay_response(response, &from, &seek.info);
+        let accepts = response.code == code::ACCEPT;
+        let good = accepts && verify_relay_response(response, &from, &seek.info);
         if let Some(address) = response.charlie.filter(|_| good) {
             self.meet(charlie, address, response.token, cx);
         } else {
-            self.common.stats.bad_relays += 1;
+            self.common.stats.bad_relays += u64::from(accepts);
             seek.on_refused(nonce);
-            self.intro.seek_nonces.remove(&nonce);
             self.seek_on(charlie, cx);
         }
     }
 
-    /// Alice: a hole punch.
+    /// Alice: a hole punch. None if it is not one that we asked for.
     pub(super) fn on_hole_punch(
         &mut self,
         long: &Long,
         from: SocketAddr,
         packet: &mut [u8],
-        local: &SharedLocal,
-        cx: &mut Cx<'_>,
-    ) {
-        if self.read_hole_punch(long, from, packet, local, cx).is_none() {
-            self.common.stats.bad_relays += 1;
-        }
-    }
-
-    fn read_hole_punch(
-        &mut self,
-        long: &Long,
-        from: SocketAddr,
-        packet: &mut [u8],
-        local: &SharedLocal,
         cx: &mut Cx<'_>,
     ) -> Option<()> {
-        let payload = open_with_intro(long, &local.intro_key, packet).ok()?;
+        let payload = open_with_intro(long, &self.config.intro_key, packet).ok()?;
         let response = Blocks::new(payload).flatten().find_map(|block| {
             if let Block::RelayResponse(response) = block { Some(response) } else { None }
         })?;
@@ -215,12 +186,12 @@ impl Endpoint {
         if !are_ids(&long.header, nonce, false) {
             return None;
         }
-        let Some(charlie) = self.intro.seek_nonces.get(&nonce).copied() else {
+        let mut seeks = self.intro.seeking.values();
+        let Some((seek, bob)) = seeks.find_map(|(seek, _)| Some((seek, seek.bob_of(nonce)?))) else {
             // It comes more than once, and after Bob's answer.
             return Some(());
         };
-        let (seek, _) = self.intro.seeking.get(&charlie)?;
-        let bob = seek.bob_of(nonce)?;
+        let charlie = seek.remote.hash;
         let signed = response.charlie.filter(|_| response.code == code::ACCEPT)?;
         if !verify_relay_response(&response, &bob, &seek.info) {
             return None;
@@ -245,7 +216,12 @@ impl Endpoint {
                 let expires = cx.now.wall + TOKEN;
                 self.common.held.insert(address, NewToken { expires, token: token.unwrap_or(0) });
                 match self.dial(&local, Remote { address, ..seek.remote }, cx) {
-                    Ok(()) => return self.queue_on_dial(&address, waiting),
+                    Ok(()) => {
+                        if let Some(dial) = self.dials.get_mut(&address) {
+                            dial.waiting = waiting;
+                        }
+                        return;
+                    }
                     Err(reason) => reason,
                 }
             }
@@ -283,8 +259,8 @@ impl Endpoint {
                 let good = is_recent(request.timestamp, cx.now.wall)
                     && verify_relay_request(request, &local.hash, &tag.charlie, info);
                 self.common.stats.bad_relays += u64::from(!good);
-                let is_hers = Family::of(&request.alice.ip()) != Family::of(&remote.ip())
-                    || same_host(request.alice.ip(), remote.ip());
+                let is_hers =
+                    !same_family(request.alice, remote) || same_host(request.alice.ip(), remote.ip());
                 if !good {
                     code::BOB_SIGNATURE
                 } else if tag.charlie == alice || !is_hers || !self.may_probe(request.alice) {
@@ -363,7 +339,7 @@ impl Endpoint {
         };
         let token = self.common.tokens.for_retry(request.alice, cx.now, cx.rng);
         let answer = self.answer_relay(&bob, &bob, request.nonce, code, Some((ours, token)), cx)?;
-        self.punch(request.nonce, request.alice, key, &answer, &local, cx);
+        self.punch(request.nonce, request.alice, key, &answer, cx);
         None
     }
 
@@ -380,31 +356,23 @@ impl Endpoint {
         code::ACCEPT
     }
 
-    fn punch(
-        &mut self,
-        nonce: u32,
-        to: SocketAddr,
-        key: IntroKey,
-        answer: &[u8],
-        local: &SharedLocal,
-        cx: &mut Cx<'_>,
-    ) {
+    fn punch(&mut self, nonce: u32, to: SocketAddr, key: IntroKey, answer: &[u8], cx: &mut Cx<'_>) {
         let Ok(answer) = Block::from_bytes(answer) else { return };
-        let destination = ConnectionId::from_nonce(nonce);
+        let (destination, source) = ids(nonce, false);
         let header = LongHeader {
             destination,
             packet_number: cx.rng.u32(),
             kind: PacketType::HolePunch,
-            net_id: local.net_id,
-            source: destination.inverse(),
+            net_id: self.config.net_id,
+            source,
             token: cx.rng.u64(),
         };
-        let padding = Block::Padding(cx.rng.up_to(PADDING) as usize);
+        let padding = Block::Padding(cx.rng.up_to(MAX_PADDING) as usize);
         let blocks = [Block::DateTime(cx.now.wall), Block::Address(to), answer, padding];
         let packet = seal_with_intro(&header, &key, &blocks);
         self.send_punch(to, packet.clone(), cx);
         let punch = Punch::new(to, packet, cx.now.mono);
-        self.timers.set(Key::Punch(nonce), punch.deadline());
+        self.timers.set(Key::Punch(nonce), punch.repeats.deadline());
         self.intro.punches.insert(nonce, punch);
     }
 
@@ -416,12 +384,12 @@ impl Endpoint {
 
     pub(super) fn on_punch_timeout(&mut self, nonce: u32, cx: &Cx<'_>) {
         let Some(punch) = self.intro.punches.get_mut(&nonce) else { return };
-        let Some(due) = punch.on_timeout(cx.now.mono) else {
+        let Some(due) = punch.repeats.on_timeout(cx.now.mono) else {
             self.intro.punches.remove(&nonce);
             return;
         };
         let (to, packet) = (punch.to, punch.packet.clone());
-        self.timers.set(Key::Punch(nonce), punch.deadline());
+        self.timers.set(Key::Punch(nonce), punch.repeats.deadline());
         // Once she is here it is open.
         if due && !self.pending_ips.contains_key(&to.ip()) && !self.sessions_at(to) {
             self.send_punch(to, packet, cx);
@@ -434,12 +402,13 @@ impl Endpoint {
 
     /// Bob: somebody wants to be introduced by us.
     pub(super) fn on_tag_request(&mut self, charlie: RouterHash, remote: SocketAddr, cx: &mut Cx<'_>) {
-        if !self.introduces(Family::of(&remote.ip())) {
+        // A session may have ended with the packet that asks.
+        if !self.introduces(Family::of(&remote.ip())) || !self.is_connected(&charlie) {
             return;
         }
         let until = cx.now.mono + TAG_LIFE;
-        let tag = match self.intro.tag_of.get(&charlie) {
-            Some(tag) => *tag,
+        let tag = match self.intro.tags.iter().find(|(_, given)| given.charlie == charlie) {
+            Some((tag, _)) => *tag,
             None if self.intro.tags.len() >= self.common.limits.relay_tags => {
                 self.common.stats.relay_tags_full += 1;
                 return;
@@ -452,7 +421,6 @@ impl Endpoint {
             },
         };
         self.intro.tags.insert(tag, Tag { charlie, until });
-        self.intro.tag_of.insert(charlie, tag);
         self.notify(&charlie, &Block::RelayTag(tag));
     }
 

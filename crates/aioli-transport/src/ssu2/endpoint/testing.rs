@@ -3,22 +3,21 @@
 use std::net::{IpAddr, SocketAddr};
 
 use aioli_core::Cx;
-use aioli_wire::ssu2::{Block, Blocks, ConnectionId, LongHeader, PacketType, PeerTest};
+use aioli_wire::ip::Hand;
+use aioli_wire::ssu2::{Block, Blocks, LongHeader, PacketType, PeerTest};
 use aioli_wire::{RouterHash, Wire};
 
-use super::super::alice::SharedLocal;
+use super::super::alice::MAX_PADDING;
 use super::super::introduce::{code, sign_peer_test, verify_peer_test};
 use super::super::packet::{Long, open_with_intro, seal_with_intro};
 use super::super::peer_test::{Act, AliceTest, BobTest, Charlie, CharlieTest, MAX_CHARLIES};
-use super::super::relay::{are_ids, is_recent};
-use super::super::{ConnectError, Family, IntroKey, Output, TestOutcome};
+use super::super::relay::{are_ids, ids, is_recent};
+use super::super::{ConnectError, Family, IntroKey, Output, TestOutcome, same_family};
 use super::introductions::{intro_key, tester};
 use super::{Endpoint, Key};
 
 /// Peers that Bob looks at for a Charlie.
 const LOOKED_AT: usize = 64;
-/// Most random bytes behind messages 5 to 7.
-const PADDING: u64 = 31;
 /// Tests of ours at a time.
 const OWN_TESTS: usize = 8;
 
@@ -34,7 +33,7 @@ impl Endpoint {
         address: SocketAddr,
         cx: &mut Cx<'_>,
     ) -> Result<(), ConnectError> {
-        let at = self.address_of(bob).filter(|at| Family::of(&at.ip()) == Family::of(&address.ip()));
+        let at = self.address_of(bob).filter(|at| same_family(*at, address));
         at.ok_or(ConnectError::NotReady)?;
         let signing = self.config.signing.as_ref().ok_or(ConnectError::NotReady)?;
         let tests = &self.intro.alice_tests;
@@ -150,13 +149,14 @@ impl Endpoint {
         let start = RouterHash::new(cx.rng.bytes());
         let round = self.by_peer.range(start..).chain(self.by_peer.range(..start));
         let peers = round.map(|(hash, _)| *hash).take(LOOKED_AT).collect::<Vec<_>>();
+        let hers = Hand::of(bob.alice_at.ip());
         peers.into_iter().find(|hash| {
             if *hash == bob.alice || bob.charlies.contains(hash) {
                 return false;
             }
             let info = self.info_of(hash);
             let at = info.and_then(|info| tester(&info, family));
-            at.is_some_and(|(at, _)| self.is_allowed(at) && !self.are_neighbours(at.ip(), bob.alice_at.ip()))
+            at.is_some_and(|(at, _)| self.is_allowed(at) && Hand::of(at.ip()) != hers)
         })
     }
 
@@ -203,8 +203,8 @@ impl Endpoint {
         self.common.stats.peer_tests_agreed += 1;
         let now = cx.now.mono;
         let state = CharlieTest::new(test.alice, key, answer.to_bytes(), now);
-        self.send_test(5, &state.block, state.to, key, test.nonce, &local, cx);
-        self.timers.set(Key::CharlieTest(test.nonce), state.deadline());
+        self.send_test(5, &state.block, state.to, key, test.nonce, cx);
+        self.timers.set(Key::CharlieTest(test.nonce), state.repeats.deadline());
         self.intro.charlie_tests.insert(test.nonce, state);
         None
     }
@@ -316,7 +316,7 @@ impl Endpoint {
     }
 
     fn send_six(&mut self, nonce: u32, cx: &mut Cx<'_>) {
-        let (Some(local), Some(signing)) = (self.local.clone(), &self.config.signing) else { return };
+        let Some(signing) = &self.config.signing else { return };
         let Some(state) = self.intro.alice_tests.get(&nonce) else { return };
         let Some(charlie) = state.charlie else { return };
         let plain = PeerTest {
@@ -330,7 +330,7 @@ impl Endpoint {
         };
         let signature = sign_peer_test(&plain, &state.bob, None, signing);
         let block = Block::PeerTest(PeerTest { signature: &signature, ..plain }).to_bytes();
-        self.send_test(6, &block, charlie.address, charlie.intro_key, nonce, &local, cx);
+        self.send_test(6, &block, charlie.address, charlie.intro_key, nonce, cx);
     }
 
     fn end_test(&mut self, nonce: u32, outcome: TestOutcome) {
@@ -352,21 +352,19 @@ impl Endpoint {
     }
 
     pub(super) fn on_charlie_test_timeout(&mut self, nonce: u32, cx: &mut Cx<'_>) {
-        let (Some(local), now) = (self.local.clone(), cx.now.mono) else { return };
         let Some(state) = self.intro.charlie_tests.get_mut(&nonce) else { return };
-        let Some(due) = state.on_timeout(now) else {
+        let Some(due) = state.repeats.on_timeout(cx.now.mono) else {
             self.intro.charlie_tests.remove(&nonce);
             return;
         };
-        self.timers.set(Key::CharlieTest(nonce), state.deadline());
+        self.timers.set(Key::CharlieTest(nonce), state.repeats.deadline());
         if due {
             let (block, to, key) = (state.block.clone(), state.to, state.intro_key);
-            self.send_test(5, &block, to, key, nonce, &local, cx);
+            self.send_test(5, &block, to, key, nonce, cx);
         }
     }
 
     /// Sends message 5, 6 or 7, which says what `block` says.
-    #[expect(clippy::too_many_arguments, reason = "the parts of one packet")]
     fn send_test(
         &mut self,
         message: u8,
@@ -374,23 +372,21 @@ impl Endpoint {
         to: SocketAddr,
         key: IntroKey,
         nonce: u32,
-        local: &SharedLocal,
         cx: &mut Cx<'_>,
     ) {
         let Ok(Block::PeerTest(test)) = Block::from_bytes(block) else { return };
-        let id = ConnectionId::from_nonce(nonce);
-        let (destination, source) = if message == 6 { (id.inverse(), id) } else { (id, id.inverse()) };
+        let (destination, source) = ids(nonce, message == 6);
         let header = LongHeader {
             destination,
             packet_number: cx.rng.u32(),
             kind: PacketType::PeerTest,
-            net_id: local.net_id,
+            net_id: self.config.net_id,
             source,
             token: 0,
         };
         let test = Block::PeerTest(PeerTest { message, code: code::ACCEPT, router: None, ..test });
         let (date, address) = (Block::DateTime(cx.now.wall), Block::Address(to));
-        let padding = Block::Padding(cx.rng.up_to(PADDING) as usize);
+        let padding = Block::Padding(cx.rng.up_to(MAX_PADDING) as usize);
         let packet = if message == 5 {
             seal_with_intro(&header, &key, &[date, test, padding])
         } else {
@@ -400,33 +396,31 @@ impl Endpoint {
         self.transmit(to, packet);
     }
 
-    /// Alice or Charlie: a packet outside of a session.
+    /// Alice or Charlie: a packet outside of a session. None if it belongs to no test.
     pub(super) fn on_test_packet(
         &mut self,
         long: &Long,
         from: SocketAddr,
         packet: &mut [u8],
-        local: &SharedLocal,
         cx: &mut Cx<'_>,
-    ) {
+    ) -> Option<()> {
+        let payload = open_with_intro(long, &self.config.intro_key, packet).ok()?;
         let (mut test, mut seen) = (None, None);
-        if let Ok(payload) = open_with_intro(long, &local.intro_key, packet) {
-            for block in Blocks::new(payload).flatten() {
-                if let Block::PeerTest(t) = block {
-                    test = Some((t.message, t.nonce));
-                } else if let Block::Address(a) = block {
-                    seen = Some(a);
-                }
+        for block in Blocks::new(payload).flatten() {
+            if let Block::PeerTest(t) = block {
+                test = Some((t.message, t.nonce));
+            } else if let Block::Address(a) = block {
+                seen = Some(a);
             }
         }
-        let taken = match test {
-            Some((message, nonce)) if !are_ids(&long.header, nonce, message == 6) => None,
-            Some((5, nonce)) => self.on_test_5(nonce, from, cx),
-            Some((6, nonce)) => self.on_test_6(nonce, from, local, cx),
-            Some((7, nonce)) => self.on_test_7(nonce, from, seen),
+        let (message, nonce) =
+            test.filter(|(message, nonce)| are_ids(&long.header, *nonce, *message == 6))?;
+        match message {
+            5 => self.on_test_5(nonce, from, cx),
+            6 => self.on_test_6(nonce, from, cx),
+            7 => self.on_test_7(nonce, from, seen),
             _ => None,
-        };
-        self.common.stats.bad_peer_tests += u64::from(taken.is_none());
+        }
     }
 
     fn on_test_5(&mut self, nonce: u32, from: SocketAddr, cx: &mut Cx<'_>) -> Option<()> {
@@ -435,20 +429,14 @@ impl Endpoint {
         Some(())
     }
 
-    fn on_test_6(
-        &mut self,
-        nonce: u32,
-        from: SocketAddr,
-        local: &SharedLocal,
-        cx: &mut Cx<'_>,
-    ) -> Option<()> {
+    fn on_test_6(&mut self, nonce: u32, from: SocketAddr, cx: &mut Cx<'_>) -> Option<()> {
         let state = self.intro.charlie_tests.get_mut(&nonce)?;
         if !state.on_six(from.ip()) {
             return None;
         }
         let (block, key) = (state.block.clone(), state.intro_key);
-        self.timers.set(Key::CharlieTest(nonce), state.deadline());
-        self.send_test(7, &block, from, key, nonce, local, cx);
+        self.timers.set(Key::CharlieTest(nonce), state.repeats.deadline());
+        self.send_test(7, &block, from, key, nonce, cx);
         Some(())
     }
 

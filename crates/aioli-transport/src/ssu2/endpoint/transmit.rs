@@ -8,6 +8,7 @@ use aioli_wire::i2np::Message;
 use aioli_wire::ssu2::ConnectionId;
 
 use super::super::Output;
+use super::introductions::Introductions;
 use super::{Endpoint, Key};
 use crate::{Lane, Transmit};
 
@@ -132,5 +133,6 @@ impl Endpoint {
     /// Takes part in nothing any more.
     pub(crate) fn close_for_good(&mut self) {
         self.local = None;
+        self.intro = Introductions::default();
     }
 }
