@@ -1,4 +1,5 @@
 //! What tests share. Nothing here is part of a router.
 
+pub mod program;
 pub mod proxy;
 pub mod reseed;

@@ -50,8 +50,6 @@ pub struct SocksProxy {
 /// Why there is no connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Refusal {
-    /// Not even an answer is due.
-    Silent,
     /// Version 5: no way to authenticate that we have.
     Method,
     Command,
@@ -115,9 +113,7 @@ impl SocksProxy {
         };
         let counter = match opened {
             Err(Refusal::Outside) => Some(&self.outside),
-            Err(Refusal::Silent | Refusal::Method | Refusal::Command | Refusal::AddressType) => {
-                Some(&self.bad_requests)
-            }
+            Err(Refusal::Method | Refusal::Command | Refusal::AddressType) => Some(&self.bad_requests),
             Ok(_) | Err(Refusal::Unknown | Refusal::Client(_)) => None,
         };
         if let Some(counter) = counter {
@@ -185,7 +181,7 @@ async fn read_v5(client: &mut TcpStream) -> io::Result<Result<Wanted, Refusal>> 
     client.write_all(&[5, 0]).await?;
     let [version, command, _reserved, kind] = client.read_u32().await?.to_be_bytes();
     if version != 5 {
-        return Ok(Err(Refusal::Silent));
+        return Err(io::ErrorKind::InvalidData.into());
     }
     let length = match kind {
         1 => 4,
@@ -211,7 +207,6 @@ fn reply(version: Version, refusal: Option<Refusal>) -> Vec<u8> {
     }
     let code = match refusal {
         None => 0,
-        Some(Refusal::Silent) => return Vec::new(),
         Some(Refusal::Method) => return vec![5, 0xff],
         Some(Refusal::Outside) => 2,
         Some(Refusal::Client(ClientError::NoTunnels)) => 3,

@@ -83,7 +83,8 @@ impl Known {
 
     /// What gateways map from now on.
     pub(crate) fn set_mapped(&self, mapped: Vec<(Transport, SocketAddr)>, shared: &Shared) {
-        if self.mapped.replace_with(|_| mapped.clone()) != mapped {
+        if *self.mapped.borrow() != mapped {
+            self.mapped.replace(mapped);
             self.tell(shared);
         }
     }

@@ -338,7 +338,7 @@ fn field<const N: usize>(text: &str) -> Option<[u8; N]> {
 }
 
 /// Reads a file that must not be larger than `max`.
-pub(crate) fn read_bounded(path: &Path, max: u64) -> io::Result<Vec<u8>> {
+pub fn read_bounded(path: &Path, max: u64) -> io::Result<Vec<u8>> {
     let file = File::open(path)?;
     let mut bytes = Vec::new();
     file.take(max + 1).read_to_end(&mut bytes)?;

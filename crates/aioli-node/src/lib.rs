@@ -25,6 +25,6 @@ pub mod udp;
 
 pub use addresses::AddressWatch;
 pub use clock::{Clock, entropy};
-pub use disk::{DataDir, DiskError, Holder, write_atomic};
+pub use disk::{DataDir, DiskError, Holder, read_bounded, write_atomic};
 pub use node::{Node, NodeConfig, NodeError, Notice, Snapshot, bind, bind_udp};
 pub use sntp::{SntpConfig, SntpError};

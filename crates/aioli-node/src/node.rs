@@ -10,6 +10,7 @@ use std::time::Duration;
 use aioli_client::{Sam, SamConfig, SamStats};
 use aioli_core::Rng;
 use aioli_router::{Config, Event, Identity, Router, Stats, StoreWrite};
+use socket2::{Domain, Socket, Type};
 use thiserror::Error;
 use tokio::sync::mpsc;
 
@@ -78,6 +79,28 @@ pub struct NodeConfig {
     pub addresses: Option<AddressWatch>,
     /// How gateways are asked to let other routers in; none asks nobody.
     pub port_mapping: Option<MappingConfig>,
+}
+
+impl NodeConfig {
+    /// A router that listens nowhere, keeps nothing on a disk and asks nobody for anything.
+    pub fn new(router: Config, identity: Identity) -> Self {
+        Self {
+            router,
+            identity,
+            listeners: Vec::new(),
+            udp: Vec::new(),
+            sam: None,
+            sam_config: SamConfig::default(),
+            data_dir: None,
+            known_routers: Vec::new(),
+            stats_file: None,
+            reseed: None,
+            time_servers: None,
+            clock: Clock::start(),
+            addresses: None,
+            port_mapping: None,
+        }
+    }
 }
 
 /// Why a node cannot start.
@@ -248,16 +271,21 @@ pub fn bind_udp(address: SocketAddr, option: &'static str) -> Result<UdpSocket, 
 }
 
 fn bind_socket(address: SocketAddr) -> std::io::Result<TcpListener> {
-    use socket2::{Domain, Socket, Type};
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
-    if address.is_ipv6() {
-        socket.set_only_v6(true)?;
-    }
+    let socket = new_socket(address, Type::STREAM)?;
     socket.set_reuse_address(true)?;
-    socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
+}
+
+/// A socket for addresses of this one's family; one of IPv6 is for IPv6 alone.
+pub(crate) fn new_socket(address: SocketAddr, kind: Type) -> std::io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), kind, None)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.set_nonblocking(true)?;
+    Ok(socket)
 }
 
 /// How a router is to stop.
@@ -313,7 +341,7 @@ async fn serve(
     mut stopped: mpsc::UnboundedReceiver<Stop>,
 ) {
     let NodeConfig {
-        router,
+        mut router,
         identity,
         listeners,
         udp,
@@ -328,7 +356,6 @@ async fn serve(
         addresses,
         port_mapping,
     } = config;
-    let mut router = router;
     let sockets = if router.ssu2 { udp_sockets(udp) } else { Vec::new() };
     router.ssu2 = !sockets.is_empty();
     let net_id = router.net_id;
@@ -351,8 +378,8 @@ async fn serve(
         }
     };
     load(&mut router, data_dir.as_ref(), known_routers, clock, &notices);
-    let sam_machine = Sam::new(sam_config, rng.fork());
-    let machines = Machines { router, sam: sam_machine, embed: Embed::new(Arc::clone(&hub)) };
+    let embed = Embed::new(Arc::clone(&hub));
+    let machines = Machines { router, sam: Sam::new(sam_config, rng.fork()), embed };
     let shared = Shared::new(machines, clock, Sinks { store, notices }, buffers, sockets);
     let listening = listen(&shared, listeners, sam);
     shared.receive_datagrams();

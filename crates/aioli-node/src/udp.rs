@@ -11,8 +11,10 @@ use std::net::{IpAddr, SocketAddr};
 
 use quinn_udp::{RecvMeta, UdpSocketState};
 use rustix::io::Errno;
-use socket2::{Domain, SockRef, Socket, Type};
+use socket2::{SockRef, Type};
 use tokio::io::Interest;
+
+use crate::node::new_socket;
 
 pub use quinn_udp::EcnCodepoint;
 
@@ -110,11 +112,7 @@ pub struct UdpSocket {
 
 /// Binds a port; an IPv6 socket takes IPv6 alone.
 pub fn bind(address: SocketAddr) -> io::Result<std::net::UdpSocket> {
-    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, None)?;
-    if address.is_ipv6() {
-        socket.set_only_v6(true)?;
-    }
-    socket.set_nonblocking(true)?;
+    let socket = new_socket(address, Type::DGRAM)?;
     socket.bind(&address.into())?;
     Ok(socket.into())
 }

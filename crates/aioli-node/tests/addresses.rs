@@ -6,9 +6,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use aioli_client::SamConfig;
 use aioli_core::Rng;
-use aioli_node::{AddressWatch, Clock, Node, NodeConfig, Notice, bind};
+use aioli_node::{AddressWatch, Node, NodeConfig, Notice, bind};
 use aioli_router::{Config, Event, Identity};
 use aioli_wire::RouterInfo;
 
@@ -21,21 +20,11 @@ fn start(there: &Interfaces) -> Node {
     let every = Duration::from_millis(20);
     let mut watch = AddressWatch::new(9_000, "0.0.0.0".parse().unwrap(), true);
     (watch.every, watch.source) = (every, source);
+    let router = Config { net_id: 99, private_network: true, ..Config::default() };
     Node::start(NodeConfig {
-        router: Config { net_id: 99, private_network: true, ..Config::default() },
-        identity: Identity::generate(&mut Rng::from_seed([7; 32])),
         listeners: vec![bind("127.0.0.1:0".parse().unwrap(), "NTCP2", "--port").unwrap()],
-        udp: Vec::new(),
-        sam: None,
-        sam_config: SamConfig::default(),
-        data_dir: None,
-        known_routers: Vec::new(),
-        stats_file: None,
-        reseed: None,
-        time_servers: None,
-        clock: Clock::start(),
         addresses: Some(watch),
-        port_mapping: None,
+        ..NodeConfig::new(router, Identity::generate(&mut Rng::from_seed([7; 32])))
     })
     .unwrap()
 }

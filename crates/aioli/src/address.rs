@@ -118,13 +118,12 @@ pub fn run(task: &Task, dir: &Path) -> Result<()> {
         }
         Task::List { list } => {
             for list in List::ALL.into_iter().filter(|l| list.is_none_or(|only| List::from(only) == *l)) {
-                let names = book
-                    .with(list, |names| names.iter().map(|(name, _)| name.to_owned()).collect::<Vec<_>>());
-                for name in names {
-                    let hash =
-                        book.with(list, |names| names.get(&name)).map(|d| base32::host_name(&d.hash()));
-                    say(format!("{name}  {}  {}", hash.unwrap_or_default(), list.file()));
-                }
+                book.with(list, |names| {
+                    for (name, destination) in names.iter() {
+                        let b32 = base32::host_name(&destination.hash());
+                        say(format!("{name}  {b32}  {}", list.file()));
+                    }
+                });
             }
         }
         Task::Subscribe { url: Some(url), .. } => {
@@ -161,11 +160,7 @@ fn book_lines_without(text: &str, own: &str) -> String {
 fn fetch(book: &AddressBook, dir: &Path, proxy: SocketAddr) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let tell = |url: &str, result: Result<Report, subscribe::FetchError>| match result {
-        Ok(Report { unchanged: true, .. }) => say(format!("{url}: nothing new")),
-        Ok(r) => say(format!(
-            "{url}: {} names changed, {} belong to others, {} lines refused",
-            r.changed, r.taken, r.refused
-        )),
+        Ok(report) => say(format!("{url}: {report}")),
         Err(error) => say(error.to_string()),
     };
     let good = runtime.block_on(subscribe::fetch_all(book, dir, proxy, tell))?;

@@ -2,7 +2,7 @@
 //! book, as the settings say.
 
 use std::net::{SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use aioli_apps::address_book::AddressBook;
@@ -27,7 +27,6 @@ pub struct Services {
     socks: Option<TcpListener>,
     outproxies: Vec<String>,
     subscriptions: Option<PathBuf>,
-    data_dir: PathBuf,
 }
 
 impl Services {
@@ -35,84 +34,57 @@ impl Services {
     pub fn bind(settings: &Settings) -> Result<Self> {
         let http = taken(settings.http_proxy, "the HTTP proxy", "--http-proxy or --no-http-proxy")?;
         let socks = taken(settings.socks_proxy, "the SOCKS proxy", "--socks-proxy or --no-socks-proxy")?;
-        let data_dir = settings.data_dir.clone();
+        let data_dir = &settings.data_dir;
         // The usual subscription is of the public network.
         let follow = settings.subscriptions
             && (!settings.private_network || data_dir.join("subscriptions.txt").exists());
         let subscriptions = (follow && http.is_some()).then(|| data_dir.clone());
-        Ok(Self { http, socks, outproxies: settings.outproxies.clone(), subscriptions, data_dir })
+        Ok(Self { http, socks, outproxies: settings.outproxies.clone(), subscriptions })
     }
 
-    /// Offers them over a router, with tunnels of these kinds.
+    /// Takes the ports of a test network's proxies.
+    pub(crate) fn of_testnet(http: SocketAddr, socks: SocketAddr) -> Result<Self> {
+        let http = Some(bind(http, "the HTTP proxy", "--http-proxy")?);
+        let socks = Some(bind(socks, "the SOCKS proxy", "--socks-proxy")?);
+        Ok(Self { http, socks, outproxies: Vec::new(), subscriptions: None })
+    }
+
+    /// Whether there is nothing to offer.
+    pub const fn is_empty(&self) -> bool {
+        self.http.is_none() && self.socks.is_none()
+    }
+
+    /// Offers them over a router, with the names of `book` and tunnels of these kinds.
     pub fn start(
         self,
         client: Client,
+        book: Arc<AddressBook>,
         inbound: TunnelOptions,
         outbound: TunnelOptions,
-    ) -> Result<Option<Apps>> {
-        if self.http.is_none() && self.socks.is_none() {
-            return Ok(None);
-        }
-        let book = AddressBook::open(&self.data_dir)?;
-        let apps = start(
-            client,
-            AppsConfig {
-                http: self.http,
-                http_options: HttpOptions { outproxies: self.outproxies, ..HttpOptions::default() },
-                socks: self.socks,
-                max_socks_connections: MAX_SOCKS_CONNECTIONS,
-                session: session(inbound, outbound, false),
-                naming: Arc::new(Naming::new(Arc::new(book))),
-                subscriptions: self.subscriptions,
-            },
-        )?;
-        Ok(Some(apps))
-    }
-
-    /// Offers `hello.i2p` and nothing else, for a network without anything of its own.
-    pub(crate) fn testnet(http: TcpListener, socks: TcpListener) -> Self {
-        let (outproxies, subscriptions) = (Vec::new(), None);
-        Self {
-            http: Some(http),
-            socks: Some(socks),
-            outproxies,
-            subscriptions,
-            data_dir: Path::new("").into(),
-        }
-    }
-
-    /// As [`Services::start`], with names that are in no file.
-    pub(crate) fn start_with(
-        self,
-        client: Client,
-        naming: Arc<Naming>,
-        tunnels: TunnelOptions,
     ) -> Result<Apps> {
         let config = AppsConfig {
             http: self.http,
-            http_options: HttpOptions::default(),
+            http_options: HttpOptions { outproxies: self.outproxies, ..HttpOptions::default() },
             socks: self.socks,
             max_socks_connections: MAX_SOCKS_CONNECTIONS,
-            session: session(tunnels, tunnels, false),
-            naming,
-            subscriptions: None,
+            session: session_options(inbound, outbound, false),
+            naming: Arc::new(Naming::new(book)),
+            subscriptions: self.subscriptions,
         };
-        start(client, config)
+        let apps = Apps::start(config, client).context("cannot start the proxies")?;
+        let offered =
+            [(apps.http, "HTTP proxy for browsers"), (apps.socks, "SOCKS proxy for other programs")];
+        for (address, what) in offered.into_iter().filter_map(|(address, what)| Some((address?, what))) {
+            let warning =
+                if address.ip().is_loopback() { "" } else { ": everybody who reaches it can use it" };
+            say(format!("{what} on {address}{warning}"));
+        }
+        Ok(apps)
     }
-}
-
-fn start(client: Client, config: AppsConfig) -> Result<Apps> {
-    let apps = Apps::start(config, client).context("cannot start the proxies")?;
-    let offered = [(apps.http, "HTTP proxy for browsers"), (apps.socks, "SOCKS proxy for other programs")];
-    for (address, what) in offered.into_iter().filter_map(|(address, what)| Some((address?, what))) {
-        let warning = if address.ip().is_loopback() { "" } else { ": everybody who reaches it can use it" };
-        say(format!("{what} on {address}{warning}"));
-    }
-    Ok(apps)
 }
 
 /// The options of a session with such tunnels.
-pub(crate) fn session(inbound: TunnelOptions, outbound: TunnelOptions, publish: bool) -> SessionOptions {
+pub fn session_options(inbound: TunnelOptions, outbound: TunnelOptions, publish: bool) -> SessionOptions {
     SessionOptions { keys: None, inbound, outbound, publish, streaming: StreamConfig::default() }
 }
 
@@ -126,13 +98,4 @@ fn taken(listen: Option<Listen>, what: &'static str, option: &'static str) -> Re
             Ok(None)
         }
     }
-}
-
-/// Takes a port for a proxy of a test network.
-pub(crate) fn testnet_port(
-    address: SocketAddr,
-    what: &'static str,
-    option: &'static str,
-) -> Result<TcpListener> {
-    Ok(bind(address, what, option)?)
 }

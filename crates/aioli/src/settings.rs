@@ -469,11 +469,6 @@ impl Values {
         let timeout =
             |key| self.number::<u32>(key, 1, 3_600, "seconds").map(|s| Duration::from_secs(u64::from(s)));
         self.number::<u32>("tunnel-lifetime", 600, 600, "seconds: every router of the network counts on 600, and another value would make yours stand out")?;
-        let sam = if self.switch("no-sam")? {
-            None
-        } else {
-            Some(self.parse("sam", "an address and a port, as 127.0.0.1:7656")?)
-        };
         let stats_file = self.text("stats-file");
         Ok(Settings {
             host: self.parse("host", "an IP address, as 0.0.0.0 or ::")?,
@@ -499,9 +494,9 @@ impl Values {
             limits: self.limits()?,
             ntcp2: !self.switch("no-ntcp2")?,
             ssu2: self.ssu2()?,
-            sam,
-            http_proxy: self.listen("http-proxy", "no-http-proxy")?,
-            socks_proxy: self.listen("socks-proxy", "no-socks-proxy")?,
+            sam: self.listen("sam", "no-sam", "127.0.0.1:7656")?.map(|listen| listen.address),
+            http_proxy: self.listen("http-proxy", "no-http-proxy", "127.0.0.1:4444")?,
+            socks_proxy: self.listen("socks-proxy", "no-socks-proxy", "127.0.0.1:4447")?,
             outproxies: self.outproxies()?,
             subscriptions: !self.switch("no-subscriptions")?,
             tunnel_length: self.number("tunnel-length", 0, 8, "hops")?,
@@ -527,12 +522,12 @@ impl Values {
         Ok(!off)
     }
 
-    fn listen(&self, key: &str, off: &str) -> Result<Option<Listen>, SettingsError> {
+    fn listen(&self, key: &str, off: &str, example: &str) -> Result<Option<Listen>, SettingsError> {
         if self.switch(off)? {
             return Ok(None);
         }
         let insisted = self.get(key).2 != Source::Default;
-        let address = self.parse(key, "an address and a port, as 127.0.0.1:4444")?;
+        let address = self.parse(key, &format!("an address and a port, as {example}"))?;
         Ok(Some(Listen { address, insisted }))
     }
 

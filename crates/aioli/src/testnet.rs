@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 
 use aioli_apps::address_book::{AddressBook, List};
 use aioli_apps::names::HostName;
-use aioli_apps::resolve::Naming;
 use aioli_apps::{Apps, site};
 use aioli_client::{SamConfig, SessionDefaults};
 use aioli_core::Rng;
@@ -22,7 +21,7 @@ use anyhow::{Context, Result, bail};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::check;
-use crate::services::{Services, session, testnet_port};
+use crate::services::{Services, session_options};
 use crate::terminal::{INTERRUPTED, TERMINATED, is_interactive, redraw, say, say_stopping};
 
 /// The network id of test networks.
@@ -63,7 +62,8 @@ pub fn run(options: &Options) -> Result<()> {
     let started = Instant::now();
     // First of all: a port that is taken is told at once. The check must not depend on the usual port being free.
     let sam = if options.check { None } else { Some(bind(options.sam, "SAM", "--sam")?) };
-    let services = if options.check { None } else { Some(services(options)?) };
+    let services =
+        if options.check { None } else { Some(Services::of_testnet(options.http, options.socks)?) };
     let sam = match sam {
         Some(listener) => vec![(0, Some(listener))],
         None => vec![(0, None), (options.routers / 2, None)],
@@ -107,12 +107,6 @@ pub fn run(options: &Options) -> Result<()> {
     })
 }
 
-/// Takes the ports of the proxies.
-fn services(options: &Options) -> Result<Services> {
-    let http = testnet_port(options.http, "the HTTP proxy", "--http-proxy")?;
-    Ok(Services::testnet(http, testnet_port(options.socks, "the SOCKS proxy", "--socks-proxy")?))
-}
-
 /// Puts `hello.i2p` on a router in the middle, and the proxies on the first.
 fn hello(network: &Network, services: Services) -> Result<Apps> {
     let tunnels = tunnels();
@@ -123,11 +117,11 @@ fn hello(network: &Network, services: Services) -> Result<Apps> {
             say(format!("hello.i2p cannot be offered: {error:#}"));
         }
     });
-    services.start_with(network.client(0), Arc::new(Naming::new(book)), tunnels)
+    services.start(network.client(0), book, tunnels, tunnels)
 }
 
 async fn publish_hello(host: Client, book: &AddressBook, tunnels: TunnelOptions) -> Result<()> {
-    let session = host.session(session(tunnels, tunnels, true)).await?;
+    let session = host.session(session_options(tunnels, tunnels, true)).await?;
     session.ready(START_TIMEOUT).await?;
     book.set(List::Hosts, &HostName::parse("hello.i2p")?, session.destination())?;
     // It ends with the network.
@@ -241,20 +235,12 @@ fn start(
             let free = || bind(loopback, "SAM", "--sam");
             let sam = sam.remove(&i).map(|given| given.map_or_else(free, Ok)).transpose()?;
             Ok(Node::start(NodeConfig {
-                router,
-                identity,
                 listeners: if ntcp2 { vec![listener] } else { Vec::new() },
                 udp: vec![udp],
                 sam,
                 sam_config: SamConfig { defaults, ..SamConfig::default() },
-                data_dir: None,
                 known_routers: known.clone(),
-                stats_file: None,
-                reseed: None,
-                time_servers: None,
-                clock: Clock::start(),
-                addresses: None,
-                port_mapping: None,
+                ..NodeConfig::new(router, identity)
             })?)
         })
         .collect()

@@ -7,88 +7,42 @@
 #![expect(clippy::unwrap_used, reason = "a test that meets the unexpected should fail there")]
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
+use testkit::program::{self, Program, counter, eventually};
 
 /// Nothing here may take longer.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 fn router(dir: &Path, args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_i2p-router"));
-    command.env_clear().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    if !args.contains(&"--host") {
-        command.args(["--host", "127.0.0.1"]);
-    }
-    command.args(["--private-network", "--net-id", "99", "--data-dir"]).arg(dir).args(args);
-    command
+    program::router(env!("CARGO_BIN_EXE_i2p-router"), dir, args)
 }
 
 /// Runs a router that must refuse to start: one line on stderr, which is returned.
 fn refused(mut command: Command) -> String {
-    let Output { status, stderr, .. } = command.output().unwrap();
+    let Output { status, stderr, .. } = command.stderr(Stdio::piped()).output().unwrap();
     let text = String::from_utf8(stderr).unwrap();
     assert!(!status.success(), "it started: {text}");
     assert_eq!(text.lines().count(), 1, "one line expected: {text}");
     text
 }
 
-/// A running router; killed when dropped.
-struct Running {
-    child: Child,
-    lines: BufReader<std::process::ChildStdout>,
-    seen: String,
+/// Starts a router.
+fn start(dir: &Path, args: &[&str]) -> Program {
+    Program::start(router(dir, args))
 }
 
-impl Running {
-    fn start(dir: &Path, args: &[&str]) -> Self {
-        Self::start_logging(dir, args, Path::new("/dev/null"))
-    }
-
-    fn start_logging(dir: &Path, args: &[&str], log: &Path) -> Self {
-        let mut child = router(dir, args).stderr(fs::File::create(log).unwrap()).spawn().unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap());
-        Self { child, lines, seen: String::new() }
-    }
-
-    /// Reads its output up to a line that contains `what`, which is returned.
-    fn says(&mut self, what: &str) -> String {
-        loop {
-            let mut line = String::new();
-            assert_ne!(self.lines.read_line(&mut line).unwrap(), 0, "no \"{what}\" in: {}", self.seen);
-            self.seen.push_str(&line);
-            if line.contains(what) {
-                return line.trim_end().to_owned();
-            }
-        }
-    }
-
-    fn signal(&self, name: &str) {
-        let status = Command::new("kill").args([name, &self.child.id().to_string()]).status().unwrap();
-        assert!(status.success());
-    }
-
-    /// Stops it as a service manager does; returns how long that took.
-    fn stops_cleanly(mut self) -> Duration {
-        let asked = Instant::now();
-        self.signal("-TERM");
-        let status = self.child.wait().unwrap();
-        assert_eq!(status.code(), Some(0), "{status}");
-        asked.elapsed()
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // An error means that it has ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// The same, with a file for its log.
+fn start_logging(dir: &Path, args: &[&str], log: &Path) -> Program {
+    let mut command = router(dir, args);
+    command.stderr(fs::File::create(log).unwrap());
+    Program::start(command)
 }
 
 fn address_after(line: &str, words: &str) -> SocketAddr {
@@ -230,17 +184,17 @@ fn a_wrong_reseed_configuration_is_refused_and_left_alone() {
 #[test]
 fn a_damaged_state_file_costs_the_port_and_nothing_else() {
     let dir = TempDir::new().unwrap();
-    let mut first = Running::start(dir.path(), &["--port", "0", "--no-sam"]);
+    let mut first = start(dir.path(), &["--port", "0", "--no-sam"]);
     first.says("routers known");
-    first.stops_cleanly();
+    first.stops();
     let keys = fs::read(dir.path().join("router.keys.json")).unwrap();
     for damage in [&b"{\"port\":"[..], b"", b"\xff", b"{\"port\":70000}", b"7", &[b' '; 100_000]] {
         fs::write(dir.path().join("router.state.json"), damage).unwrap();
         let log = dir.path().join("log");
-        let mut router = Running::start_logging(dir.path(), &["--port", "0", "--no-sam"], &log);
+        let mut router = start_logging(dir.path(), &["--port", "0", "--no-sam"], &log);
         address_after(&router.says("listening on"), "listening on");
         router.says("routers known");
-        router.stops_cleanly();
+        router.stops();
         let log = fs::read_to_string(&log).unwrap();
         assert!(log.contains("router.state.json is damaged") && log.contains("a new port is drawn"), "{log}");
         assert_eq!(fs::read(dir.path().join("router.keys.json")).unwrap(), keys);
@@ -251,7 +205,7 @@ fn a_damaged_state_file_costs_the_port_and_nothing_else() {
 fn a_time_server_that_is_not_there_is_one_line_and_no_obstacle() {
     let dir = TempDir::new().unwrap();
     let nobody = std::net::UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
-    let mut running = Running::start(dir.path(), &["--port", "0", "--no-sam", "--ntp", &nobody]);
+    let mut running = start(dir.path(), &["--port", "0", "--no-sam", "--ntp", &nobody]);
     let line = running.says("time servers");
     assert!(line.contains("do not answer; the router goes on"), "{line}");
     assert!(line.contains(&format!("({nobody}: cannot be reached)")), "{line}");
@@ -272,22 +226,22 @@ fn print_config_says_where_values_come_from() {
 #[test]
 fn identity_and_drawn_port_outlive_a_restart_and_damaged_entries_are_counted() {
     let dir = TempDir::new().unwrap();
-    let mut first = Running::start(dir.path(), &["--port", "0", "--no-sam"]);
+    let mut first = start(dir.path(), &["--port", "0", "--no-sam"]);
     let identity = first.says("new identity").split_whitespace().nth(2).unwrap().trim_matches(',').to_owned();
     let address = first.says("listening on");
     first.says("0 other routers known");
-    assert!(first.stops_cleanly() < Duration::from_secs(2));
+    assert!(first.stops() < Duration::from_secs(2));
     let keys = dir.path().join("router.keys.json");
     assert_eq!(fs::metadata(&keys).unwrap().permissions().mode() & 0o777, 0o600);
     let shard = dir.path().join("netDb/rA");
     fs::create_dir_all(&shard).unwrap();
     fs::write(shard.join("routerInfo-AAAA.dat"), [7; 500]).unwrap();
     fs::write(shard.join("routerInfo-AAAB.dat"), vec![7; 50_000]).unwrap();
-    let mut second = Running::start(dir.path(), &["--port", "0", "--no-sam"]);
+    let mut second = start(dir.path(), &["--port", "0", "--no-sam"]);
     assert!(second.says("identity").contains(&identity));
     assert_eq!(second.says("listening on"), address);
     assert!(second.says("other routers known").contains("2 damaged"));
-    second.stops_cleanly();
+    second.stops();
 }
 
 #[test]
@@ -296,7 +250,7 @@ fn garbage_at_the_ports_changes_nothing() {
     let sam = format!("127.0.0.1:{}", free_port());
     let (stats, log) = (dir.path().join("stats.json"), dir.path().join("log"));
     let args = ["--port", "0", "--sam", &sam, "--stats-file", stats.to_str().unwrap()];
-    let mut router = Running::start_logging(dir.path(), &args, &log);
+    let mut router = start_logging(dir.path(), &args, &log);
     let ntcp2 = address_after(&router.says("listening on"), "listening on");
     router.says("routers known");
     let sam: SocketAddr = sam.parse().unwrap();
@@ -319,30 +273,15 @@ fn garbage_at_the_ports_changes_nothing() {
     stream.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HELLO REPLY RESULT=OK"), "{answer}");
     assert!(router.child.try_wait().unwrap().is_none());
-    for counter in ["handshakes_failed", "sam_bad_lines"] {
-        eventually(counter, || counter_of(&stats, counter) > 0);
+    for name in ["handshakes_failed", "sam_bad_lines"] {
+        eventually(name, PATIENCE, || (counter(&stats, name) > 0).then_some(()));
     }
     for line in ["no valid NTCP2 handshake", "no SAM commands"] {
-        eventually(line, || fs::read_to_string(&log).unwrap_or_default().contains(line));
+        let logged = || fs::read_to_string(&log).unwrap_or_default().contains(line).then_some(());
+        eventually(line, PATIENCE, logged);
     }
-    assert_eq!(counter_of(&stats, "bugs"), 0);
-    assert!(router.stops_cleanly() < Duration::from_secs(2));
-}
-
-/// Waits until it holds.
-fn eventually(what: &str, holds: impl Fn() -> bool) {
-    let until = Instant::now() + PATIENCE;
-    while !holds() {
-        assert!(Instant::now() < until, "never: {what}");
-        std::thread::sleep(Duration::from_millis(50));
-    }
-}
-
-/// A counter of the statistics file, 0 if there is none yet.
-fn counter_of(stats: &Path, name: &str) -> u64 {
-    let text = fs::read_to_string(stats).unwrap_or_default();
-    let line = text.lines().find(|l| l.contains(&format!("\"{name}\"")));
-    line.and_then(|l| l.split(": ").nth(1)?.trim_end_matches(',').parse().ok()).unwrap_or(0)
+    assert_eq!(counter(&stats, "bugs"), 0);
+    assert!(router.stops() < Duration::from_secs(2));
 }
 
 /// A SAM client that asks and asks and never reads: its last words cannot be delivered.
@@ -360,7 +299,7 @@ fn the_first_signal_is_patient_and_the_second_ends_at_once() {
     for (name, status) in [("-INT", 130), ("-TERM", 143)] {
         let dir = TempDir::new().unwrap();
         let sam = format!("127.0.0.1:{}", free_port());
-        let mut router = Running::start(dir.path(), &["--port", "0", "--sam", &sam]);
+        let mut router = start(dir.path(), &["--port", "0", "--sam", &sam]);
         router.says("routers known");
         let deaf = deaf_client(sam.parse().unwrap());
         router.signal(name);
@@ -377,10 +316,10 @@ fn the_first_signal_is_patient_and_the_second_ends_at_once() {
 fn a_client_that_does_not_read_does_not_keep_the_router_from_stopping() {
     let dir = TempDir::new().unwrap();
     let sam = format!("127.0.0.1:{}", free_port());
-    let mut router = Running::start(dir.path(), &["--port", "0", "--sam", &sam]);
+    let mut router = start(dir.path(), &["--port", "0", "--sam", &sam]);
     router.says("routers known");
     let deaf = deaf_client(sam.parse().unwrap());
-    let took = router.stops_cleanly();
+    let took = router.stops();
     assert!((Duration::from_secs(2)..Duration::from_secs(6)).contains(&took), "{took:?}");
     drop(deaf);
 }

@@ -6,10 +6,11 @@
 use std::io::ErrorKind;
 use std::time::Duration;
 
+use aioli::services::session_options;
 use aioli::testnet::Network;
 use aioli_core::Rng;
 use aioli_node::embed::{Client, ClientError, Listener, Session, Stream};
-use aioli_router::client::{SessionOptions, StreamConfig, Target, TunnelOptions};
+use aioli_router::client::{SessionOptions, Target, TunnelOptions};
 use aioli_wire::DestinationHash;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -17,16 +18,12 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Bytes each way.
 const LARGE: usize = 3_000_000;
+/// A stream that takes nothing for so long is full.
+const FULL_AFTER: Duration = Duration::from_secs(1);
 
 fn options() -> SessionOptions {
     let tunnels = TunnelOptions { length: 2, variance: 0, quantity: 2, backup: 0, kbps: 0 };
-    SessionOptions {
-        keys: None,
-        inbound: tunnels,
-        outbound: tunnels,
-        publish: true,
-        streaming: StreamConfig::default(),
-    }
+    session_options(tunnels, tunnels, true)
 }
 
 async fn session(client: &Client) -> Session {
@@ -77,6 +74,7 @@ fn sessions_and_streams_of_a_program_in_the_same_process() {
         both_ways(&a, &b, &mut listener).await;
         slow_reader(&a, &b, &mut listener).await;
         endings(&a, &b, &mut listener).await;
+        last_words(&network.client(0), &b, &mut listener).await;
         refusals(&a, &b, listener).await;
         // The end of the router ends all that is open.
         let mut listener = b.listen().await.unwrap();
@@ -129,6 +127,22 @@ async fn endings(a: &Session, b: &Session, listener: &mut Listener) {
     theirs.read_exact(&mut [0; 4]).await.unwrap();
     drop(ours);
     assert_eq!(theirs.read(&mut [0; 1]).await.unwrap_err().kind(), ErrorKind::ConnectionReset);
+}
+
+/// What was written outlives the last handle of its session, even if nobody reads it until then.
+async fn last_words(client: &Client, b: &Session, listener: &mut Listener) {
+    let a = session(client).await;
+    let (mut ours, mut theirs) = pair(&a, b, listener).await;
+    let sent = bytes(5, 8 * LARGE);
+    let mut written = 0;
+    while let Ok(n) = tokio::time::timeout(FULL_AFTER, ours.write(&sent[written..])).await {
+        written += n.unwrap();
+    }
+    ours.shutdown().await.unwrap();
+    drop((ours, a));
+    let mut received = Vec::new();
+    theirs.read_to_end(&mut received).await.unwrap();
+    assert!(received == sent[..written], "{} of {written} bytes", received.len());
 }
 
 async fn refusals(a: &Session, b: &Session, listener: Listener) {

@@ -4,10 +4,8 @@
 #![expect(clippy::unwrap_used, reason = "a test that meets the unexpected should fail there")]
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -18,6 +16,7 @@ use aioli_transport::{Config, ConnId, Lane, Output, Transport};
 use aioli_wire::router_info::{RouterInfo, RouterInfoParts};
 use aioli_wire::{Mapping, Message, MessageId, MessageType, RouterAddress, RouterIdentity, Verified};
 use tempfile::TempDir;
+use testkit::program::{Program, counter, eventually, router};
 
 /// Nothing here may take longer.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -27,71 +26,36 @@ const KINDS: [u8; 19] = [0, 1, 2, 3, 10, 11, 18, 19, 20, 21, 22, 23, 24, 25, 26,
 /// Messages of each kind.
 const OF_EACH: u32 = 25;
 
-/// The router under attack; killed when dropped.
+/// The router under attack.
 struct Victim {
-    child: Child,
-    /// Kept open: it still has things to say.
-    _stdout: BufReader<std::process::ChildStdout>,
+    router: Program,
     dir: TempDir,
 }
 
 impl Victim {
     fn start() -> Self {
         let dir = TempDir::new().unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_i2p-router"));
-        command.env_clear().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
-        command.args(["--host", "127.0.0.1", "--external-host", "127.0.0.1", "--port", "0", "--no-sam"]);
-        command.args(["--private-network", "--floodfill", "--net-id", &NET_ID.to_string()]);
-        command.arg("--stats-file").arg(dir.path().join("stats.json"));
-        command.arg("--data-dir").arg(dir.path());
-        let mut child = command.spawn().unwrap();
-        let mut stdout = BufReader::new(child.stdout.take().unwrap());
-        assert!(
-            stdout.by_ref().lines().map_while(Result::ok).any(|line| line.contains("routers known")),
-            "it started"
-        );
-        Self { child, _stdout: stdout, dir }
+        let stats = dir.path().join("stats.json");
+        let args = ["--external-host", "127.0.0.1", "--port", "0", "--no-sam", "--floodfill", "--stats-file"];
+        let args = [&args, &[stats.to_str().unwrap()][..]].concat();
+        let mut running = Program::start(router(env!("CARGO_BIN_EXE_i2p-router"), dir.path(), &args));
+        running.says("routers known");
+        Self { router: running, dir }
     }
 
     fn info(&self) -> Arc<Verified<RouterInfo>> {
         let file = self.dir.path().join("router.info");
-        let bytes = eventually("its RouterInfo", || fs::read(&file).ok());
+        let bytes = eventually("its RouterInfo", PATIENCE, || fs::read(&file).ok());
         Arc::new(RouterInfo::decode_unverified(&bytes).unwrap().verify().unwrap())
     }
 
     fn counter(&self, name: &str) -> u64 {
-        counter_of(&self.dir.path().join("stats.json"), name)
+        counter(&self.dir.path().join("stats.json"), name)
     }
 
     fn counts(&self, counter: &str) {
-        eventually(counter, || (self.counter(counter) > 0).then_some(()));
+        eventually(counter, PATIENCE, || (self.counter(counter) > 0).then_some(()));
     }
-}
-
-impl Drop for Victim {
-    fn drop(&mut self) {
-        // An error means that it has ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// Waits until there is something.
-fn eventually<T>(what: &str, get: impl Fn() -> Option<T>) -> T {
-    let until = Instant::now() + PATIENCE;
-    loop {
-        if let Some(got) = get() {
-            return got;
-        }
-        assert!(Instant::now() < until, "never: {what}");
-        std::thread::sleep(Duration::from_millis(50));
-    }
-}
-
-fn counter_of(stats: &Path, name: &str) -> u64 {
-    let text = fs::read_to_string(stats).unwrap_or_default();
-    let line = text.lines().find(|l| l.contains(&format!("\"{name}\"")));
-    line.and_then(|l| l.split(": ").nth(1)?.trim_end_matches(',').parse().ok()).unwrap_or(0)
 }
 
 /// A router that is nothing but a transport and a socket.
@@ -236,7 +200,7 @@ fn nonsense_in_every_message_changes_nothing() {
     victim.counts("dropped");
     // It still takes part.
     drop(Peer::new(&info, 2).establish());
-    assert!(victim.child.try_wait().unwrap().is_none());
+    assert!(victim.router.child.try_wait().unwrap().is_none());
     assert_eq!(victim.counter("bugs"), 0);
     let known = fs::read_dir(victim.dir.path().join("netDb")).map_or(0, Iterator::count);
     assert!(known <= 64, "nothing forged was stored");

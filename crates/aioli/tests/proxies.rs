@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aioli::services::session_options;
 use aioli::testnet::Network;
 use aioli_apps::address_book::{AddressBook, List, subscribe};
 use aioli_apps::http::HttpOptions;
@@ -14,7 +15,7 @@ use aioli_apps::names::HostName;
 use aioli_apps::resolve::Naming;
 use aioli_apps::{Apps, AppsConfig, site};
 use aioli_node::embed::{Client, Session, Stream};
-use aioli_router::client::{SessionOptions, StreamConfig, TunnelOptions};
+use aioli_router::client::{SessionOptions, TunnelOptions};
 use aioli_wire::base32;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -27,13 +28,7 @@ const CONNECTIONS: usize = 64;
 
 fn options(publish: bool) -> SessionOptions {
     let tunnels = TunnelOptions { length: 2, variance: 0, quantity: 2, backup: 0, kbps: 0 };
-    SessionOptions {
-        keys: None,
-        inbound: tunnels,
-        outbound: tunnels,
-        publish,
-        streaming: StreamConfig::default(),
-    }
+    session_options(tunnels, tunnels, publish)
 }
 
 /// What the tests need.

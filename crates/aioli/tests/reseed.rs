@@ -4,15 +4,14 @@
 #![expect(clippy::unwrap_used, reason = "a test that meets the unexpected should fail there")]
 
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aioli_core::{Date, Now, Rng};
 use aioli_router::{Config, Identity, create_router_info};
 use tempfile::TempDir;
+use testkit::program::{Program, eventually, router};
 use testkit::proxy::{Kind, Proxy};
 use testkit::reseed::{
     Answer, Authority, SIGNER, Server, archive, archive_of, bundle, bundle_of, configuration, entry_name,
@@ -59,61 +58,16 @@ fn server(authority: &Authority, answer: Answer) -> Server {
     Server::start(authority, SocketAddr::new(LOOPBACK, 0), LOOPBACK, false, answer).unwrap()
 }
 
-/// A running router; killed when dropped.
-struct Router {
-    child: Child,
-    lines: BufReader<std::process::ChildStdout>,
+fn start(dir: &Path, args: &[&str]) -> Program {
+    let args = [args, &["--port", "0", "--no-sam"]].concat();
+    Program::start(router(env!("CARGO_BIN_EXE_i2p-router"), dir, &args))
 }
 
-impl Router {
-    fn start(dir: &Path, args: &[&str]) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_i2p-router"));
-        command.env_clear().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
-        command.args([
-            "--private-network",
-            "--net-id",
-            "99",
-            "--host",
-            "127.0.0.1",
-            "--port",
-            "0",
-            "--no-sam",
-        ]);
-        let mut child = command.arg("--data-dir").arg(dir).args(args).spawn().unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap());
-        Self { child, lines }
-    }
-
-    /// Reads its output up to a line that contains `what`, which is returned.
-    fn says(&mut self, what: &str) -> String {
-        self.until(|line| line.contains(what)).lines().last().unwrap().to_owned()
-    }
-
-    /// What it says of reseeding up to the end of that.
-    fn reseeded(&mut self) -> String {
-        self.until(|line| line.contains("new routers from") || line.contains("nothing worked"))
-    }
-
-    /// Reads its output up to a line that is as wanted.
-    fn until(&mut self, wanted: impl Fn(&str) -> bool) -> String {
-        let mut seen = String::new();
-        loop {
-            let mut line = String::new();
-            assert_ne!(self.lines.read_line(&mut line).unwrap(), 0, "it ended: {seen}");
-            seen.push_str(&line);
-            if wanted(&line) {
-                return seen;
-            }
-        }
-    }
-}
-
-impl Drop for Router {
-    fn drop(&mut self) {
-        // An error means that it has ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// What it says up to the end of reseeding.
+fn reseeded(router: &mut Program) -> String {
+    let ended = router.until(|line| line.contains("new routers from") || line.contains("nothing worked"));
+    assert!(ended.is_some(), "it ended: {}", router.said);
+    router.said.clone()
 }
 
 /// Reseeds with this configuration and these arguments; gives what was said and how many are on the disk then.
@@ -123,7 +77,7 @@ fn reseed(configuration: &str, args: &[&str]) -> String {
     fs::write(&file, configuration).unwrap();
     let file = file.to_str().unwrap().to_owned();
     let args = [args, &["--reseed-config", &file]].concat();
-    Router::start(dir.path(), &args).reseeded()
+    reseeded(&mut start(dir.path(), &args))
 }
 
 #[test]
@@ -134,15 +88,14 @@ fn two_good_servers_are_enough_and_what_they_gave_outlives_a_restart() {
     let dir = TempDir::new().unwrap();
     let file = dir.path().join("reseed.toml");
     fs::write(&file, configuration(&urls, &authority, FOREVER).unwrap()).unwrap();
-    let mut router = Router::start(dir.path(), &["--reseed-config", file.to_str().unwrap()]);
-    let said = router.reseeded();
+    let mut router = start(dir.path(), &["--reseed-config", file.to_str().unwrap()]);
+    let said = reseeded(&mut router);
     assert!(said.contains("40 new routers from 2 sources"), "{said}");
     assert!(servers.iter().all(|s| s.asked() == 1 && said.contains(&s.address.to_string())), "{said}");
     // Files are written beside the router's work: they may be behind what it says, and must all come.
-    eventually("40 files", || files_of_routers(dir.path()) == 40);
-    router.child.kill().unwrap();
-    router.child.wait().unwrap();
-    let mut again = Router::start(dir.path(), &["--reseed", "never"]);
+    eventually("40 files", PATIENCE, || (files_of_routers(dir.path()) == 40).then_some(()));
+    drop(router);
+    let mut again = start(dir.path(), &["--reseed", "never"]);
     let line = again.says("other routers known");
     assert!(line.starts_with("40 other routers known"), "{line}");
 }
@@ -152,15 +105,6 @@ fn files_of_routers(data: &Path) -> usize {
     let shards = fs::read_dir(data.join("netDb")).into_iter().flatten().flatten();
     let files = shards.filter_map(|shard| fs::read_dir(shard.path()).ok()).flatten().flatten();
     files.filter(|file| file.path().extension().is_some_and(|e| e == "dat")).count()
-}
-
-/// Waits until it holds.
-fn eventually(what: &str, holds: impl Fn() -> bool) {
-    let until = Instant::now() + PATIENCE;
-    while !holds() {
-        assert!(Instant::now() < until, "never: {what}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
 }
 
 #[test]
@@ -333,7 +277,7 @@ fn files_and_directories_of_the_users_are_read() {
     ] {
         let data = TempDir::new().unwrap();
         let args = ["--reseed-config", config.to_str().unwrap(), "--reseed", path.to_str().unwrap()];
-        let said = Router::start(data.path(), &args).reseeded();
+        let said = reseeded(&mut start(data.path(), &args));
         assert!(said.contains(expected), "{said}");
         let advised = said.contains("nothing worked. Give --reseed a file i2pseeds.su3");
         assert_eq!(advised, !expected.starts_with('5'), "{said}");

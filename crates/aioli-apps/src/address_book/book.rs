@@ -86,9 +86,11 @@ impl Book {
         Destination::from_bytes(&self.names.get(name)?.destination).ok()
     }
 
-    /// Names and the base64 of their destinations, in order.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, String)> {
-        self.names.iter().map(|(name, entry)| (&**name, base64::encode(&entry.destination)))
+    /// Names and their destinations, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, Destination)> {
+        self.names
+            .iter()
+            .filter_map(|(name, entry)| Some((&**name, Destination::from_bytes(&entry.destination).ok()?)))
     }
 
     /// How many names there are.

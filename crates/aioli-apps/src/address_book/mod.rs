@@ -5,7 +5,7 @@
 //! privatehosts.txt   yours alone: looked up first, never exported
 //! userhosts.txt      yours: those that you added or confirmed
 //! hosts.txt          everybody's: from subscriptions and imports
-//! hosts.lock         locked by whoever changes a list
+//! hosts.lock         locked by whoever changes a list, or the subscriptions
 //! ```
 //!
 //! A list is written whole to a temporary file and renamed. Another program may
@@ -24,7 +24,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use aioli_core::Date;
-use aioli_node::write_atomic;
+use aioli_node::{Clock, read_bounded, write_atomic};
 use aioli_wire::Destination;
 use thiserror::Error;
 
@@ -135,7 +135,7 @@ impl AddressBook {
         list: List,
         change: impl FnOnce(&mut Book, &[&Book]) -> bool,
     ) -> Result<(), BookError> {
-        let _held = self.hold()?;
+        let _held = self.dir.as_deref().map(hold).transpose()?;
         let mut lists = self.lock();
         self.refresh(&mut lists)?;
         let Some((_, mut book)) = lists.books.remove(&list) else { return Ok(()) };
@@ -168,14 +168,6 @@ impl AddressBook {
         Ok(outcome)
     }
 
-    /// Waits until no other program changes a list, and keeps them off until the file is dropped.
-    fn hold(&self) -> Result<Option<File>, BookError> {
-        let Some(dir) = &self.dir else { return Ok(None) };
-        let path = dir.join("hosts.lock");
-        let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
-        file.and_then(|file| file.lock().map(|()| Some(file))).map_err(|error| BookError { path, error })
-    }
-
     /// Reads the files that have changed.
     fn refresh(&self, lists: &mut Lists) -> Result<(), BookError> {
         lists.looked = Some(Instant::now());
@@ -186,8 +178,11 @@ impl AddressBook {
             if lists.books.get(&list).is_some_and(|(read, _)| *read == stamp) {
                 continue;
             }
-            let text = read_bounded(&path).map_err(|error| BookError { path: path.clone(), error })?;
-            let (book, bad) = Book::read(&text, now());
+            let text = match read_bounded(&path, MAX_FILE) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+                read => read.map_err(|error| BookError { path: path.clone(), error })?,
+            };
+            let (book, bad) = Book::read(&String::from_utf8_lossy(&text), now());
             if bad > 0 {
                 tracing::warn!(
                     "{}: {bad} lines that are no name and destination are left out",
@@ -200,27 +195,21 @@ impl AddressBook {
     }
 }
 
+/// Waits until no other program changes a file of the address book, and keeps them off until it is dropped.
+fn hold(dir: &Path) -> Result<File, BookError> {
+    let path = dir.join("hosts.lock");
+    let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
+    file.and_then(|file| file.lock().map(|()| file)).map_err(|error| BookError { path, error })
+}
+
 /// What the wall clock shows.
 pub(crate) fn now() -> Date {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Date::from_secs(since.as_secs())
+    Clock::start().now().wall
 }
 
 fn stamp(path: &Path) -> Stamp {
     let metadata = fs::metadata(path).ok()?;
     Some((metadata.modified().ok()?, metadata.len()))
-}
-
-fn read_bounded(path: &Path) -> io::Result<String> {
-    let bytes = match fs::metadata(path) {
-        Ok(metadata) if metadata.len() > MAX_FILE => {
-            return Err(io::Error::other(format!("it has more than {MAX_FILE} bytes")));
-        }
-        Ok(_) => fs::read(path)?,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-        Err(error) => return Err(error),
-    };
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 //! ```
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
@@ -26,7 +27,7 @@ use tokio::net::TcpStream;
 
 use super::book::Outcome;
 use super::feed::{self, Record};
-use super::{AddressBook, BookError, List, now};
+use super::{AddressBook, BookError, List, hold, now};
 use crate::names::i2p_host;
 
 /// Subscribed to where there is no `subscriptions.txt`: what other routers subscribe to.
@@ -89,6 +90,16 @@ pub struct Report {
     pub refused: usize,
 }
 
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { unchanged, changed, taken, refused } = self;
+        if *unchanged {
+            return f.write_str("nothing new");
+        }
+        write!(f, "{changed} names changed, {taken} belong to others, {refused} lines refused")
+    }
+}
+
 /// Follows the lines of a feed.
 pub fn apply_feed(book: &AddressBook, text: &str, now: Date) -> Result<Report, BookError> {
     let mut report = Report::default();
@@ -138,6 +149,7 @@ pub fn list(dir: &Path) -> io::Result<Vec<String>> {
 /// Subscribes to a URL. False: that was so already.
 pub fn add(dir: &Path, url: &str) -> Result<bool, FetchError> {
     checked(url)?;
+    let _held = hold(dir)?;
     let mut urls = list(dir)?;
     if urls.iter().any(|known| known == url) {
         return Ok(false);
@@ -172,13 +184,7 @@ pub async fn keep(book: Arc<AddressBook>, dir: Arc<Path>, proxy: SocketAddr) {
     loop {
         tokio::time::sleep(wait).await;
         let tell = |url: &str, result: Result<Report, FetchError>| match result {
-            Ok(Report { unchanged: true, .. }) => tracing::info!("subscription {url}: nothing new"),
-            Ok(r) => tracing::info!(
-                "subscription {url}: {} names changed, {} belong to others, {} lines refused",
-                r.changed,
-                r.taken,
-                r.refused
-            ),
+            Ok(report) => tracing::info!("subscription {url}: {report}"),
             Err(error) => tracing::info!("subscription: {error}"),
         };
         wait = match fetch_all(&book, &dir, proxy, tell).await {
@@ -213,7 +219,7 @@ async fn fetch(book: &AddressBook, dir: &Path, proxy: SocketAddr, url: &str) -> 
         request = request.header(IF_MODIFIED_SINCE, known.modified);
     }
     let request = request.body(Empty::<Bytes>::new()).map_err(|_| FetchError::Url(url.to_owned()))?;
-    let proxy_error = |error: &dyn std::fmt::Display| FetchError::Proxy(proxy, error.to_string());
+    let proxy_error = |error: &dyn fmt::Display| FetchError::Proxy(proxy, error.to_string());
     let late = |_| proxy_error(&"no answer in time");
     #[expect(clippy::disallowed_methods, reason = "the router's own proxy, by its address in numbers")]
     let connecting = TcpStream::connect(proxy);
@@ -241,6 +247,7 @@ async fn fetch(book: &AddressBook, dir: &Path, proxy: SocketAddr, url: &str) -> 
     let Some((tags, text)) = fetched else { return Ok(Report { unchanged: true, ..Report::default() }) };
     let report = apply_feed(book, &String::from_utf8_lossy(&text), now())?;
     state.insert(url.to_owned(), tags);
+    let _held = hold(dir)?;
     write_state(dir, &state)?;
     Ok(report)
 }

@@ -18,15 +18,14 @@ use std::sync::Arc;
 use aioli_core::crypto::Secret;
 use aioli_core::crypto::hash::hmac_sha256;
 use aioli_router::client::Target;
-use aioli_wire::base32;
-use bytes::Bytes;
-use http_body_util::{BodyExt, Empty, Limited};
+use aioli_wire::{base32, base64};
+use http_body_util::{BodyExt, Limited};
 use hyper::header::{self, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode, Uri};
 use percent_encoding::percent_decode_str;
 
 use super::pages::{self, HOST, Page, escaped, query_value};
-use super::{Body, HttpProxy};
+use super::{Body, HttpProxy, empty, with_port};
 use crate::address_book::{List, Outcome, feed};
 use crate::names::{HostName, i2p_host};
 
@@ -55,8 +54,7 @@ impl HttpProxy {
     /// A link that says what its name stands for.
     pub(super) fn on_helper(&self, host: &str, uri: &Uri, rest: &str, value: &str) -> Response<Body> {
         let query = if rest.is_empty() { String::new() } else { format!("?{rest}") };
-        let port = uri.port_u16().filter(|p| *p != 80).map_or(String::new(), |p| format!(":{p}"));
-        let url = format!("http://{host}{port}{}{query}", uri.path());
+        let url = format!("http://{}{}{query}", with_port(host, uri), uri.path());
         let Some(target) = helper_target(value) else {
             return damaged_helper(host).response();
         };
@@ -127,7 +125,7 @@ impl HttpProxy {
     fn ask(&self, form: &BTreeMap<String, String>) -> Page {
         let Some((host, dest, url)) = asked(form) else { return stale() };
         let Some(target) = helper_target(&dest) else { return damaged_helper(&host) };
-        let token = hex(self.token(&host, &dest, &url).as_bytes());
+        let token = base64::encode(self.token(&host, &dest, &url).as_bytes());
         let field =
             |name: &str, value: &str| format!("<input type=hidden name={name} value=\"{}\">", escaped(value));
         let save = if HostName::parse(&host).is_ok() {
@@ -151,7 +149,7 @@ impl HttpProxy {
 
     async fn take_answer(&self, form: &BTreeMap<String, String>) -> Response<Body> {
         let Some((host, dest, url)) = asked(form) else { return stale().response() };
-        let token = form.get("token").and_then(|text| unhex(text)).map(Secret::new);
+        let token = form.get("token").and_then(|text| base64::decode(text)?.try_into().ok()).map(Secret::new);
         if token != Some(self.token(&host, &dest, &url)) {
             return stale().response();
         }
@@ -228,7 +226,7 @@ fn conflict(host: &str, url: &str) -> Page {
 }
 
 fn redirect(url: &str) -> Response<Body> {
-    let mut response = Response::new(Empty::<Bytes>::new().map_err(|never| match never {}).boxed_unsync());
+    let mut response = Response::new(empty());
     *response.status_mut() = StatusCode::SEE_OTHER;
     match HeaderValue::from_str(url) {
         Ok(url) => drop(response.headers_mut().insert(header::LOCATION, url)),
@@ -252,16 +250,6 @@ fn form(text: &str) -> BTreeMap<String, String> {
 
 fn decoded(text: &str) -> String {
     percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
-}
-
-fn unhex(text: &str) -> Option<[u8; 32]> {
-    let digits =
-        text.as_bytes().chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok());
-    digits.collect::<Option<Vec<u8>>>()?.try_into().ok()
 }
 
 #[cfg(test)]

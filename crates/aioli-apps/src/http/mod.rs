@@ -223,7 +223,7 @@ impl HttpProxy {
             }
         };
         let upgrade = hyper::upgrade::on(&mut request);
-        *tunnel.lock().unwrap_or_else(PoisonError::into_inner) = Some((upgrade, remote));
+        set(tunnel, upgrade, remote);
         Ok(Response::new(empty()))
     }
 
@@ -294,8 +294,7 @@ impl HttpProxy {
         to_outproxy: bool,
     ) -> Result<Response<Body>, Page> {
         filter::request(request.headers_mut(), uri, to_outproxy);
-        let port = uri.port_u16().filter(|p| *p != 80).map_or(String::new(), |p| format!(":{p}"));
-        let host_header = HeaderValue::from_str(&format!("{host}{port}"))
+        let host_header = HeaderValue::from_str(&with_port(host, uri))
             .map_err(|_| pages::bad_request("The address is no URL."))?;
         request.headers_mut().insert(header::HOST, host_header);
         if !to_outproxy {
@@ -309,7 +308,7 @@ impl HttpProxy {
         match client {
             Some(client) if upgraded => {
                 let remote = Remote::Upgrade(hyper::upgrade::on(&mut answer));
-                *tunnel.lock().unwrap_or_else(PoisonError::into_inner) = Some((client, remote));
+                set(tunnel, client, remote);
             }
             _ if upgraded => {
                 return Err(pages::no_answer(host, "it changed the protocol without being asked"));
@@ -321,8 +320,17 @@ impl HttpProxy {
     }
 }
 
+fn set(tunnel: &Tunnel, client: OnUpgrade, remote: Remote) {
+    *tunnel.lock().unwrap_or_else(PoisonError::into_inner) = Some((client, remote));
+}
+
 fn count(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
+}
+
+/// A host with the port of a URL, unless that is the usual one.
+fn with_port(host: &str, uri: &Uri) -> String {
+    uri.port_u16().filter(|port| *port != 80).map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
 
 fn empty() -> Body {

@@ -24,17 +24,21 @@ pub(super) struct Datagrams {
     sockets: Vec<Rc<UdpSocket>>,
     /// The router has said that it has some, and has not yet said that it has no more.
     pub(super) due: Cell<bool>,
+    /// What is being sent.
     buffer: RefCell<Vec<u8>>,
-    /// What the kernel did not take.
+    /// What of it the kernel did not take.
     unsent: Cell<Option<Unsent>>,
     /// The kernel takes no more.
     blocked: Notify,
 }
 
+/// The end of the buffer, for one peer.
+#[derive(Clone, Copy)]
 struct Unsent {
     to: SocketAddr,
     segment: usize,
-    bytes: Vec<u8>,
+    /// Where it begins.
+    at: usize,
 }
 
 impl Datagrams {
@@ -52,23 +56,24 @@ impl Datagrams {
         self.sockets.iter().find(|s| s.local_addr().is_ipv4() == to.is_ipv4())
     }
 
-    /// Hands datagrams to the kernel. False: it does not take them all.
-    fn send(&self, to: SocketAddr, segment: usize, bytes: &[u8]) -> bool {
+    /// Hands the end of `buffer` to the kernel. False: it does not take all of it.
+    fn send(&self, unsent: Unsent, buffer: &[u8]) -> bool {
+        let Unsent { to, segment, at } = unsent;
         // The router dials no family for which there is no socket.
         let Some(socket) = self.socket(to) else { return true };
+        let bytes = buffer.get(at..).unwrap_or_default();
         let taken = socket.send(&Transmit { segment_size: Some(segment), ..Transmit::single(to, bytes) });
-        let Some(rest) = bytes.get(taken..).filter(|rest| !rest.is_empty()) else { return true };
-        self.unsent.set(Some(Unsent { to, segment, bytes: rest.to_vec() }));
+        if taken == bytes.len() {
+            return true;
+        }
+        self.unsent.set(Some(Unsent { at: at + taken, ..unsent }));
         self.blocked.notify_waiters();
         false
     }
 
     /// Whether this socket is what everything waits for.
     fn is_blocked_by(&self, socket: &UdpSocket) -> bool {
-        let unsent = self.unsent.take();
-        let blocked = unsent.as_ref().is_some_and(|u| u.to.is_ipv4() == socket.local_addr().is_ipv4());
-        self.unsent.set(unsent);
-        blocked
+        self.unsent.get().is_some_and(|u| u.to.is_ipv4() == socket.local_addr().is_ipv4())
     }
 }
 
@@ -79,12 +84,12 @@ impl Shared {
         if !datagrams.due.get() {
             return;
         }
-        if let Some(Unsent { to, segment, bytes }) = datagrams.unsent.take()
-            && !datagrams.send(to, segment, &bytes)
+        let mut buffer = datagrams.buffer.borrow_mut();
+        if let Some(unsent) = datagrams.unsent.take()
+            && !datagrams.send(unsent, &buffer)
         {
             return;
         }
-        let mut buffer = datagrams.buffer.borrow_mut();
         for _ in 0..ROUND {
             buffer.clear();
             let now = self.now();
@@ -95,7 +100,7 @@ impl Shared {
             };
             // What the router has to say about it, and the rest, come after whoever is ready by now.
             self.wake.notify_one();
-            if !datagrams.send(transmit.to, transmit.segment, &buffer) {
+            if !datagrams.send(Unsent { to: transmit.to, segment: transmit.segment, at: 0 }, &buffer) {
                 return;
             }
         }

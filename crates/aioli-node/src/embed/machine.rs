@@ -170,7 +170,7 @@ impl Embed {
             | ClientEvent::StreamWritable { session, stream }
             | ClientEvent::StreamClosed { session, stream, .. } => (*session, *stream),
         };
-        if !self.sessions.contains_key(&key.0) && !self.streams.contains_key(&key) {
+        if !self.sessions.contains_key(&key.0) {
             return false;
         }
         match event {

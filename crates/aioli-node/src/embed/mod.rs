@@ -171,7 +171,8 @@ impl Client {
     }
 }
 
-/// A local destination. It lives as long as a handle, a listener or a stream of it.
+/// A local destination. It lives as long as a handle, a listener or a stream of it, and what such a stream has
+/// still to deliver.
 #[derive(Clone, Debug)]
 pub struct Session {
     inner: Arc<SessionInner>,

@@ -43,6 +43,8 @@ struct State {
     /// The router knows that.
     shut_told: bool,
     left: Left,
+    /// Of a program that has left: it lives until the router has what was written.
+    session: Option<Session>,
     /// The stream is gone.
     end: Option<StreamEnd>,
     reader: Option<Waker>,
@@ -62,6 +64,7 @@ impl Pipe {
             shut: false,
             shut_told: false,
             left: Left::No,
+            session: None,
             end: None,
             reader: None,
             writer: None,
@@ -130,7 +133,11 @@ impl State {
         }
         let mut bytes = Vec::new();
         let got = router.stream_recv(session, stream, &mut bytes, room, now);
-        self.inbox.extend(&bytes);
+        if self.inbox.is_empty() {
+            self.inbox = bytes.into();
+        } else {
+            self.inbox.extend(&bytes);
+        }
         self.held_back = got >= room;
         // A stream that is gone is "at the end" as well, but its event says whether it was complete.
         self.finished = router.stream_exists(session, stream) && router.stream_at_end(session, stream);
@@ -215,6 +222,9 @@ impl Drop for Stream {
         let mut state = self.pipe.lock();
         if state.left == Left::No {
             state.left = if state.shut || state.finished { Left::Closed } else { Left::Reset };
+        }
+        if state.end.is_none() {
+            state.session = Some(self.session.clone());
         }
         state.inbox = VecDeque::new();
         drop(state);

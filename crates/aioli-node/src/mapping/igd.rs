@@ -108,10 +108,7 @@ async fn translate(
     transport: PortMappingProtocol,
     local: SocketAddr,
 ) -> Result<Got, MappingError> {
-    let ip = igd.get_external_ip().await.map_err(|error| match error {
-        GetExternalIpError::ActionNotAuthorized => MappingError::Refused(error.to_string()),
-        GetExternalIpError::RequestError(error) => bad_request(error),
-    })?;
+    let ip = igd.get_external_ip().await.map_err(no_address)?;
     let mut lease = seconds();
     let mut result = igd.add_port(transport, local.port(), local, lease, DESCRIPTION).await;
     if matches!(result, Err(AddPortError::OnlyPermanentLeasesSupported)) {
@@ -145,7 +142,7 @@ impl Lease {
             Self::Mapping { igd, transport, local, external_port, seconds } => {
                 let added = igd.add_port(*transport, *external_port, *local, *seconds, DESCRIPTION).await;
                 added.map_err(no_mapping)?;
-                let ip = igd.get_external_ip().await.map_err(|e| MappingError::Refused(e.to_string()))?;
+                let ip = igd.get_external_ip().await.map_err(no_address)?;
                 Ok((SocketAddr::new(ip, *external_port), (*seconds > 0).then_some(LEASE)))
             }
             Self::Pinhole { igd, id, address } => {
@@ -189,6 +186,13 @@ fn bad_request(error: RequestError) -> MappingError {
         RequestError::IoError(error) if error.kind() == ErrorKind::TimedOut => MappingError::NoAnswer,
         RequestError::IoError(error) => MappingError::Network(error.to_string()),
         error => MappingError::Nonsense(error.to_string()),
+    }
+}
+
+fn no_address(error: GetExternalIpError) -> MappingError {
+    match error {
+        GetExternalIpError::ActionNotAuthorized => MappingError::Refused(error.to_string()),
+        GetExternalIpError::RequestError(error) => bad_request(error),
     }
 }
 

@@ -184,21 +184,11 @@ async fn a_node_with_a_wrong_clock_corrects_it_and_says_so() {
         (73_000, "clock is 73 s ahead (3 time servers agree)"),
         (-30 * 365 * day_ms, "years) behind (3 time servers agree)"),
     ] {
+        let router = Config { net_id: 99, private_network: true, ..Config::default() };
         let mut node = Node::start(NodeConfig {
-            router: Config { net_id: 99, private_network: true, ..Config::default() },
-            identity: Identity::generate(&mut Rng::from_seed([7; 32])),
-            listeners: Vec::new(),
-            udp: Vec::new(),
-            sam: None,
-            sam_config: aioli_client::SamConfig::default(),
-            data_dir: None,
-            known_routers: Vec::new(),
-            stats_file: None,
-            reseed: None,
-            addresses: None,
-            port_mapping: None,
             time_servers: Some(config(&servers.iter().collect::<Vec<_>>())),
             clock: Clock::start().shifted(wrong_ms),
+            ..NodeConfig::new(router, Identity::generate(&mut Rng::from_seed([7; 32])))
         })
         .unwrap();
         let told = loop {

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use aioli::services::Services;
 use aioli::settings::{Reseed, Settings, SettingsError};
 use aioli::terminal::{INTERRUPTED, Phases, TERMINATED, complain, log_to_stderr, say};
+use aioli_apps::address_book::AddressBook;
 use aioli_client::{SamConfig, SessionDefaults};
 use aioli_core::Rng;
 use aioli_node::mapping::MappingConfig;
@@ -105,7 +106,12 @@ fn run(settings: &Settings) -> Result<()> {
         addresses,
         port_mapping: mapped,
     })?;
-    let _apps = services.start(node.client(), inbound, outbound)?;
+    let _apps = if services.is_empty() {
+        None
+    } else {
+        let book = Arc::new(AddressBook::open(&settings.data_dir)?);
+        Some(services.start(node.client(), book, inbound, outbound)?)
+    };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(until_stopped(node, Run { started, grace: settings.grace, reseeds }))
 }
