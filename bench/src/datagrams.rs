@@ -2,19 +2,16 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::sync::Arc;
 
 use aioli_core::crypto::chacha20;
-use aioli_core::crypto::ed25519::SigningKey;
 use aioli_core::crypto::x25519::PrivateKey;
 use aioli_core::{Cx, Duration, Now, Rng};
 use aioli_transport::Lane;
 use aioli_transport::ssu2::{Config, Endpoint, IntroKey, Output, Remote};
-use aioli_wire::router_info::{RouterInfo, RouterInfoParts};
 use aioli_wire::ssu2::Ssu2Parts;
-use aioli_wire::{Mapping, Message, MessageId, MessageType, RouterHash, RouterIdentity};
+use aioli_wire::{Message, MessageId, MessageType};
 
-use crate::now;
+use crate::{address, now, published};
 
 /// The time that a datagram takes.
 const DELAY: Duration = Duration::from_micros(250);
@@ -217,10 +214,8 @@ impl End {
     }
 
     fn limited(n: u8, retries: u64, rng: &mut Rng) -> Self {
-        let signing = SigningKey::generate(rng);
-        let encryption = PrivateKey::generate(rng).public();
         let (static_key, intro_key) = (PrivateKey::generate(rng), IntroKey(rng.bytes()));
-        let address = SocketAddr::from(([198, 18, 0, n], 9_000));
+        let address = address(n);
         let parts = Ssu2Parts {
             cost: 8,
             static_key: &static_key.public(),
@@ -230,16 +225,9 @@ impl End {
             mtu: 1_500,
             introducers: &[],
         };
-        let options = [("caps", "LR"), ("netId", "99"), ("router.version", "0.9.67")];
-        let info = RouterInfoParts {
-            identity: RouterIdentity::create(&encryption, &signing.public(), &rng.bytes()),
-            published: now().wall,
-            addresses: parts.address().into_iter().collect(),
-            options: Mapping::from_pairs(options).unwrap_or_default(),
-        };
-        let info = Arc::new(RouterInfo::create(info, &signing));
-        let hash: RouterHash = info.hash();
-        let remote = Remote { hash, static_key: static_key.public(), intro_key, address, mtu: 1_500 };
+        let info = published(parts.address().ok(), rng);
+        let remote =
+            Remote { hash: info.hash(), static_key: static_key.public(), intro_key, address, mtu: 1_500 };
         let mut config = Config::new(static_key, intro_key);
         (config.net_id, config.private_network) = (99, true);
         config.limits.retries_per_second = retries;

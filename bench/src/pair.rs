@@ -1,16 +1,13 @@
 //! Two transports and the bytes between them, without sockets.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
-use aioli_core::crypto::ed25519::SigningKey;
 use aioli_core::crypto::x25519::PrivateKey;
 use aioli_core::{Cx, Rng};
 use aioli_transport::{Config, ConnId, Lane, Output, Transport};
-use aioli_wire::router_info::{RouterInfo, RouterInfoParts};
-use aioli_wire::{Mapping, Message, MessageId, MessageType, RouterAddress, RouterIdentity, Verified};
+use aioli_wire::{Message, MessageId, MessageType, RouterAddress, RouterInfo, Verified};
 
-use crate::now;
+use crate::{address, now, published};
 
 /// As many bytes are pulled at a time as a driver pulls.
 const PULL: usize = 64 * 1024;
@@ -117,18 +114,9 @@ impl Pair {
 
 impl End {
     fn new(n: u8, rng: &mut Rng) -> Self {
-        let signing = SigningKey::generate(rng);
-        let encryption = PrivateKey::generate(rng).public();
         let (static_key, iv) = (PrivateKey::generate(rng), rng.bytes());
-        let published = RouterAddress::ntcp2(10, &static_key.public(), Some((address(n), iv)));
-        let options = [("caps", "LR"), ("netId", "99"), ("router.version", "0.9.67")];
-        let parts = RouterInfoParts {
-            identity: RouterIdentity::create(&encryption, &signing.public(), &rng.bytes()),
-            published: now().wall,
-            addresses: published.into_iter().collect(),
-            options: Mapping::from_pairs(options).unwrap_or_default(),
-        };
-        let info = Arc::new(RouterInfo::create(parts, &signing));
+        let info =
+            published(RouterAddress::ntcp2(10, &static_key.public(), Some((address(n), iv))).ok(), rng);
         let mut config = Config::new(static_key, iv);
         (config.net_id, config.private_network) = (99, true);
         let mut transport = Transport::new(config, rng.fork());
@@ -139,8 +127,4 @@ impl End {
     fn with<T>(&mut self, f: impl FnOnce(&mut Transport, &mut Cx<'_>) -> T) -> T {
         f(&mut self.transport, &mut Cx { now: now(), rng: &mut self.rng })
     }
-}
-
-fn address(n: u8) -> SocketAddr {
-    SocketAddr::from(([198, 18, 0, n], 9_000))
 }

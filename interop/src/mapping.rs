@@ -8,23 +8,23 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 
 use crate::net::guard::Guard;
 use crate::net::namespace::{Namespace, Namespaces};
 use crate::net::nat::{self, Gateway, Mapping, Nat};
 use crate::net::process::{Process, tail};
+use crate::net::until;
+use crate::network;
 use crate::report::Report;
-use crate::router::{Binaries, NET_ID};
+use crate::router::{self, Binaries, NET_ID, PORT};
 
 /// The gateway's: `miniupnpd` serves no address that is not public, and there is no way out to the real one.
 const EXTERNAL: &str = "45.66.77.88";
 /// The number of the network behind the gateway.
 const INDEX: u8 = 9;
-const PORT: &str = "12345";
 /// From the router's start until its port is mapped: what a user waits for at most.
 const MAPPED_WITHIN: Duration = Duration::from_secs(60);
 /// Until a router ends that has been asked to: two seconds for gateways, three for last words.
@@ -78,22 +78,18 @@ impl Home {
     fn start(plan: &Plan, mapping: Mapping) -> Result<Self> {
         nat::ensure_installed()?;
         let directory = plan.directory.join(format!("mapping-{}", mapping.name()));
-        if directory.exists() {
-            fs::remove_dir_all(&directory)?;
-        }
-        fs::create_dir_all(&directory)?;
+        network::empty(&directory)?;
         let guard = Guard::start()?;
         let mut namespaces = Namespaces::new()?;
         let (inside, outside) = (namespaces.add("home")?, namespaces.add("outside")?);
         let gateway = Gateway::new(&mut namespaces, INDEX, Nat::KeepingPorts, &inside)?;
         let wan = gateway.namespace();
-        wan.ip(&["link", "add", "wan0", "type", "veth", "peer", "name", "eth0", "netns", outside.name()])?;
-        wan.ip(&["addr", "add", &format!("198.18.{INDEX}.2/15"), "dev", "wan0"])?;
-        wan.ip(&["addr", "add", &format!("{EXTERNAL}/32"), "dev", "wan0"])?;
-        wan.ip(&["link", "set", "wan0", "up"])?;
-        outside.ip(&["addr", "add", "198.18.2.2/15", "dev", "eth0"])?;
-        outside.ip(&["link", "set", "eth0", "up"])?;
-        outside.ip(&["route", "add", EXTERNAL, "via", &format!("198.18.{INDEX}.2")])?;
+        let address = router::address(INDEX, false);
+        wan.cable("wan0", &outside, "eth0")?;
+        wan.set_up("wan0", &format!("{address}/15"))?;
+        wan.set_up("wan0", &format!("{EXTERNAL}/32"))?;
+        outside.set_up("eth0", "198.18.2.2/15")?;
+        outside.ip(&["route", "add", EXTERNAL, "via", &address])?;
         let count = format!("udp dport {PORT} counter");
         inside.nft(&format!(
             "table inet count {{\nchain input {{\ntype filter hook input priority 0; policy accept;\n{count}\n}}\n}}\n"
@@ -101,16 +97,8 @@ impl Home {
         let miniupnpd = gateway.start_miniupnpd(mapping, EXTERNAL, &directory)?;
         inside.ensure_isolated_behind(&gateway)?;
         let mut command = inside.command(&plan.binaries.aioli);
-        command.args([
-            "--host",
-            "0.0.0.0",
-            "--port",
-            PORT,
-            "--net-id",
-            NET_ID,
-            "--private-network",
-            "--no-sam",
-        ]);
+        command.args(["--host", "0.0.0.0", "--port", PORT]);
+        command.args(["--net-id", NET_ID, "--private-network", "--no-sam"]);
         // In a private network gateways are asked only when that is said.
         command.arg("--data-dir").arg(directory.join("data")).env("I2P_NO_PORT_MAPPING", "false");
         let router = Process::start(command, "the router", &directory.join("router.log"))?;
@@ -133,13 +121,10 @@ impl Home {
             format!("{EXTERNAL}:{PORT} ({transport}) leads to this router, by {}", mapping.name())
         };
         let expected = [line("TCP"), line("UDP"), format!("publishing {EXTERNAL}:{PORT}")];
-        let said = |log: &Path| {
-            let text = fs::read_to_string(log).unwrap_or_default();
-            expected.iter().all(|line| text.contains(line.as_str()))
-        };
         until(MAPPED_WITHIN, || {
             self.router.ensure_running()?;
-            Ok(said(self.router.log()))
+            let log = fs::read_to_string(self.router.log()).unwrap_or_default();
+            Ok(expected.iter().all(|line| log.contains(line)))
         })
         .with_context(|| format!("it did not say so:\n{}", tail(self.router.log())))?;
         let took = self.started.elapsed().as_secs_f64();
@@ -188,15 +173,4 @@ impl Home {
         ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr).trim());
         Ok(())
     }
-}
-
-fn until(limit: Duration, mut holds: impl FnMut() -> Result<bool>) -> Result<()> {
-    let deadline = Instant::now() + limit;
-    while !holds()? {
-        if Instant::now() >= deadline {
-            bail!("not within {limit:?}");
-        }
-        thread::sleep(Duration::from_millis(100));
-    }
-    Ok(())
 }

@@ -11,15 +11,15 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
-use crate::net::delay;
 use crate::net::guard::Guard;
 use crate::net::namespace::{Namespace, Namespaces};
 use crate::net::nat::{self, Edge, Gateway};
 use crate::net::process::Process;
+use crate::net::{delay, until};
 use crate::router::{self, Binaries, Kind, Router};
 
 /// How long a first start may take to write its RouterInfo.
@@ -111,10 +111,7 @@ pub struct Network {
 impl Network {
     /// Makes the network below `directory` and starts it, seeded: every router knows every other.
     pub fn start(layout: &Layout, binaries: &Binaries, directory: &Path) -> Result<Self> {
-        if directory.exists() {
-            fs::remove_dir_all(directory).with_context(|| format!("emptying {}", directory.display()))?;
-        }
-        fs::create_dir_all(directory)?;
+        empty(directory)?;
         let guard = Guard::start()?;
         let mut namespaces = Namespaces::new()?;
         let mut routers = Vec::new();
@@ -227,14 +224,11 @@ impl Network {
         for router in self.routers.iter_mut().filter(|r| !r.is_fresh()) {
             router.start(&self.binaries, "first")?;
         }
-        let deadline = Instant::now() + FIRST_START;
-        while !self.routers.iter().all(|r| r.is_fresh() || r.router_info().is_some()) {
+        until(FIRST_START, || {
             self.ensure_running()?;
-            if Instant::now() >= deadline {
-                bail!("a router wrote no router.info within {FIRST_START:?}");
-            }
-            thread::sleep(Duration::from_millis(100));
-        }
+            Ok(self.routers.iter().all(|r| r.is_fresh() || r.router_info().is_some()))
+        })
+        .context("a router wrote no router.info")?;
         // i2pd writes it before it has added its addresses, and again after.
         thread::sleep(Duration::from_secs(2));
         self.stop();
@@ -247,6 +241,14 @@ impl Network {
         }
         Ok(())
     }
+}
+
+/// Makes an empty directory, whatever was there.
+pub fn empty(directory: &Path) -> Result<()> {
+    if directory.exists() {
+        fs::remove_dir_all(directory).with_context(|| format!("emptying {}", directory.display()))?;
+    }
+    Ok(fs::create_dir_all(directory)?)
 }
 
 /// A bridge in a namespace of its own, and a cable from it to each router or its gateway.
@@ -271,14 +273,8 @@ fn bridge(namespaces: &mut Namespaces, routers: &[Router], layout: &Layout) -> R
 /// A cable from the bridge into a namespace, where the end gets the address of router `index`.
 fn plug(hub: &Namespace, index: u8, namespace: &Namespace, end: &str, ipv6: bool) -> Result<()> {
     let port = format!("port{index}");
-    hub.ip(&["link", "add", &port, "type", "veth", "peer", "name", end, "netns", namespace.name()])?;
+    hub.cable(&port, namespace, end)?;
     hub.ip(&["link", "set", &port, "master", "br0", "up"])?;
-    let address = router::address(index, ipv6);
-    if ipv6 {
-        // At once: there is nobody who could have it, too.
-        namespace.ip(&["addr", "add", &format!("{address}/48"), "dev", end, "nodad"])?;
-    } else {
-        namespace.ip(&["addr", "add", &format!("{address}/15"), "dev", end])?;
-    }
-    namespace.ip(&["link", "set", end, "up"]).map(drop)
+    let length = if ipv6 { 48 } else { 15 };
+    namespace.set_up(end, &format!("{}/{length}", router::address(index, ipv6)))
 }

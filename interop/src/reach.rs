@@ -14,12 +14,12 @@
 //! Then the address outside of router 3's gateway is replaced.
 
 use std::path::PathBuf;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 
 use crate::net::nat::{self, Edge, Nat};
+use crate::net::until;
 use crate::network::{Layout, Network};
 use crate::report::Report;
 use crate::router::{Binaries, Router, address};
@@ -82,18 +82,12 @@ pub fn run(plan: &Plan, report: &mut Report) {
 /// Waits until the router says so, counted from its start; nothing else may be its last word.
 fn named(router: &Router, says: &str) -> Result<String> {
     let started = router.started().context("it was not started")?;
-    let deadline = started + NAMED_WITHIN;
-    loop {
-        let verdict = verdict(&router.log("run"));
-        if verdict.as_ref().is_some_and(|line| line.contains(says)) {
-            return Ok(format!("named after {} s at most", started.elapsed().as_secs().max(1)));
-        }
-        if Instant::now() >= deadline {
-            let last = verdict.unwrap_or_else(|| "nothing".to_owned());
-            bail!("within {NAMED_WITHIN:?} it did not say \"{says}\" but: {last}");
-        }
-        thread::sleep(Duration::from_millis(200));
-    }
+    let last = || verdict(&router.log("run"));
+    until(NAMED_WITHIN.saturating_sub(started.elapsed()), || {
+        Ok(last().is_some_and(|line| line.contains(says)))
+    })
+    .with_context(|| format!("it did not say \"{says}\" but: {}", last().as_deref().unwrap_or("nothing")))?;
+    Ok(format!("named after {} s at most", started.elapsed().as_secs().max(1)))
 }
 
 /// The last line about it in a log.
@@ -102,20 +96,15 @@ fn verdict(log: &str) -> Option<String> {
     lines.next_back().map(str::to_owned)
 }
 
-/// Gives a gateway another address; the router must not go on with the old one as its own, and its sessions must come
-/// back.
+/// Gives a gateway another address; the router behind it must have sessions afterwards.
 fn moved(network: &Network) -> Result<String> {
     let router = network.router(MOVED)?;
     let gateway = router.gateway().context("it has a gateway")?;
     let before = router.counters()?.sessions;
     ensure!(before > 0, "it has no sessions that could outlive the change");
     gateway.replace_address(&format!("{}/15", address(router.index(), false)), &format!("{MOVED_TO}/15"))?;
-    let replaced = Instant::now();
-    // The counters are written every five seconds: wait for those of after the change.
-    thread::sleep(Duration::from_secs(6));
-    while router.counters()?.sessions == 0 {
-        ensure!(replaced.elapsed() < NAMED_WITHIN, "no session within {NAMED_WITHIN:?}");
-        thread::sleep(Duration::from_millis(500));
-    }
+    let replaced = SystemTime::now();
+    until(NAMED_WITHIN, || Ok(router.counted()? > replaced && router.counters()?.sessions > 0))
+        .context("no session")?;
     Ok(format!("{before} sessions before, {} after", router.counters()?.sessions))
 }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
@@ -16,7 +16,7 @@ use crate::router_info::netdb_path;
 /// Apart from the real network, which is 2.
 pub const NET_ID: &str = "77";
 /// Every router has an address of its own, so all may use one port.
-const PORT: &str = "12345";
+pub const PORT: &str = "12345";
 
 /// Whose router it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -93,13 +93,13 @@ pub struct Counters {
 }
 
 impl Router {
-    /// Prepares a router: its data directory with its configuration.
+    /// Prepares a router and the directory of its logs.
     pub fn new(index: u8, kind: Kind, floodfill: bool, namespace: Namespace, base: &Path) -> Result<Self> {
         let logs = base.join(format!("r{index}"));
         fs::create_dir_all(&logs)?;
         // Ours makes its directory itself, and has it for itself.
         let data_dir = if kind == Kind::Aioli { logs.join("data") } else { logs.clone() };
-        let router = Self {
+        Ok(Self {
             index,
             kind,
             floodfill,
@@ -114,8 +114,7 @@ impl Router {
             fresh: false,
             reseed_config: None,
             running: None,
-        };
-        Ok(router)
+        })
     }
 
     /// The same with SSU2 as the only transport, or IPv6 as the only family.
@@ -263,6 +262,13 @@ impl Router {
             sessions: number("sessions"),
             known_routers: number("known_routers"),
         })
+    }
+
+    /// When it wrote last what it says about itself.
+    pub fn counted(&self) -> Result<SystemTime> {
+        let path = self.stats_file();
+        let modified = fs::metadata(&path).and_then(|file| file.modified());
+        modified.with_context(|| format!("reading {}", path.display()))
     }
 
     fn address(&self) -> String {

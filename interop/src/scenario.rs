@@ -144,7 +144,7 @@ impl Scenario {
 /// What to run.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// The scenarios, in order; those with equal routers share a network.
+    /// The scenarios, in order; those that want the same network share it.
     pub scenarios: Vec<Scenario>,
     /// The client programs, each for every scenario.
     pub clients: Vec<Client>,
@@ -354,8 +354,7 @@ fn probe(namespace: &Namespace, logs: &Path, index: u8) -> Result<(Process, crat
 
 /// One stream between the two ends of a scenario for `time`, across tunnel generations.
 pub fn soak(scenario: Scenario, time: Duration, binaries: &Binaries, directory: &Path) -> Result<String> {
-    let (aioli, i2pd) = scenario.routers();
-    let mut network = Network::start(&Layout::mixed(aioli, i2pd), binaries, &directory.join("soak"))?;
+    let mut network = Network::start(&scenario.layout(), binaries, &directory.join("soak"))?;
     ready(&network)?;
     let (from, to) = scenario.ends();
     let (_server, lines, _) = probe(network.router(to)?.namespace(), network.directory(), 100)?;

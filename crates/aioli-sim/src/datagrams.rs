@@ -1,5 +1,5 @@
 //! UDP as the simulator sees it: datagrams that are delayed, lost and reordered, and vanish without a word where nobody
-//! listens.
+//! listens. A link's rate does not hold for them.
 
 use std::net::SocketAddr;
 

@@ -17,6 +17,8 @@ use crate::world::EPOCH;
 
 /// The network id of simulated networks.
 const NET_ID: u8 = 98;
+/// Hops of a tunnel.
+pub(crate) const HOPS: u8 = 3;
 /// What the router writes is safe from a crash after this time.
 const WRITE_DELAY: Duration = Duration::from_secs(5);
 
@@ -36,10 +38,8 @@ pub(crate) struct Host {
     pub(crate) life: u32,
     pub(crate) rng: Rng,
     pub(crate) role: Role,
-    /// Whether it has a destination.
-    pub(crate) has_session: bool,
-    /// Hops of its session's tunnels.
-    pub(crate) session_length: u8,
+    /// Hops of the tunnels of its destination, if it has one.
+    pub(crate) session: Option<u8>,
     /// It has left for good.
     pub(crate) gone: bool,
     /// Its first RouterInfo.
@@ -51,7 +51,8 @@ pub(crate) struct Host {
 pub(crate) struct Setup {
     pub(crate) floodfill: bool,
     pub(crate) role: Role,
-    pub(crate) has_session: bool,
+    /// Hops of the tunnels of its destination, if it has one.
+    pub(crate) session: Option<u8>,
 }
 
 /// What a crash destroys.
@@ -70,8 +71,7 @@ pub(crate) struct Up {
 
 impl Host {
     pub(crate) fn new(index: usize, setup: Setup, scenario: &Scenario, at: Instant, mut rng: Rng) -> Self {
-        let mut config = config(scenario);
-        (config.ntcp2, config.ssu2) = scenario.transports.of(index);
+        let mut config = config(scenario, index);
         config.floodfill = setup.floodfill.into();
         config.published = vec![match scenario.scale {
             Some(_) => pipe::public_address(index),
@@ -81,7 +81,6 @@ impl Host {
         let ahead = rng.duration(Duration::ZERO, scenario.skew * 2);
         let wall = EPOCH - scenario.skew + at.since(Instant::ZERO) + ahead;
         let first_info = create_router_info(&config, &identity, Now { mono: at, wall });
-        let Setup { role, has_session, .. } = setup;
         Self {
             config,
             identity,
@@ -91,9 +90,8 @@ impl Host {
             up: None,
             life: 0,
             rng,
-            role,
-            has_session,
-            session_length: 3,
+            role: setup.role,
+            session: setup.session,
             gone: false,
             first_info,
         }
@@ -101,7 +99,7 @@ impl Host {
 
     /// How a host like this one is made.
     pub(crate) const fn setup(&self) -> Setup {
-        Setup { floodfill: self.config.floodfill.is_always(), role: self.role, has_session: self.has_session }
+        Setup { floodfill: self.config.floodfill.is_always(), role: self.role, session: self.session }
     }
 
     /// Starts the router from what the disk holds.
@@ -119,8 +117,8 @@ impl Host {
         }
         router.start(now);
         let mut app = App::default();
-        if self.has_session {
-            app.start(&mut router, self.session_length, now);
+        if let Some(length) = self.session {
+            app.start(&mut router, length, now);
         }
         self.up = Some(Up { router, app, since: now.mono, conns: BTreeMap::new(), fuse: None, wake: None });
     }
@@ -133,10 +131,10 @@ impl Host {
     }
 }
 
-/// How the routers of a scenario are set up.
-pub(crate) fn config(scenario: &Scenario) -> Config {
+/// How router `index` of a scenario is set up.
+pub(crate) fn config(scenario: &Scenario, index: usize) -> Config {
     let quantity = scenario.scale.as_ref().map_or(2, |scale| scale.quantity);
-    let tunnels = TunnelOptions { length: 3, variance: 0, quantity, backup: 0, kbps: 0 };
+    let tunnels = TunnelOptions { length: HOPS, variance: 0, quantity, backup: 0, kbps: 0 };
     let mut config = Config {
         net_id: NET_ID,
         private_network: scenario.scale.is_none(),
@@ -144,7 +142,7 @@ pub(crate) fn config(scenario: &Scenario) -> Config {
         outbound: tunnels,
         ..Config::default()
     };
-    (config.ntcp2, config.ssu2) = scenario.transports.of(0);
+    (config.ntcp2, config.ssu2) = scenario.transports.of(index);
     if let Some(scale) = &scenario.scale {
         config.limits.routers = scale.known_routers;
     }

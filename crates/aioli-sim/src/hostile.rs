@@ -187,7 +187,7 @@ impl World {
         seed[..8].copy_from_slice(&(number as u64).to_be_bytes());
         seed[8] = u8::from(floodfill);
         let identity = Identity::generate(&mut Rng::from_seed(seed));
-        let mut config = config(&self.scenario);
+        let mut config = config(&self.scenario, number);
         config.floodfill = floodfill.into();
         config.published = vec![pipe::fake_address(number)];
         create_router_info(&config, &identity, self.clock(0))

@@ -29,7 +29,7 @@ impl World {
         for (i, host) in self.hosts.iter().enumerate() {
             let Some(up) = &host.up else { continue };
             let split = !self.split.is_empty();
-            let waited_for = host.has_session && self.scenario.scale.is_none() && !split;
+            let waited_for = host.session.is_some() && self.scenario.scale.is_none() && !split;
             if waited_for && !up.app.is_ready() && self.now.since(up.since) > READY_WITHIN {
                 return Err(Violation::NotReady { host: i, after: self.now.since(up.since) });
             }

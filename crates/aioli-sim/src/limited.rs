@@ -1,8 +1,6 @@
-//! One router of a small network holds to a bandwidth limit, while its own
+//! One router of twelve holds to a bandwidth limit, while its own
 //! stream and those that it relays for others want far more: what it sends and
 //! receives, second by second, and how long each stream stood still.
-
-use std::collections::BTreeMap;
 
 use aioli_core::{Duration, Instant};
 use aioli_router::Bandwidth;
@@ -36,16 +34,12 @@ pub struct Second {
     pub arrived: [u64; STREAMS.len()],
 }
 
-/// Six routers, one with a limit of so many bytes a second each way, for so many seconds of load.
+/// A network in which one router has a limit of so many bytes a second each way, for so many seconds of load.
 pub fn limited(limit: u64, link: LinkModel, seconds: u64, seed: u64) -> Result<Vec<Second>, Violation> {
     let mut world = World::new(&quiet_network(link, seconds), seed);
-    if let Some(host) = world.hosts.get_mut(LIMITED) {
-        host.config.bandwidth =
-            Bandwidth { inbound: Some(limit), outbound: Some(limit), ..Bandwidth::default() };
-    }
-    if let Some(host) = world.hosts.get_mut(FAR) {
-        host.session_length = 0;
-    }
+    world.hosts[LIMITED].config.bandwidth =
+        Bandwidth { inbound: Some(limit), outbound: Some(limit), ..Bandwidth::default() };
+    world.hosts[FAR].session = Some(0);
     world.run_until(Instant::ZERO + SETTLE, &mut |_, _| {})?;
     for (from, to) in STREAMS {
         world.transfer(from, to, BYTES, false)?;
@@ -69,34 +63,22 @@ pub fn limited(limit: u64, link: LinkModel, seconds: u64, seed: u64) -> Result<V
 
 /// The small network without any transfer of its own.
 fn quiet_network(link: LinkModel, seconds: u64) -> Scenario {
-    let small = scenario("small").cloned();
+    let Some(small) = scenario("small").cloned() else { unreachable!("there is a small network") };
     let duration = SETTLE + Duration::from_secs(seconds + 1);
-    let mut network = small.unwrap_or_else(|| unreachable!("there is a small network"));
-    network.routers = 12;
-    network.floodfills = 3;
-    network.link = link;
-    network.duration = duration;
-    network.transfer_every = duration;
-    network.quiet = Duration::ZERO;
-    network
+    let quiet = Duration::ZERO;
+    Scenario { routers: 12, floodfills: 3, link, duration, transfer_every: duration, quiet, ..small }
 }
 
 impl World {
     /// The limited router's counters, and all that has arrived of the streams.
     fn carried(&self) -> Second {
-        let stats = self.hosts.get(LIMITED).and_then(|host| host.up.as_ref()).map(|up| up.router.stats());
-        let arrived: BTreeMap<usize, u64> = self
-            .hosts
-            .iter()
-            .enumerate()
-            .filter_map(|(i, host)| Some((i, host.up.as_ref()?.app.received())))
-            .collect();
-        let of = |to: usize| arrived.get(&to).copied().unwrap_or(0);
-        stats.map_or_else(Second::default, |stats| Second {
+        let up = |host: usize| self.hosts[host].up.as_ref();
+        let stats = up(LIMITED).map(|up| up.router.stats()).unwrap_or_default();
+        Second {
             received: stats.bytes_in,
             sent: stats.bytes_out,
             relayed: stats.transit_bytes,
-            arrived: STREAMS.map(|(_, to)| of(to)),
-        })
+            arrived: STREAMS.map(|(_, to)| up(to).map_or(0, |up| up.app.received())),
+        }
     }
 }

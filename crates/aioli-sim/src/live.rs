@@ -5,7 +5,7 @@ use aioli_core::{Duration, Instant, Rng};
 use aioli_router::tap::{BuildResult, SearchEnded, Sought, Tapped};
 use aioli_wire::{DestinationHash, RouterHash};
 
-use crate::host::{Host, Setup};
+use crate::host::{HOPS, Host, Setup};
 use crate::hostile::Role;
 use crate::oracle::Violation;
 use crate::scenario::{Scale, Scenario};
@@ -23,14 +23,15 @@ pub(crate) fn hosts(scenario: &Scenario, rng: &mut Rng) -> Vec<Host> {
     let setup = |i: usize| {
         let floodfill = i < scenario.floodfills;
         let Some(scale) = &scenario.scale else {
-            return Setup { floodfill, role: Role::Honest, has_session: true };
+            return Setup { floodfill, role: Role::Honest, session: Some(HOPS) };
         };
         let role = match (floodfill, i < scenario.routers) {
             (true, _) => Role::of_floodfill(i, scale.hostile_percent),
             (false, true) => Role::Honest,
             (false, false) => Role::Flooding,
         };
-        Setup { floodfill, role, has_session: role == Role::Honest && i.is_multiple_of(scale.session_every) }
+        let has_session = role == Role::Honest && i.is_multiple_of(scale.session_every);
+        Setup { floodfill, role, session: has_session.then_some(HOPS) }
     };
     let senders = scenario.scale.as_ref().and_then(|s| s.flood.as_ref()).map_or(0, |flood| flood.senders);
     (0..scenario.routers + senders)

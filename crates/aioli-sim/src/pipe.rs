@@ -24,7 +24,7 @@ pub struct LinkModel {
     pub jitter: Duration,
     /// Segments lost, in thousandths.
     pub loss_permille: u64,
-    /// Bytes per second, if limited.
+    /// Bytes per second of each connection, if limited. Datagrams know no rate.
     pub rate: Option<u64>,
 }
 

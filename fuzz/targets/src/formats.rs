@@ -13,11 +13,11 @@ use aioli_wire::i2np::{
 use aioli_wire::ntcp2::{self, Block, PaddingOptions, TerminationReason};
 use aioli_wire::{
     Destination, Lease, LeaseSet, LeaseSet2, LeaseSet2Parts, LeaseSetFlags, LeaseSetType, Mapping, Message,
-    MessageId, MessageType, RouterHash, RouterInfo, TunnelId, Wire, Writer, build, garlic, tunnel,
+    MessageId, MessageType, RouterHash, RouterInfo, TunnelId, Wire, build, garlic, tunnel,
 };
 
-use crate::NOW;
-use crate::peer::Router;
+use crate::peer::{NET_ID, Router};
+use crate::{NOW, message, row, short};
 
 /// The payload of a frame, of SessionConfirmed, and the options of both first messages.
 pub fn ntcp2_frames(bytes: &[u8]) {
@@ -39,32 +39,29 @@ pub fn ntcp2_frames(bytes: &[u8]) {
 }
 
 pub(crate) fn frame_seeds() -> Vec<Vec<u8>> {
-    let frame = |blocks: &[Block<'_>]| {
-        let mut w = Writer::new();
-        blocks.iter().for_each(|b| w.write(b));
-        w.into_vec()
-    };
-    let mut message = Vec::new();
-    let id = MessageId(5);
-    Message { kind: MessageType::Data, id, expires: NOW.wall, body: vec![7; 40] }.encode_short(&mut message);
+    let message = short(&message(5, 40));
     let info = Router::new(1).info;
     vec![
-        frame(&[Block::DateTime(NOW.wall), Block::Options(PaddingOptions::default()), Block::I2np(&message)]),
-        frame(&[Block::RouterInfo { flood: false, bytes: info.bytes() }, Block::Padding(9)]),
-        frame(&[Block::Termination { received: 9, reason: TerminationReason::Banned }, Block::Padding(3)]),
+        row(&[Block::DateTime(NOW.wall), Block::Options(PaddingOptions::default()), Block::I2np(&message)]),
+        row(&[Block::RouterInfo { flood: false, bytes: info.bytes() }, Block::Padding(9)]),
+        row(&[Block::Termination { received: 9, reason: TerminationReason::Banned }, Block::Padding(3)]),
         vec![99, 2, 0, 0, 1, 0, 0, 0, 0x6a, 0x18, 0xa4, 0x14, 0, 0, 0, 0],
     ]
+}
+
+fn transport(router: &Router, rng: &mut Rng) -> Transport {
+    let mut config = Config::new(router.static_key.clone(), router.iv);
+    (config.net_id, config.private_network) = (NET_ID, true);
+    let mut transport = Transport::new(config, rng.fork());
+    transport.set_local(Arc::clone(&router.info));
+    transport
 }
 
 /// A connection that somebody opens and writes anything to, at once or byte by byte.
 pub fn ntcp2_connection(bytes: &[u8]) {
     let Some((cut, bytes)) = bytes.split_first() else { return };
-    let router = Router::new(2);
     let mut rng = Rng::from_seed([5; 32]);
-    let mut config = Config::new(router.static_key.clone(), router.iv);
-    (config.net_id, config.private_network) = (99, true);
-    let mut transport = Transport::new(config, rng.fork());
-    transport.set_local(Arc::clone(&router.info));
+    let mut transport = transport(&Router::new(2), &mut rng);
     let mut cx = Cx { now: NOW, rng: &mut rng };
     let accepted = transport.handle_accepted(Router::new(1).address, &mut cx);
     let conn = accepted.expect("there is room");
@@ -81,14 +78,9 @@ pub fn ntcp2_connection(bytes: &[u8]) {
 pub(crate) fn connection_seeds() -> Vec<Vec<u8>> {
     let (alice, bob) = (Router::new(1), Router::new(2));
     let mut rng = Rng::from_seed([6; 32]);
-    let mut config = Config::new(alice.static_key.clone(), alice.iv);
-    (config.net_id, config.private_network) = (99, true);
-    let mut transport = Transport::new(config, rng.fork());
-    transport.set_local(Arc::clone(&alice.info));
+    let mut transport = transport(&alice, &mut rng);
     let mut cx = Cx { now: NOW, rng: &mut rng };
-    let (id, expires) = (MessageId(1), NOW.wall + Duration::from_secs(30));
-    let message = Message { kind: MessageType::Data, id, expires, body: vec![7; 40] };
-    transport.send(&bob.info, Lane::Own, message, &mut cx);
+    transport.send(&bob.info, Lane::Own, message(1, 40), &mut cx);
     let mut out = vec![200];
     while let Some(output) = transport.poll_output() {
         if let Output::Dial { conn, .. } = output {
@@ -109,9 +101,7 @@ pub fn i2np(bytes: &[u8]) {
         body(&message.body);
     }
     if let Ok(message) = Message::decode_short(bytes) {
-        let mut again = Vec::new();
-        message.encode_short(&mut again);
-        assert_eq!(again, bytes);
+        assert_eq!(short(&message), bytes);
         body(&message.body);
     }
     body(bytes);
@@ -163,11 +153,7 @@ pub(crate) fn i2np_seeds() -> Vec<Vec<u8>> {
     let message = |(kind, body)| Message { kind, id: MessageId(9), expires: NOW.wall, body };
     let messages = bodies.map(message);
     let mut seeds = messages.iter().map(Message::encode_standard).collect::<Vec<_>>();
-    seeds.extend(messages.iter().map(|m| {
-        let mut out = Vec::new();
-        m.encode_short(&mut out);
-        out
-    }));
+    seeds.extend(messages.iter().map(short));
     seeds.extend(messages.into_iter().map(|m| m.body));
     seeds
 }

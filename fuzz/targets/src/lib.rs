@@ -12,7 +12,8 @@ pub use formats::{i2np, lease_set2, ntcp2_connection, ntcp2_frames, router_info}
 pub use sam::sam_lines;
 pub use ssu2::{ssu2_blocks, ssu2_datagrams, ssu2_handshake, ssu2_headers, ssu2_session};
 
-use aioli_core::{Date, Instant, Now};
+use aioli_core::{Date, Duration, Instant, Now};
+use aioli_wire::{Message, MessageId, MessageType, Wire, Writer};
 
 /// One of the functions, and what it can be begun with.
 #[derive(Clone, Debug)]
@@ -49,3 +50,23 @@ pub fn targets() -> Vec<Target> {
 /// When everything here happens.
 pub(crate) const NOW: Now =
     Now { mono: Instant::from_micros(1_000_000_000), wall: Date::from_secs(1_780_000_020) };
+
+/// A message with a body of so many bytes.
+pub(crate) fn message(id: u32, len: usize) -> Message {
+    let expires = NOW.wall + Duration::from_secs(30);
+    Message { kind: MessageType::Data, id: MessageId(id), expires, body: vec![7; len] }
+}
+
+/// The same in its short form.
+pub(crate) fn short(message: &Message) -> Vec<u8> {
+    let mut out = Vec::new();
+    message.encode_short(&mut out);
+    out
+}
+
+/// Blocks in a row: a frame, or the payload of a packet.
+pub(crate) fn row<'a, T: Wire<'a>>(blocks: &[T]) -> Vec<u8> {
+    let mut w = Writer::new();
+    blocks.iter().for_each(|b| w.write(b));
+    w.into_vec()
+}

@@ -20,7 +20,7 @@ use aioli_wire::{Mapping, RouterAddress, RouterIdentity, RouterInfo, Verified, W
 
 use crate::NOW;
 
-const NET_ID: u8 = 99;
+pub(crate) const NET_ID: u8 = 99;
 
 /// The keys of a router, and what it publishes.
 #[derive(Debug)]

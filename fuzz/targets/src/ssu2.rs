@@ -8,10 +8,10 @@ use aioli_wire::ssu2::{
     SHORT_HEADER, ShortHeader, Ssu2Address, TerminationReason, peer_test_signed, relay_request_signed,
     relay_response_signed,
 };
-use aioli_wire::{Message, MessageId, MessageType, RouterAddress, RouterHash, Wire, Writer};
+use aioli_wire::{RouterAddress, RouterHash, Wire};
 
-use crate::NOW;
 use crate::peer::{self, Alice, Node, Router};
+use crate::{NOW, message, row, short};
 
 /// Headers, and addresses of RouterInfos.
 pub fn ssu2_headers(bytes: &[u8]) {
@@ -70,16 +70,8 @@ pub fn ssu2_blocks(bytes: &[u8]) {
     }
 }
 
-fn payload(blocks: &[Block<'_>]) -> Vec<u8> {
-    let mut w = Writer::new();
-    blocks.iter().for_each(|b| w.write(b));
-    w.into_vec()
-}
-
 pub(crate) fn block_seeds() -> Vec<Vec<u8>> {
-    let mut message = Vec::new();
-    let id = MessageId(5);
-    Message { kind: MessageType::Data, id, expires: NOW.wall, body: vec![7; 40] }.encode_short(&mut message);
+    let message = short(&message(5, 40));
     let mut acks = Vec::new();
     Ack::append_block([90..=99, 70..=80, 3..=3], 60, &mut acks);
     let relay = |kind: u8, len: u8| {
@@ -88,13 +80,13 @@ pub(crate) fn block_seeds() -> Vec<Vec<u8>> {
         block
     };
     let mut seeds = vec![
-        payload(&[Block::DateTime(NOW.wall), Block::Address(([192, 0, 2, 1], 9).into()), Block::Padding(9)]),
-        payload(&[
+        row(&[Block::DateTime(NOW.wall), Block::Address(([192, 0, 2, 1], 9).into()), Block::Padding(9)]),
+        row(&[
             Block::I2np(&message),
             Block::FirstFragment(&message),
             Block::FollowOn(FollowOn { number: 1, last: true, message: 5, bytes: b"rest" }),
         ]),
-        payload(&[
+        row(&[
             Block::NewToken(NewToken { expires: Date::from_secs(9), token: 7 }),
             Block::PathChallenge(b"12345678"),
             Block::PathResponse(b"12345678"),
@@ -104,7 +96,7 @@ pub(crate) fn block_seeds() -> Vec<Vec<u8>> {
             Block::FirstPacketNumber(3),
             Block::Termination { received: 9, reason: TerminationReason::Timeout },
         ]),
-        payload(&[Block::RouterInfo(RouterInfoBlock {
+        row(&[Block::RouterInfo(RouterInfoBlock {
             flood: true,
             gzip: false,
             bytes: Router::new(3).info.bytes(),
@@ -132,10 +124,9 @@ impl Recorded {
         let dialled = all.nodes[0].with(|e, cx| e.connect(remote, cx));
         assert_eq!(dialled, Ok(()));
         all.settle();
-        let (to, expires) = (all.routers[1].info.hash(), NOW.wall + Duration::from_secs(30));
+        let to = all.routers[1].info.hash();
         for id in 0..4 {
-            let body = vec![7; 900 * (id as usize + 1)];
-            let message = Message { kind: MessageType::Data, id: MessageId(id), expires, body };
+            let message = message(id, 900 * (id as usize + 1));
             assert!(all.nodes[0].endpoint.send(&to, Lane::Own, message).is_ok());
             all.nodes[0].with(|_, _| ());
             all.settle();
@@ -212,7 +203,7 @@ pub(crate) fn operation_seeds() -> Vec<Vec<u8>> {
 /// Nothing is kept of a peer that does not introduce itself.
 pub fn ssu2_handshake(bytes: &[u8]) {
     let Some((which, said)) = bytes.split_first() else { return };
-    let date = payload(&[Block::DateTime(NOW.wall), Block::Padding(9)]);
+    let date = row(&[Block::DateTime(NOW.wall), Block::Padding(9)]);
     match which % 6 {
         kind @ 0..=2 => alice_says(kind, said, &date),
         kind => bob_says(kind, said, &date),
@@ -261,10 +252,10 @@ fn bob_says(kind: u8, said: &[u8], date: &[u8]) {
 pub(crate) fn handshake_seeds() -> Vec<Vec<u8>> {
     let info = Router::new(1).info;
     let block = RouterInfoBlock { flood: false, gzip: false, bytes: info.bytes() };
-    let introduction = payload(&[Block::RouterInfo(block), Block::Padding(20)]);
-    let date = payload(&[Block::DateTime(NOW.wall), Block::Address(([192, 0, 2, 1], 9).into())]);
+    let introduction = row(&[Block::RouterInfo(block), Block::Padding(20)]);
+    let date = row(&[Block::DateTime(NOW.wall), Block::Address(([192, 0, 2, 1], 9).into())]);
     let refusal = Block::Termination { received: 0, reason: TerminationReason::Banned };
-    let refusal = payload(&[Block::DateTime(NOW.wall), refusal]);
+    let refusal = row(&[Block::DateTime(NOW.wall), refusal]);
     let kinds = 0..6_u8;
     let with = |payload: &[u8]| kinds.clone().map(|k| [&[k], payload].concat()).collect::<Vec<_>>();
     [with(&date), with(&refusal), with(&introduction)].concat()
@@ -277,9 +268,9 @@ pub fn ssu2_session(bytes: &[u8]) {
     let mut bob = Node::new(&router, 2);
     let mut alice = Alice::new(router.remote());
     let (from, peer) = (alice.router.address, alice.router.info.hash());
-    let date = payload(&[Block::DateTime(NOW.wall), Block::Padding(9)]);
+    let date = row(&[Block::DateTime(NOW.wall), Block::Padding(9)]);
     let block = RouterInfoBlock { flood: false, gzip: false, bytes: alice.router.info.bytes() };
-    let introduction = payload(&[Block::RouterInfo(block)]);
+    let introduction = row(&[Block::RouterInfo(block)]);
     let retry = bob.take(from, alice.token_request(&date)).expect("a token is given");
     let token = alice.token(retry);
     let created = bob.take(from, alice.session_request(token, &date)).expect("the request is good");
@@ -288,9 +279,7 @@ pub fn ssu2_session(bytes: &[u8]) {
     }
     assert!(bob.established, "the introduction is good");
     for id in 0..6 {
-        let (id, expires, body) = (MessageId(id), NOW.wall + Duration::from_secs(30), vec![7; 3_000]);
-        let message = Message { kind: MessageType::Data, id, expires, body };
-        assert!(bob.endpoint.send(&peer, Lane::Own, message).is_ok());
+        assert!(bob.endpoint.send(&peer, Lane::Own, message(id, 3_000)).is_ok());
     }
     let (mut rest, mut number) = (bytes, 1);
     while let [len, wait, tail @ ..] = rest {

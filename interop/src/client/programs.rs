@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
 
 use crate::net::namespace::Namespace;
-use crate::net::process::Process;
+use crate::net::process::{Process, run};
 use crate::router::{Kind, Router};
 
 /// Whose library an application is built on.
@@ -202,10 +202,4 @@ impl Transfer<'_> {
             }
         }
     }
-}
-
-fn run(command: &mut Command) -> Result<()> {
-    let status = command.status().with_context(|| format!("running {}", command.get_program().display()))?;
-    ensure!(status.success(), "{} ended with {status}", command.get_program().display());
-    Ok(())
 }

@@ -71,6 +71,22 @@ impl Namespace {
         ip(&all)
     }
 
+    /// Lays a cable from a new device of this namespace to a new one of another.
+    pub fn cable(&self, device: &str, other: &Self, far: &str) -> Result<()> {
+        self.ip(&["link", "add", device, "type", "veth", "peer", "name", far, "netns", &other.name]).map(drop)
+    }
+
+    /// Gives a device an address and switches it on.
+    pub fn set_up(&self, device: &str, address: &str) -> Result<()> {
+        let mut arguments = vec!["addr", "add", address, "dev", device];
+        if address.contains(':') {
+            // At once: there is nobody who could have it, too.
+            arguments.push("nodad");
+        }
+        self.ip(&arguments)?;
+        self.ip(&["link", "set", device, "up"]).map(drop)
+    }
+
     /// A command that will run inside this namespace.
     pub fn command(&self, program: &Path) -> Command {
         let mut command = Command::new("ip");

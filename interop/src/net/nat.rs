@@ -10,17 +10,20 @@
 
 use std::fs;
 use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::Path;
+use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
 use super::namespace::{Namespace, Namespaces};
-use super::process::Process;
+use super::process::{Process, run};
+use super::until;
 
 /// Where Debian has it.
 const MINIUPNPD: &str = "/usr/sbin/miniupnpd";
+/// Until it listens.
+const LISTENS_WITHIN: Duration = Duration::from_secs(10);
 
 /// How a gateway treats what passes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,22 +110,9 @@ impl Gateway {
     pub fn new(namespaces: &mut Namespaces, index: u8, nat: Nat, inside: &Namespace) -> Result<Self> {
         let gateway = Self { namespace: namespaces.add(&format!("g{index}"))?, index };
         let namespace = &gateway.namespace;
-        namespace.ip(&[
-            "link",
-            "add",
-            "lan0",
-            "type",
-            "veth",
-            "peer",
-            "name",
-            "eth0",
-            "netns",
-            inside.name(),
-        ])?;
-        namespace.ip(&["addr", "add", &format!("{}/24", gateway.inner()), "dev", "lan0"])?;
-        namespace.ip(&["link", "set", "lan0", "up"])?;
-        inside.ip(&["addr", "add", &format!("169.254.{index}.2/24"), "dev", "eth0"])?;
-        inside.ip(&["link", "set", "eth0", "up"])?;
+        namespace.cable("lan0", inside, "eth0")?;
+        namespace.set_up("lan0", &format!("{}/24", gateway.inner()))?;
+        inside.set_up("eth0", &format!("169.254.{index}.2/24"))?;
         inside.ip(&["route", "add", "default", "via", &gateway.inner()])?;
         run(namespace.command(Path::new("sysctl")).args(["-qw", "net.ipv4.ip_forward=1"]))?;
         namespace.nft(&nat.rules())?;
@@ -149,10 +139,6 @@ impl Gateway {
     /// Starts `miniupnpd`, which says that `external` is its address. It serves no private one, and the range of this
     /// network counts as private.
     pub fn start_miniupnpd(&self, mapping: Mapping, external: &str, directory: &Path) -> Result<Process> {
-        ensure!(
-            Path::new(MINIUPNPD).exists(),
-            "{MINIUPNPD} is missing: apt-get install miniupnpd-nftables miniupnpd"
-        );
         if mapping == Mapping::NatPmp {
             // The first byte is the version.
             let drop = "insert rule inet filter input udp dport 5351 @th,64,8 2 drop\n";
@@ -174,8 +160,11 @@ impl Gateway {
         let mut command = self.namespace.command(Path::new(MINIUPNPD));
         command.arg("-d").arg("-f").arg(&file).arg("-P").arg(directory.join("miniupnpd.pid"));
         let mut process = Process::start(command, "miniupnpd", &directory.join("miniupnpd.log"))?;
-        std::thread::sleep(Duration::from_millis(500));
-        process.ensure_running()?;
+        until(LISTENS_WITHIN, || {
+            process.ensure_running()?;
+            Ok(fs::read_to_string(process.log())?.to_lowercase().contains("listening"))
+        })
+        .context("miniupnpd does not listen")?;
         Ok(process)
     }
 
@@ -199,10 +188,10 @@ pub fn filter_inbound(namespace: &Namespace) -> Result<()> {
     namespace.nft(rules).map(drop)
 }
 
-/// Where the programs are that gateways need; an error names the package.
+/// Fails if a program is missing that gateways need.
 pub fn ensure_installed() -> Result<()> {
-    for (program, package) in [("/usr/sbin/nft", "nftables"), (MINIUPNPD, "miniupnpd")] {
-        ensure!(PathBuf::from(program).exists(), "{program} is missing: apt-get install {package}");
+    for (program, packages) in [("/usr/sbin/nft", "nftables"), (MINIUPNPD, "miniupnpd-nftables miniupnpd")] {
+        ensure!(Path::new(program).exists(), "{program} is missing: apt-get install {packages}");
     }
     Ok(())
 }
@@ -230,10 +219,4 @@ impl Namespace {
         self.check_routes(&["169.254."], Some(&format!("via {}", gateway.inner())))?;
         gateway.namespace.check_routes(&["169.254.", "45.66.77."], None)
     }
-}
-
-fn run(command: &mut Command) -> Result<()> {
-    let status = command.status().with_context(|| format!("running {command:?}"))?;
-    ensure!(status.success(), "{command:?}: {status}");
-    Ok(())
 }

@@ -10,7 +10,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
@@ -172,6 +172,13 @@ impl Lines {
             }
         }
     }
+}
+
+/// Runs a program to its end, which must be a good one.
+pub fn run(command: &mut Command) -> Result<()> {
+    let status = command.status().with_context(|| format!("running {}", command.get_program().display()))?;
+    ensure!(status.success(), "{} ended with {status}", command.get_program().display());
+    Ok(())
 }
 
 /// The last lines of a log, for a message about a failure.

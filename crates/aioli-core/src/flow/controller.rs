@@ -22,7 +22,7 @@ pub const INITIAL_WINDOW: u32 = 16;
 /// The most packets in flight at the start on a path that took more before.
 const MAX_START: u32 = 64;
 /// Never fewer packets in flight.
-pub const MIN_WINDOW: u32 = 4;
+const MIN_WINDOW: u32 = 4;
 /// 4 ln 2: doubles the rate each round trip.
 const STARTUP_GAIN: f64 = 2.77;
 const DRAIN_GAIN: f64 = 0.4;

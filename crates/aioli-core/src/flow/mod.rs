@@ -18,7 +18,7 @@ mod delivery;
 mod pacer;
 mod rtt;
 
-pub use controller::{AckEvent, Controller, INITIAL_WINDOW, MIN_WINDOW, Path};
+pub use controller::{AckEvent, Controller, INITIAL_WINDOW, Path};
 pub use delivery::{Delivery, Departure, RateSample};
 pub use pacer::Pacer;
 pub use rtt::{Rtt, Timeouts};

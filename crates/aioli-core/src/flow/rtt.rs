@@ -89,12 +89,12 @@ impl Rtt {
     }
 
     /// Whether the minimum is older than its window.
-    pub fn min_expired(&self, now: Instant) -> bool {
+    pub(super) fn min_expired(&self, now: Instant) -> bool {
         self.min.is_some_and(|(_, at)| now.since(at) > MIN_WINDOW)
     }
 
     /// Replaces the minimum by what was measured with the queue drained.
-    pub const fn set_min(&mut self, rtt: Duration, now: Instant) {
+    pub(super) const fn set_min(&mut self, rtt: Duration, now: Instant) {
         self.min = Some((rtt, now));
     }
 

@@ -4,9 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use aioli_core::Duration;
 use aioli_core::crypto::ed25519::SigningKey;
-use aioli_wire::{Destination, DestinationHash, OfflineSignature};
-
 use aioli_core::flow::INITIAL_WINDOW;
+use aioli_wire::{Destination, DestinationHash, OfflineSignature};
 
 /// Payload that fits two tunnel messages together with all headers
 /// (proposal 155).

@@ -349,20 +349,27 @@ impl Stream {
         let unlisted =
             if self.kind == PeerKind::I2pd { self.send.detect_unlisted(&self.rtt, io.now) } else { 0 };
         io.stats.lost += u64::from(unlisted);
-        let lost = a.lost + unlisted;
-        let event = AckEvent {
+        let shown = AckEvent {
             acked: a.acked.into(),
             acked_packets: a.acked,
+            rtt: a.rtt,
+            rate: a.rate,
+            ..self.loss(a.lost + unlisted)
+        };
+        self.congestion.on_ack(&shown, &mut self.rtt, io.now, io.rng);
+        if a.advanced && self.choked.is_some() && p.delay.is_none() {
+            self.unchoked(io.now);
+        }
+    }
+
+    /// So many packets were lost, and nothing was acknowledged.
+    fn loss(&self, lost: u32) -> AckEvent {
+        AckEvent {
             lost: lost.into(),
             lost_packets: lost,
             in_flight: self.send.in_flight().into(),
             delivered: self.send.delivered(),
-            rtt: a.rtt,
-            rate: a.rate,
-        };
-        self.congestion.on_ack(&event, &mut self.rtt, io.now, io.rng);
-        if a.advanced && self.choked.is_some() && p.delay.is_none() {
-            self.unchoked(io.now);
+            ..AckEvent::default()
         }
     }
 
@@ -693,14 +700,7 @@ impl Stream {
         if self.send.rack_deadline().is_some_and(|at| at <= io.now) {
             let lost = self.send.detect_losses(&self.rtt, io.now);
             io.stats.lost += u64::from(lost);
-            let event = AckEvent {
-                lost: lost.into(),
-                lost_packets: lost,
-                in_flight: self.send.in_flight().into(),
-                delivered: self.send.delivered(),
-                ..AckEvent::default()
-            };
-            self.congestion.on_ack(&event, &mut self.rtt, io.now, io.rng);
+            self.congestion.on_ack(&self.loss(lost), &mut self.rtt, io.now, io.rng);
         }
         if !self.send.all_acked() && io.now >= self.timeout_at() {
             self.on_timeout(io);
