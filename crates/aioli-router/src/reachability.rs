@@ -419,6 +419,16 @@ impl Observer {
         self.of[family as usize].state
     }
 
+    /// What is known, as people are told it.
+    pub fn told(&self, family: Family) -> Told {
+        let one = &self.of[family as usize];
+        let address = match self.publish(family) {
+            Publish::Host { at, .. } => Some(at),
+            Publish::Nothing | Publish::NoHost { .. } => None,
+        };
+        Told { family, state: one.state, address: address.or_else(|| one.outside()), port: one.setup.port }
+    }
+
     /// Where our packets seem to come from.
     pub fn outside(&self, family: Family) -> Option<SocketAddr> {
         self.of[family as usize].outside()

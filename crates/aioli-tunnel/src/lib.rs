@@ -25,6 +25,7 @@ mod reassembly;
 mod throttle;
 mod transit;
 mod types;
+mod view;
 
 #[cfg(test)]
 mod tests;
@@ -45,6 +46,7 @@ use reassembly::Reassembly;
 use throttle::Throttle;
 
 pub use load::Load;
+pub use view::TunnelView;
 pub use types::{
     Acceptance, BuildResult, Config, Delivery, Hop, HopRequest, Limits, NoTunnel, Nowhere, Output, Peers,
     Places, PoolConfig, PoolId, PoolKind, Side, Stats, Why,

@@ -13,6 +13,7 @@
 
 mod machine;
 mod pipe;
+mod view;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -25,6 +26,7 @@ use thiserror::Error;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 pub use machine::EmbedStats;
+pub use view::View;
 pub(crate) use machine::{Embed, serve};
 use pipe::Pipe;
 pub use pipe::Stream;
@@ -92,6 +94,7 @@ enum Command {
     Connect { session: Session, to: Target, ports: (u16, u16), reply: Reply<Stream> },
     Listen { session: SessionId, incoming: mpsc::Sender<Incoming> },
     Lookup { session: SessionId, hash: DestinationHash, reply: Reply<Arc<Destination>> },
+    Look { entries: Option<usize>, reply: oneshot::Sender<View> },
 }
 
 type Reply<T> = oneshot::Sender<Result<T, ClientError>>;
@@ -168,6 +171,16 @@ impl Client {
         let options = Box::new(options);
         let inner = self.hub.ask(|reply| Command::Create { options, reply }).await??;
         Ok(Session { inner: Arc::new(inner) })
+    }
+
+    /// The router at a glance: cheap, for once a second.
+    pub async fn overview(&self) -> Result<View, ClientError> {
+        self.hub.ask(|reply| Command::Look { entries: None, reply }).await
+    }
+
+    /// The same with what its tables hold, so many entries of each list at most: for when somebody looks.
+    pub async fn details(&self, entries: usize) -> Result<View, ClientError> {
+        self.hub.ask(|reply| Command::Look { entries: Some(entries), reply }).await
     }
 }
 
