@@ -9,6 +9,7 @@
 //! ```
 
 pub mod address_book;
+pub mod console;
 pub mod http;
 pub mod listen;
 pub mod names;

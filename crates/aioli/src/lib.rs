@@ -2,8 +2,10 @@
 
 pub mod address;
 pub mod check;
+pub mod console;
 pub mod import;
 pub mod services;
 pub mod settings;
 pub mod terminal;
 pub mod testnet;
+pub mod top;

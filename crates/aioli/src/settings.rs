@@ -10,6 +10,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use aioli_apps::console;
 use aioli_apps::names::i2p_host;
 use aioli_core::Duration;
 use aioli_router::{Bandwidth, FloodfillRole, Limits, Profile};
@@ -166,6 +167,14 @@ const SETTINGS: &[Setting] = &[
         "Where the SOCKS proxy listens for other programs",
     ),
     setting("no-socks-proxy", "I2P_NO_SOCKS_PROXY", "false", SWITCH, "Do not offer the SOCKS proxy"),
+    setting(
+        "console",
+        "I2P_CONSOLE",
+        "127.0.0.1:7657",
+        "HOST:PORT",
+        "Where the console listens for browsers; any address but loopback needs `aioli console-password` first",
+    ),
+    setting("no-console", "I2P_NO_CONSOLE", "false", SWITCH, "Do not offer the console"),
     setting(
         "outproxy",
         "I2P_OUTPROXY",
@@ -391,6 +400,8 @@ pub struct Settings {
     pub http_proxy: Option<Listen>,
     /// The SOCKS proxy, unless switched off.
     pub socks_proxy: Option<Listen>,
+    /// The console, unless switched off.
+    pub console: Option<Listen>,
     /// Hosts in I2P that open pages of the ordinary web.
     pub outproxies: Vec<String>,
     /// Whether others' address books are fetched.
@@ -446,6 +457,19 @@ impl Settings {
         values.check(matches.get_flag("print-config"), &env)
     }
 
+    /// Each setting for the console: none can be changed while the router runs.
+    pub fn rows(&self) -> Vec<console::model::Setting> {
+        let help = |key: &str| SETTINGS.iter().find(|s| s.key == key).map_or("", |s| s.help);
+        let row = |(key, value, source): &(&str, String, Source)| console::model::Setting {
+            name: (*key).to_owned(),
+            value: value.clone(),
+            source: source.to_string(),
+            help: help(key).to_owned(),
+            live: false,
+        };
+        self.table.iter().map(row).collect()
+    }
+
     /// One line per setting: name, value, where it came from; then the limits that follow from them.
     pub fn describe(&self) -> String {
         let settings =
@@ -497,6 +521,7 @@ impl Values {
             sam: self.listen("sam", "no-sam", "127.0.0.1:7656")?.map(|listen| listen.address),
             http_proxy: self.listen("http-proxy", "no-http-proxy", "127.0.0.1:4444")?,
             socks_proxy: self.listen("socks-proxy", "no-socks-proxy", "127.0.0.1:4447")?,
+            console: self.listen("console", "no-console", "127.0.0.1:7657")?,
             outproxies: self.outproxies()?,
             subscriptions: !self.switch("no-subscriptions")?,
             tunnel_length: self.number("tunnel-length", 0, 8, "hops")?,

@@ -1,10 +1,13 @@
 //! Lines for people: status on stdout, errors on stderr, logs apart.
 
 use std::io::{IsTerminal, Write};
+use std::sync::Arc;
 use std::time::Duration;
 
+use aioli_apps::console::Journal;
 use aioli_node::reseed::{ReseedProgress, ReseedSource};
 use indicatif::{ProgressBar, ProgressStyle};
+use tracing_subscriber::layer::SubscriberExt;
 
 /// Exit status of a second SIGINT: that which a shell gives to a program that it killed.
 pub const INTERRUPTED: i32 = 130;
@@ -187,14 +190,58 @@ impl Phases {
     }
 }
 
-/// Sends logs of this level and above to stderr.
-pub fn log_to_stderr(level: tracing::Level) {
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(level)
-        .with_writer(std::io::stderr)
-        .with_target(false)
-        .finish();
+/// Sends logs of this level and above to stderr, and to the journal of a console if there is one.
+pub fn log_to_stderr(level: tracing::Level, journal: Option<Arc<Journal>>) {
+    let to_stderr = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
+    let to_journal = journal.map(|journal| {
+        let writer = move || Noted(Arc::clone(&journal));
+        tracing_subscriber::fmt::layer().with_writer(writer).with_target(false).with_ansi(false)
+    });
+    let level = tracing_subscriber::filter::LevelFilter::from_level(level);
+    let subscriber = tracing_subscriber::registry().with(level).with(to_stderr).with(to_journal);
     if tracing::subscriber::set_global_default(subscriber).is_err() {
         complain("logs are already set up");
     }
+}
+
+/// Writes lines of the log into a journal: each event is one write.
+struct Noted(Arc<Journal>);
+
+impl Write for Noted {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.log(String::from_utf8_lossy(bytes).trim_end());
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Asks for a line on the terminal that is not shown.
+pub fn ask_hidden(question: &str) -> std::io::Result<String> {
+    use crossterm::event::{Event, KeyCode, KeyEventKind, KeyModifiers, read};
+    let mut out = std::io::stdout();
+    write!(out, "{question}")?;
+    out.flush()?;
+    crossterm::terminal::enable_raw_mode()?;
+    let mut line = String::new();
+    let answer = loop {
+        let key = match read() {
+            Ok(Event::Key(key)) if key.kind == KeyEventKind::Press => key,
+            Ok(_) => continue,
+            Err(error) => break Err(error),
+        };
+        let control = key.modifiers.contains(KeyModifiers::CONTROL);
+        match key.code {
+            KeyCode::Enter => break Ok(line),
+            KeyCode::Char('c' | 'd') if control => break Err(std::io::ErrorKind::Interrupted.into()),
+            KeyCode::Char(c) => line.push(c),
+            KeyCode::Backspace => drop(line.pop()),
+            _ => {}
+        }
+    };
+    crossterm::terminal::disable_raw_mode()?;
+    writeln!(out)?;
+    answer
 }

@@ -11,7 +11,7 @@
 //! on this computer, and nothing but the router is connected to.
 
 mod filter;
-mod head;
+pub(crate) mod head;
 mod internal;
 mod pages;
 mod upstream;
@@ -40,6 +40,7 @@ use crate::names::i2p_host;
 use crate::relay::{self, Activity, Watched};
 use crate::resolve::Naming;
 use pages::Page;
+pub(crate) use pages::escaped;
 
 /// The body of an answer.
 type Body = UnsyncBoxBody<Bytes, hyper::Error>;

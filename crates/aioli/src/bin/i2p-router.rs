@@ -9,10 +9,13 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use aioli::console::{ConsolePort, Shown};
 use aioli::services::Services;
 use aioli::settings::{Reseed, Settings, SettingsError};
 use aioli::terminal::{INTERRUPTED, Phases, TERMINATED, complain, log_to_stderr, say};
+use aioli_apps::Apps;
 use aioli_apps::address_book::AddressBook;
+use aioli_apps::console::{Console, Journal};
 use aioli_client::{SamConfig, SessionDefaults};
 use aioli_core::Rng;
 use aioli_node::mapping::MappingConfig;
@@ -46,8 +49,9 @@ fn main() -> ExitCode {
         say(settings.describe().trim_end());
         return ExitCode::SUCCESS;
     }
-    log_to_stderr(settings.log_level);
-    match run(&settings) {
+    let journal = Arc::new(Journal::default());
+    log_to_stderr(settings.log_level, Some(Arc::clone(&journal)));
+    match run(&settings, journal) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             complain(format!("i2p-router: {error:#}"));
@@ -56,7 +60,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(settings: &Settings) -> Result<()> {
+fn run(settings: &Settings, journal: Arc<Journal>) -> Result<()> {
     let started = Instant::now();
     say(format!(
         "i2p-router {} starting, data in {}",
@@ -77,6 +81,7 @@ fn run(settings: &Settings) -> Result<()> {
     let published = listening.as_ref().and_then(|s| say_where(settings, s.port, addresses.as_mut()));
     let mapped = listening.as_ref().and_then(|s| mapped(settings, s.port));
     let services = Services::bind(settings)?;
+    let console = ConsolePort::bind(settings.console, Some(&settings.data_dir))?;
     say_what(settings);
     let router = router_config(settings, listening.as_ref().map_or(0, |s| s.port), published)?;
     let (inbound, outbound) = (router.inbound, router.outbound);
@@ -106,14 +111,37 @@ fn run(settings: &Settings) -> Result<()> {
         addresses,
         port_mapping: mapped,
     })?;
-    let _apps = if services.is_empty() {
+    let _kept = offer(settings, &node, services, console, &journal, (inbound, outbound))?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(until_stopped(node, Run { started, grace: settings.grace, reseeds, journal }))
+}
+
+/// Offers the proxies and the console, for as long as what is returned lives.
+fn offer(
+    settings: &Settings,
+    node: &Node,
+    services: Services,
+    console: Option<ConsolePort>,
+    journal: &Arc<Journal>,
+    (inbound, outbound): (TunnelOptions, TunnelOptions),
+) -> Result<(Option<Apps>, Option<Console>)> {
+    if services.is_empty() && console.is_none() {
+        return Ok((None, None));
+    }
+    let book = Arc::new(AddressBook::open(&settings.data_dir)?);
+    let apps = if services.is_empty() {
         None
     } else {
-        let book = Arc::new(AddressBook::open(&settings.data_dir)?);
-        Some(services.start(node.client(), book, inbound, outbound)?)
+        Some(services.start(node.client(), Arc::clone(&book), inbound, outbound)?)
     };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(until_stopped(node, Run { started, grace: settings.grace, reseeds }))
+    let shown = Shown {
+        journal: Arc::clone(journal),
+        book,
+        settings: settings.rows(),
+        services: aioli::console::services(apps.as_ref(), node.sam),
+    };
+    let console = console.map(|port| port.start(node.client(), shown)).transpose()?;
+    Ok((apps, console))
 }
 
 /// The router's own configuration.
@@ -317,6 +345,8 @@ struct Run {
     grace: Duration,
     /// First peers are looked for.
     reseeds: bool,
+    /// What the console shows of what happened.
+    journal: Arc<Journal>,
 }
 
 /// How far a router is on its way out.
@@ -338,7 +368,7 @@ async fn until_stopped(mut node: Node, run: Run) -> Result<()> {
     let (mut phases, mut way) = (Phases::default(), Way::Running);
     loop {
         let status = tokio::select! {
-            notice = node.notice() => match notice {
+            notice = node.notice() => match notice.inspect(|notice| run.journal.note(notice)) {
                 // Reseeding says what to do, should it fail.
                 Some(Notice::Router(Event::NoRouters)) if run.reseeds => continue,
                 Some(Notice::Stopping) => {

@@ -1,0 +1,150 @@
+//! `/api/v1/`: the same as the pages, for programs; see docs/console.md.
+
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
+use hyper::{Request, StatusCode};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use super::model;
+use super::observe;
+use super::routes::{Answer, Site, json, problem, query, range};
+use crate::address_book::{List, Outcome, feed};
+use crate::names::HostName;
+
+/// Bytes of a change at most.
+const MOST_BODY: usize = 64 << 10;
+/// Names listed at a time at most.
+pub(crate) const MOST_NAMES: usize = 200;
+
+/// A name to add or remove.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NameChange {
+    name: String,
+    /// In base64; needed for adding.
+    #[serde(default)]
+    destination: String,
+    /// Private names are looked up first and never exported.
+    #[serde(default)]
+    private: bool,
+}
+
+impl Site {
+    /// Reading.
+    pub(crate) async fn api(&self, name: &str, request: &Request<Incoming>) -> Answer {
+        match name {
+            "overview" => json(StatusCode::OK, &self.observer.overview().await),
+            "history" => json(StatusCode::OK, &self.observer.history(range(request))),
+            "logs" => json(StatusCode::OK, &self.observer.logs()),
+            "settings" => json(StatusCode::OK, &self.settings),
+            "token" => json(StatusCode::OK, &model::Token { token: self.guard.token().to_owned() }),
+            "addressbook" => json(StatusCode::OK, &self.names(&query(request, "q").unwrap_or_default())),
+            "sessions" | "tunnels" | "netdb" | "destinations" => {
+                let view = self.observer.details().await;
+                let Some((view, details)) = view.as_deref().and_then(|v| Some((v, v.details.as_ref()?))) else {
+                    return problem(StatusCode::SERVICE_UNAVAILABLE, "the router has stopped");
+                };
+                match name {
+                    "sessions" => json(StatusCode::OK, &observe::sessions(details)),
+                    "tunnels" => json(StatusCode::OK, &observe::pools(details)),
+                    "netdb" => json(StatusCode::OK, &observe::netdb(view, details)),
+                    _ => json(StatusCode::OK, &observe::destinations(details)),
+                }
+            }
+            _ => problem(StatusCode::NOT_FOUND, "there is no such thing; docs/console.md lists what there is"),
+        }
+    }
+
+    /// Names that contain a text, of all lists.
+    pub(crate) fn names(&self, text: &str) -> model::AddressBook {
+        let text = text.trim().to_ascii_lowercase();
+        let mut found = model::AddressBook { lists: Vec::new(), matches: 0, names: Vec::new() };
+        let Some(book) = &self.book else { return found };
+        for list in List::ALL {
+            let word = list_word(list).to_owned();
+            book.with(list, |names| {
+                found.lists.push(model::ListCount { list: word.clone(), names: names.len() as u64 });
+                for name in names.names().filter(|name| name.contains(&text)) {
+                    found.matches += 1;
+                    if found.names.len() < MOST_NAMES
+                        && let Some(destination) = names.get(name)
+                    {
+                        let b32 = aioli_wire::base32::host_name(&destination.hash());
+                        found.names.push(model::Name { name: name.to_owned(), b32, list: word.clone() });
+                    }
+                }
+            });
+        }
+        found
+    }
+
+    /// Changing.
+    pub(crate) async fn change(&self, request: Request<Incoming>) -> Answer {
+        let path = request.uri().path().to_owned();
+        let Ok(body) = Limited::new(request.into_body(), MOST_BODY).collect().await else {
+            return problem(StatusCode::PAYLOAD_TOO_LARGE, format!("the request has more than {MOST_BODY} bytes"));
+        };
+        let body = body.to_bytes();
+        match path.as_str() {
+            "/api/v1/addressbook/add" => with(&body, |change| self.add_name(&change)),
+            "/api/v1/addressbook/remove" => with(&body, |change| self.remove_name(&change)),
+            _ => problem(StatusCode::NOT_FOUND, "there is nothing to change here; see docs/console.md"),
+        }
+    }
+
+    fn add_name(&self, change: &NameChange) -> Result<String, String> {
+        let book = self.book.as_ref().ok_or("this router has no address book")?;
+        let name = HostName::parse(change.name.trim()).map_err(|error| error.to_string())?;
+        let destination = feed::destination(change.destination.trim()).map_err(|error| error.to_string())?;
+        let list = if change.private { List::Private } else { List::User };
+        match book.set(list, &name, &destination).map_err(|error| error.to_string())? {
+            Outcome::Full => Err(format!("{} is full", list.file())),
+            Outcome::Known => Ok(format!("{name} is in {} already", list.file())),
+            Outcome::Changed | Outcome::Taken | Outcome::Unfounded => {
+                Ok(format!("{name} added to {}", list.file()))
+            }
+        }
+    }
+
+    fn remove_name(&self, change: &NameChange) -> Result<String, String> {
+        let book = self.book.as_ref().ok_or("this router has no address book")?;
+        let name = change.name.trim().to_ascii_lowercase();
+        let mut removed = false;
+        for list in [List::Private, List::User] {
+            let changed = book.change(list, |names, _| {
+                let was_there = names.remove(&name);
+                removed |= was_there;
+                was_there
+            });
+            changed.map_err(|error| error.to_string())?;
+        }
+        if removed { Ok(format!("{name} removed")) } else { Err(format!("{name} is in none of your own lists")) }
+    }
+}
+
+/// A list, for programs.
+const fn list_word(list: List) -> &'static str {
+    match list {
+        List::Private => "private",
+        List::User => "user",
+        List::Hosts => "hosts",
+    }
+}
+
+/// What was done, in words.
+#[derive(Debug, serde::Serialize)]
+struct Done {
+    done: String,
+}
+
+/// Reads a change and makes it.
+fn with<T: DeserializeOwned>(body: &[u8], change: impl FnOnce(T) -> Result<String, String>) -> Answer {
+    match serde_json::from_slice(body) {
+        Err(error) => problem(StatusCode::BAD_REQUEST, format!("the request is no such change: {error}")),
+        Ok(asked) => match change(asked) {
+            Ok(done) => json(StatusCode::OK, &Done { done }),
+            Err(why) => problem(StatusCode::CONFLICT, why),
+        },
+    }
+}
