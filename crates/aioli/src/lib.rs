@@ -7,3 +7,4 @@ pub mod services;
 pub mod settings;
 pub mod terminal;
 pub mod testnet;
+pub mod tunnel;

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use aioli_apps::address_book::{AddressBook, List};
 use aioli_apps::names::HostName;
+use aioli_apps::resolve::Naming;
 use aioli_apps::{Apps, site};
 use aioli_client::{SamConfig, SessionDefaults};
 use aioli_core::Rng;
@@ -117,7 +118,7 @@ fn hello(network: &Network, services: Services) -> Result<Apps> {
             say(format!("hello.i2p cannot be offered: {error:#}"));
         }
     });
-    services.start(network.client(0), book, tunnels, tunnels)
+    services.start(network.client(0), Arc::new(Naming::new(book)), tunnels, tunnels)
 }
 
 async fn publish_hello(host: Client, book: &AddressBook, tunnels: TunnelOptions) -> Result<()> {

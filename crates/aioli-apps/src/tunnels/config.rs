@@ -3,14 +3,17 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use aioli_router::client::{SessionOptions, StreamConfig, TunnelOptions};
+use aioli_wire::base32;
 use serde::{Deserialize, Deserializer, Serialize};
 use thiserror::Error;
 
+use super::keys;
 use crate::names::i2p_host;
 
 /// Letters of a tunnel's name at most.
@@ -459,6 +462,21 @@ impl TunnelConfig {
     pub(super) fn key_file(&self) -> Option<String> {
         let named = self.keys.clone().or_else(|| self.kind.hosts().then(|| plain_name(&self.name)))?;
         Some(if named.ends_with(".dat") { named } else { format!("{named}.dat") })
+    }
+
+    /// The b32 name of its destination, if its keys are there.
+    pub fn known_b32(&self, data_dir: &Path) -> Option<String> {
+        let path = keys::locate(data_dir, &self.key_file()?, self.beside.as_deref());
+        let keys = path.exists().then(|| keys::load_or_make(&path).ok()).flatten()?;
+        Some(base32::host_name(&keys.destination.hash()))
+    }
+
+    /// The same, with keys made if they are missing. None if it has none of its own.
+    pub fn own_b32(&self, data_dir: &Path) -> io::Result<Option<String>> {
+        let Some(file) = self.key_file() else { return Ok(None) };
+        let path = keys::locate(data_dir, &file, self.beside.as_deref());
+        let keys = keys::load_or_make(&path).map_err(io::Error::other)?;
+        Ok(Some(base32::host_name(&keys.destination.hash())))
     }
 
     /// Whether every setting is possible.

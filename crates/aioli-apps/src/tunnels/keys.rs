@@ -2,6 +2,7 @@
 //! data directory, mode 0600, made when they are missing.
 
 use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use aioli_core::Rng;
@@ -49,9 +50,10 @@ pub(super) fn load_or_make(path: &Path) -> Result<DestinationKeys, KeyError> {
             let mut rng = Rng::from_seed(entropy());
             let keys = DestinationKeys::create(&SigningKey::generate(&mut rng), &rng.bytes());
             if let Some(dir) = path.parent() {
-                std::fs::create_dir_all(dir).map_err(failed)?;
+                std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed)?;
             }
             write_atomic(path, &Zeroizing::new(keys.to_bytes()), 0o600).map_err(failed)?;
+            tracing::info!("a new destination, kept in {}: keep a copy", path.display());
             Ok(keys)
         }
         Err(error) => Err(failed(error)),

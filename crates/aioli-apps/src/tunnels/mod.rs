@@ -30,6 +30,7 @@ mod stats;
 mod table;
 
 pub use config::{ConfigError, Defaults, Kind, Limits, Secret, TunnelConfig};
-pub use files::{Described, from_toml, to_toml};
+pub use files::{Described, TunnelsFile, from_toml, to_toml};
+pub use i2pd::read_all as from_i2pd;
 pub use stats::TunnelStats;
 pub use table::{MAX_TUNNELS, Origin, State, TunnelError, TunnelInfo, Tunnels, TunnelsConfig};

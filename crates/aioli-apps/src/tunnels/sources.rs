@@ -6,11 +6,9 @@ use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
 use super::config::TunnelConfig;
+use super::files::TunnelsFile;
+use super::i2pd;
 use super::table::Origin;
-use super::{files, i2pd};
-
-/// Files of a directory that are looked at, at most.
-const MAX_FILES: usize = 256;
 
 /// What tells one version of the files from another.
 type Stamps = Vec<(PathBuf, Option<(SystemTime, u64)>)>;
@@ -18,7 +16,7 @@ type Stamps = Vec<(PathBuf, Option<(SystemTime, u64)>)>;
 /// Where descriptions are.
 #[derive(Debug)]
 pub(super) struct Files {
-    data_dir: Option<PathBuf>,
+    ours: Option<TunnelsFile>,
     i2pd: Option<(PathBuf, PathBuf)>,
     known: Mutex<Stamps>,
 }
@@ -31,24 +29,26 @@ pub(super) struct Found {
 }
 
 impl Files {
-    pub(super) const fn new(data_dir: Option<PathBuf>, i2pd: Option<(PathBuf, PathBuf)>) -> Self {
-        Self { data_dir, i2pd, known: Mutex::new(Vec::new()) }
+    pub(super) const fn new(ours: Option<TunnelsFile>, i2pd: Option<(PathBuf, PathBuf)>) -> Self {
+        Self { ours, i2pd, known: Mutex::new(Vec::new()) }
     }
 
     /// Reads all of them.
     pub(super) fn read(&self) -> Found {
         self.know();
         let mut found = Found::default();
-        if let Some(dir) = &self.data_dir {
-            let described = files::read(&files::path(dir));
+        if let Some(file) = &self.ours {
+            let described = file.read();
             found.tunnels.extend(described.tunnels.into_iter().map(|config| (config, Origin::File)));
             found.problems.extend(described.problems);
+            found.problems.extend(described.warnings);
         }
         for path in self.of_i2pd() {
             let described = i2pd::read(&path);
             let tunnels = described.tunnels.into_iter();
             found.tunnels.extend(tunnels.map(|config| (config, Origin::I2pd(path.clone()))));
             found.problems.extend(described.problems);
+            found.problems.extend(described.warnings);
         }
         found
     }
@@ -64,7 +64,7 @@ impl Files {
     }
 
     fn stamps(&self) -> Stamps {
-        let ours = self.data_dir.iter().map(|dir| files::path(dir));
+        let ours = self.ours.iter().map(|file| file.path().to_owned());
         let stamp =
             |path: &Path| std::fs::metadata(path).and_then(|meta| Ok((meta.modified()?, meta.len()))).ok();
         ours.chain(self.of_i2pd()).map(|path| (path.clone(), stamp(&path))).collect()
@@ -72,11 +72,6 @@ impl Files {
 
     /// i2pd's files, in the order of their names.
     fn of_i2pd(&self) -> Vec<PathBuf> {
-        let Some((conf, dir)) = &self.i2pd else { return Vec::new() };
-        let entries = std::fs::read_dir(dir).into_iter().flatten().filter_map(Result::ok);
-        let is_conf = |path: &PathBuf| path.extension().is_some_and(|ending| ending == "conf");
-        let mut more: Vec<_> = entries.map(|entry| entry.path()).filter(is_conf).take(MAX_FILES).collect();
-        more.sort();
-        std::iter::once(conf.clone()).filter(|path| path.exists()).chain(more).collect()
+        self.i2pd.as_ref().map(|(conf, dir)| i2pd::paths(conf, dir)).unwrap_or_default()
     }
 }

@@ -16,7 +16,7 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use super::config::{ConfigError, Defaults, TunnelConfig};
-use super::files::{self, Edit};
+use super::files::{self, Edit, TunnelsFile};
 use super::run::{Homes, Running};
 use super::sources::{Files, Found};
 use super::stats::{Counters, TunnelStats};
@@ -37,8 +37,10 @@ pub struct TunnelsConfig {
     pub naming: Arc<Naming>,
     /// Tunnels of destinations whose description names no numbers.
     pub defaults: Defaults,
-    /// Where keys are, and `tunnels.toml`. None keeps both in memory alone.
+    /// Where keys and access lists are. None has new keys at each start.
     pub data_dir: Option<PathBuf>,
+    /// What is followed, and changed by programs. None keeps what is added in memory alone.
+    pub file: Option<TunnelsFile>,
     /// Where i2pd's descriptions are: a file like `tunnels.conf`, and a directory like `tunnels.d`.
     pub i2pd: Option<(PathBuf, PathBuf)>,
     /// Descriptions that come from elsewhere and that no program changes.
@@ -178,7 +180,7 @@ impl Tunnels {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let handle = runtime.handle().clone();
         let (stop, stopped) = oneshot::channel();
-        let files = Files::new(config.data_dir.clone(), config.i2pd.clone());
+        let files = Files::new(config.file.clone(), config.i2pd.clone());
         let inner = Arc::new(Inner {
             config,
             files,
@@ -329,9 +331,9 @@ impl Inner {
     }
 
     fn edit(&self, edit: &Edit<'_>) -> Result<(), TunnelError> {
-        let Some(dir) = &self.config.data_dir else { return Ok(()) };
-        let path = files::path(dir);
-        files::edit(&path, edit).map_err(|error| TunnelError::File { path, error })?;
+        let Some(file) = &self.config.file else { return Ok(()) };
+        let path = file.path();
+        files::edit(path, edit).map_err(|error| TunnelError::File { path: path.to_owned(), error })?;
         self.files.know();
         Ok(())
     }
@@ -359,8 +361,8 @@ impl Inner {
             tracing::warn!("{problem}");
         }
         table.problems = problems;
-        // Without a directory, what was added is nowhere else.
-        let in_memory = self.config.data_dir.is_none();
+        // Without a file, what was added is nowhere else.
+        let in_memory = self.config.file.is_none();
         let stays = |name: &String, entry: &Entry| {
             wanted.contains_key(name) || in_memory && entry.origin == Origin::File
         };

@@ -9,10 +9,13 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use aioli::services::Services;
+use aioli::services::{Services, start_tunnels};
 use aioli::settings::{Reseed, Settings, SettingsError};
 use aioli::terminal::{INTERRUPTED, Phases, TERMINATED, complain, log_to_stderr, say};
+use aioli_apps::Apps;
 use aioli_apps::address_book::AddressBook;
+use aioli_apps::resolve::Naming;
+use aioli_apps::tunnels::{Defaults, Tunnels};
 use aioli_client::{SamConfig, SessionDefaults};
 use aioli_core::Rng;
 use aioli_node::mapping::MappingConfig;
@@ -106,14 +109,29 @@ fn run(settings: &Settings) -> Result<()> {
         addresses,
         port_mapping: mapped,
     })?;
-    let _apps = if services.is_empty() {
-        None
-    } else {
-        let book = Arc::new(AddressBook::open(&settings.data_dir)?);
-        Some(services.start(node.client(), book, inbound, outbound)?)
-    };
+    let _people = for_people(settings, services, &node, (inbound, outbound))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(until_stopped(node, Run { started, grace: settings.grace, reseeds }))
+}
+
+/// What is offered to people: proxies, and tunnels for their programs. It ends with what is returned.
+fn for_people(
+    settings: &Settings,
+    services: Services,
+    node: &Node,
+    (inbound, outbound): (TunnelOptions, TunnelOptions),
+) -> Result<(Option<Apps>, Option<Tunnels>)> {
+    if services.is_empty() && settings.tunnels.is_none() {
+        return Ok((None, None));
+    }
+    let naming = Arc::new(Naming::new(Arc::new(AddressBook::open(&settings.data_dir)?)));
+    let tunnels = settings.tunnels.as_ref().map(|of_settings| {
+        let defaults = Defaults { inbound, outbound };
+        start_tunnels(of_settings, &settings.data_dir, node.client(), Arc::clone(&naming), defaults)
+    });
+    let tunnels = tunnels.transpose()?;
+    let apps = (!services.is_empty()).then(|| services.start(node.client(), naming, inbound, outbound));
+    Ok((apps.transpose()?, tunnels))
 }
 
 /// The router's own configuration.
