@@ -16,7 +16,10 @@ pub mod names;
 mod relay;
 pub mod resolve;
 pub mod run;
+mod sam;
 pub mod site;
 pub mod socks;
+pub mod tunnels;
+pub mod way;
 
 pub use run::{Apps, AppsConfig, AppsStats};

@@ -192,6 +192,18 @@ impl Router {
         Ok(id)
     }
 
+    /// Keeps so many tunnels each way for a local destination from now on, 1 to 16. Those that are too many are not
+    /// replaced.
+    pub fn set_session_quantities(&mut self, id: SessionId, inbound: u8, outbound: u8, now: Now) {
+        self.enter(now);
+        let Some(session) = self.sessions.get(id) else { return };
+        let (pool, quantities) = (session.pool, 1..=16);
+        if quantities.contains(&inbound) && quantities.contains(&outbound) {
+            self.tunnels.set_quantities(pool, inbound, outbound, now.mono);
+            self.expire();
+        }
+    }
+
     /// Ends a local destination. Streams that were closed get a moment to tell their peers.
     pub fn destroy_session(&mut self, id: SessionId, now: Now) {
         self.enter(now);

@@ -9,6 +9,7 @@ use aioli_apps::address_book::AddressBook;
 use aioli_apps::console::model::{Service, Setting};
 use aioli_apps::console::password::Password;
 use aioli_apps::console::{Console, ConsoleConfig, Journal};
+use aioli_apps::tunnels::Tunnels;
 use aioli_node::embed::Client;
 use anyhow::{Context, Result, ensure};
 
@@ -46,8 +47,9 @@ impl ConsolePort {
         } else {
             ". Others can reach it, and what is sent to it is not encrypted: the password neither"
         };
-        let Shown { journal, book, settings, services } = shown;
-        let config = ConsoleConfig { listener, password, journal, book: Some(book), settings, services };
+        let Shown { journal, book, tunnels, settings, services } = shown;
+        let book = Some(book);
+        let config = ConsoleConfig { listener, password, journal, book, tunnels, settings, services };
         let console = Console::start(config, client).context("cannot start the console")?;
         say(format!("console on http://{}/{warning}", console.address));
         Ok(console)
@@ -61,6 +63,8 @@ pub struct Shown {
     pub journal: Arc<Journal>,
     /// The address book.
     pub book: Arc<AddressBook>,
+    /// Client and server tunnels.
+    pub tunnels: Option<Tunnels>,
     /// The settings.
     pub settings: Vec<Setting>,
     /// What programs connect to.

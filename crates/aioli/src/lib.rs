@@ -9,3 +9,4 @@ pub mod settings;
 pub mod terminal;
 pub mod testnet;
 pub mod top;
+pub mod tunnel;

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use aioli_apps::address_book::{AddressBook, List};
 use aioli_apps::console::Journal;
 use aioli_apps::names::HostName;
+use aioli_apps::resolve::Naming;
 use aioli_apps::{Apps, site};
 use aioli_client::{SamConfig, SessionDefaults};
 use aioli_core::Rng;
@@ -91,12 +92,12 @@ pub fn run(options: &Options) -> Result<()> {
                 return tokio::task::spawn_blocking(move || check::transfer(a, b)).await?;
             }
             let (apps, book) = services.map(|services| hello(&network, services)).transpose()?.unzip();
-            let _console = console.zip(book).map(|(port, book)| {
+            let console = console.zip(book).map(|(port, book)| {
                 let (journal, settings) = (Arc::clone(&options.journal), Vec::new());
                 let services = crate::console::services(apps.as_ref(), Some(options.sam));
-                port.start(network.client(0), Shown { journal, book, settings, services })
+                port.start(network.client(0), Shown { journal, book, tunnels: None, settings, services })
             });
-            let _console = _console.transpose()?;
+            let _console = console.transpose()?;
             say(format!("SAM for applications on {}   (Ctrl-C stops the network)", options.sam));
             say(format!(
                 "open http://hello.i2p/ in a browser, or: curl -x http://{} http://hello.i2p/",
@@ -132,7 +133,8 @@ fn hello(network: &Network, services: Services) -> Result<(Apps, Arc<AddressBook
             say(format!("hello.i2p cannot be offered: {error:#}"));
         }
     });
-    Ok((services.start(network.client(0), Arc::clone(&book), tunnels, tunnels)?, book))
+    let naming = Arc::new(Naming::new(Arc::clone(&book)));
+    Ok((services.start(network.client(0), naming, tunnels, tunnels)?, book))
 }
 
 async fn publish_hello(host: Client, book: &AddressBook, tunnels: TunnelOptions) -> Result<()> {

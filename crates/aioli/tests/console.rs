@@ -81,6 +81,7 @@ fn console(client: Client, address: &str, password: Option<Password>) -> (Consol
         password,
         journal: Arc::clone(&journal),
         book: Some(Arc::clone(&book)),
+        tunnels: None,
         settings: vec![setting],
         services: vec![service],
     };
@@ -292,6 +293,7 @@ fn console_of_others_is_refused(node: &Node) -> bool {
         password: None,
         journal: Arc::default(),
         book: None,
+        tunnels: None,
         settings: Vec::new(),
         services: Vec::new(),
     };

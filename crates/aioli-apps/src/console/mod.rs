@@ -34,6 +34,7 @@ use aioli_node::embed::Client;
 use tokio::sync::oneshot;
 
 use crate::address_book::AddressBook;
+use crate::tunnels::Tunnels;
 use guard::Guard;
 pub use journal::Journal;
 use model::{Service, Setting};
@@ -52,6 +53,8 @@ pub struct ConsoleConfig {
     pub journal: Arc<Journal>,
     /// The address book, if there is one.
     pub book: Option<Arc<AddressBook>>,
+    /// Client and server tunnels, if there can be any.
+    pub tunnels: Option<Tunnels>,
     /// The program's settings.
     pub settings: Vec<Setting>,
     /// What programs and browsers connect to.
@@ -73,7 +76,7 @@ impl Console {
     /// # Errors
     /// If the listener cannot be used; and without a password on an address that others may reach.
     pub fn start(config: ConsoleConfig, client: Client) -> io::Result<Self> {
-        let ConsoleConfig { listener, password, journal, book, settings, services } = config;
+        let ConsoleConfig { listener, password, journal, book, tunnels, settings, services } = config;
         let address = listener.local_addr()?;
         if password.is_none() && !address.ip().is_loopback() {
             return Err(io::Error::new(
@@ -85,6 +88,7 @@ impl Console {
             guard: Guard::new(address, password),
             observer: Observer::new(client, journal, services),
             book,
+            tunnels,
             settings,
         });
         let (stop, stopped) = oneshot::channel::<()>();

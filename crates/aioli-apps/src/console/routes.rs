@@ -17,6 +17,7 @@ use super::model::{Level, Problem, Setting};
 use super::observe::Observer;
 use super::{metrics, pages};
 use crate::address_book::AddressBook;
+use crate::tunnels::Tunnels;
 
 /// All that answers are made of.
 #[derive(Debug)]
@@ -24,6 +25,7 @@ pub(crate) struct Site {
     pub(crate) guard: Guard,
     pub(crate) observer: Observer,
     pub(crate) book: Option<Arc<AddressBook>>,
+    pub(crate) tunnels: Option<Tunnels>,
     pub(crate) settings: Vec<Setting>,
 }
 

@@ -85,6 +85,9 @@ impl Embed {
                     router.set_listening(session, true, now);
                 }
             }
+            Command::SetQuantities { session, inbound, outbound } => {
+                router.set_session_quantities(session, inbound, outbound, now);
+            }
             Command::Lookup { session, hash, reply } => self.look_up(session, hash, reply, router, now),
             // Of more than the router: answered by `serve`.
             Command::Look { .. } => {}

@@ -93,6 +93,7 @@ enum Command {
     Create { options: Box<SessionOptions>, reply: Reply<SessionInner> },
     Connect { session: Session, to: Target, ports: (u16, u16), reply: Reply<Stream> },
     Listen { session: SessionId, incoming: mpsc::Sender<Incoming> },
+    SetQuantities { session: SessionId, inbound: u8, outbound: u8 },
     Lookup { session: SessionId, hash: DestinationHash, reply: Reply<Arc<Destination>> },
     Look { entries: Option<usize>, reply: oneshot::Sender<View> },
 }
@@ -246,6 +247,13 @@ impl Session {
         let command = Command::Listen { session: self.inner.id, incoming };
         self.inner.hub.commands.send(command).await.map_err(|_| ClientError::Stopped)?;
         Ok(Listener { session: self.clone(), streams })
+    }
+
+    /// Keeps so many tunnels each way from now on, 1 to 16, as for a session that is little used. Those that are too
+    /// many are not replaced when their time is over.
+    pub async fn set_quantities(&self, inbound: u8, outbound: u8) -> Result<(), ClientError> {
+        let command = Command::SetQuantities { session: self.inner.id, inbound, outbound };
+        self.inner.hub.commands.send(command).await.map_err(|_| ClientError::Stopped)
     }
 
     /// Looks a destination up in the NetDB, as this session sees it.

@@ -10,12 +10,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aioli::console::{ConsolePort, Shown};
-use aioli::services::Services;
+use aioli::services::{Services, start_tunnels};
 use aioli::settings::{Reseed, Settings, SettingsError};
 use aioli::terminal::{INTERRUPTED, Phases, TERMINATED, complain, log_to_stderr, say};
 use aioli_apps::Apps;
 use aioli_apps::address_book::AddressBook;
 use aioli_apps::console::{Console, Journal};
+use aioli_apps::resolve::Naming;
+use aioli_apps::tunnels::{Defaults, Tunnels};
 use aioli_client::{SamConfig, SessionDefaults};
 use aioli_core::Rng;
 use aioli_node::mapping::MappingConfig;
@@ -111,37 +113,43 @@ fn run(settings: &Settings, journal: Arc<Journal>) -> Result<()> {
         addresses,
         port_mapping: mapped,
     })?;
-    let _kept = offer(settings, &node, services, console, &journal, (inbound, outbound))?;
+    let _people = for_people(settings, (services, console), &node, &journal, (inbound, outbound))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(until_stopped(node, Run { started, grace: settings.grace, reseeds, journal }))
 }
 
-/// Offers the proxies and the console, for as long as what is returned lives.
-fn offer(
+/// What is offered to people; it ends with this.
+type People = (Option<Apps>, Option<Tunnels>, Option<Console>);
+
+/// Offers proxies, tunnels for people's programs, and the console.
+fn for_people(
     settings: &Settings,
+    (services, console): (Services, Option<ConsolePort>),
     node: &Node,
-    services: Services,
-    console: Option<ConsolePort>,
     journal: &Arc<Journal>,
     (inbound, outbound): (TunnelOptions, TunnelOptions),
-) -> Result<(Option<Apps>, Option<Console>)> {
-    if services.is_empty() && console.is_none() {
-        return Ok((None, None));
+) -> Result<People> {
+    if services.is_empty() && settings.tunnels.is_none() && console.is_none() {
+        return Ok((None, None, None));
     }
     let book = Arc::new(AddressBook::open(&settings.data_dir)?);
-    let apps = if services.is_empty() {
-        None
-    } else {
-        Some(services.start(node.client(), Arc::clone(&book), inbound, outbound)?)
-    };
+    let naming = Arc::new(Naming::new(Arc::clone(&book)));
+    let tunnels = settings.tunnels.as_ref().map(|of_settings| {
+        let defaults = Defaults { inbound, outbound };
+        start_tunnels(of_settings, &settings.data_dir, node.client(), Arc::clone(&naming), defaults)
+    });
+    let tunnels = tunnels.transpose()?;
+    let apps = (!services.is_empty()).then(|| services.start(node.client(), naming, inbound, outbound));
+    let apps = apps.transpose()?;
     let shown = Shown {
         journal: Arc::clone(journal),
         book,
+        tunnels: tunnels.clone(),
         settings: settings.rows(),
         services: aioli::console::services(apps.as_ref(), node.sam),
     };
     let console = console.map(|port| port.start(node.client(), shown)).transpose()?;
-    Ok((apps, console))
+    Ok((apps, tunnels, console))
 }
 
 /// The router's own configuration.
