@@ -190,8 +190,13 @@ impl Phases {
     }
 }
 
-/// Sends logs of this level and above to stderr, and to the journal of a console if there is one.
-pub fn log_to_stderr(level: tracing::Level, journal: Option<Arc<Journal>>) {
+/// Sends logs of this level and above to stderr.
+pub fn log_to_stderr(level: tracing::Level) {
+    log_to(level, None);
+}
+
+/// The same, and to the journal of a console if there is one.
+pub fn log_to(level: tracing::Level, journal: Option<Arc<Journal>>) {
     let to_stderr = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
     let to_journal = journal.map(|journal| {
         let writer = move || Noted(Arc::clone(&journal));

@@ -13,6 +13,7 @@ use aioli_apps::address_book::{AddressBook, List};
 use aioli_apps::console::Journal;
 use aioli_apps::names::HostName;
 use aioli_apps::resolve::Naming;
+use aioli_apps::tunnels::{Defaults, Tunnels, TunnelsConfig};
 use aioli_apps::{Apps, site};
 use aioli_client::{SamConfig, SessionDefaults};
 use aioli_core::Rng;
@@ -95,7 +96,8 @@ pub fn run(options: &Options) -> Result<()> {
             let console = console.zip(book).map(|(port, book)| {
                 let (journal, settings) = (Arc::clone(&options.journal), Vec::new());
                 let services = crate::console::services(apps.as_ref(), Some(options.sam));
-                port.start(network.client(0), Shown { journal, book, tunnels: None, settings, services })
+                let tunnels = Some(own_tunnels(network.client(0), &book)?);
+                port.start(network.client(0), Shown { journal, book, tunnels, settings, services })
             });
             let _console = console.transpose()?;
             say(format!("SAM for applications on {}   (Ctrl-C stops the network)", options.sam));
@@ -135,6 +137,20 @@ fn hello(network: &Network, services: Services) -> Result<(Apps, Arc<AddressBook
     });
     let naming = Arc::new(Naming::new(Arc::clone(&book)));
     Ok((services.start(network.client(0), naming, tunnels, tunnels)?, book))
+}
+
+/// Client and server tunnels that are tried out with the console; they end with it.
+fn own_tunnels(client: Client, book: &Arc<AddressBook>) -> Result<Tunnels> {
+    let started = Tunnels::start(TunnelsConfig {
+        way: client.into(),
+        naming: Arc::new(Naming::new(Arc::clone(book))),
+        defaults: Defaults { inbound: tunnels(), outbound: tunnels() },
+        data_dir: None,
+        file: None,
+        i2pd: None,
+        configured: Vec::new(),
+    });
+    started.context("cannot start the tunnels")
 }
 
 async fn publish_hello(host: Client, book: &AddressBook, tunnels: TunnelOptions) -> Result<()> {

@@ -16,6 +16,8 @@ use aioli_apps::console::model::{Overview, Service, Setting, Token};
 use aioli_apps::console::password::Password;
 use aioli_apps::console::{Console, ConsoleConfig, Journal};
 use aioli_apps::names::HostName;
+use aioli_apps::resolve::Naming;
+use aioli_apps::tunnels::{Defaults, Tunnels, TunnelsConfig};
 use aioli_core::Rng;
 use aioli_node::embed::Client;
 use aioli_node::{Node, NodeConfig, Notice, bind, entropy};
@@ -67,6 +69,17 @@ async fn json(at: SocketAddr, name: &str) -> Value {
 fn console(client: Client, address: &str, password: Option<Password>) -> (Console, Arc<AddressBook>, Arc<Journal>) {
     let (book, journal) = (Arc::new(AddressBook::in_memory()), Arc::new(Journal::default()));
     let text = |text: &str| text.to_owned();
+    let of_all = TunnelOptions { length: 2, variance: 0, quantity: 2, backup: 0, kbps: 0 };
+    let tunnels = Tunnels::start(TunnelsConfig {
+        way: client.clone().into(),
+        naming: Arc::new(Naming::new(Arc::clone(&book))),
+        defaults: Defaults { inbound: of_all, outbound: of_all },
+        data_dir: None,
+        file: None,
+        i2pd: None,
+        configured: Vec::new(),
+    });
+    let tunnels = tunnels.unwrap();
     let setting = Setting {
         name: text("port"),
         value: text("<9700>"),
@@ -81,7 +94,7 @@ fn console(client: Client, address: &str, password: Option<Password>) -> (Consol
         password,
         journal: Arc::clone(&journal),
         book: Some(Arc::clone(&book)),
-        tunnels: None,
+        tunnels: Some(tunnels),
         settings: vec![setting],
         services: vec![service],
     };
@@ -148,6 +161,8 @@ async fn a_network_is_shown_as_it_is() {
     session.ready(PATIENCE).await.unwrap();
     book.set(List::User, &HostName::parse("site.i2p").unwrap(), session.destination()).unwrap();
 
+    tunnel_by_api(at).await;
+
     let overview: Overview = serde_json::from_value(json(at, "overview").await).unwrap();
     assert_eq!(overview.state.code, "ready", "{overview:?}");
     assert!(overview.sessions.all > 0 && overview.netdb.routers == 5, "{overview:?}");
@@ -166,6 +181,34 @@ async fn a_network_is_shown_as_it_is() {
     assert_eq!(status(&get(at, "/api/v1/sessions").await), 503);
 }
 
+/// A change, with all that it needs.
+async fn change(at: SocketAddr, path: &str, body: &str) -> String {
+    let token: Token = serde_json::from_value(json(at, "token").await).unwrap();
+    let headers = format!("X-Aioli-Token: {}\r\nContent-Type: application/json\r\n", token.token);
+    ask(at, "POST", &format!("/api/v1/services/{path}"), &headers, body).await
+}
+
+/// A client tunnel is added, stopped and started.
+async fn tunnel_by_api(at: SocketAddr) {
+    let described = "{\"name\":\"shell\",\"type\":\"client\",\"listen\":\"127.0.0.1:0\",\"destination\":\"site.i2p\"}";
+    let state = async || json(at, "services").await["tunnels"][0]["state"].clone();
+    let added = change(at, "add", described).await;
+    assert!(status(&added) == 200 && body(&added).contains("shell added"), "{added}");
+    assert_eq!(status(&change(at, "add", described).await), 409, "there is one of that name");
+    assert_eq!(status(&change(at, "stop", "{\"name\":\"shell\"}").await), 200);
+    assert_eq!(state().await, "stopped");
+    assert_eq!(status(&change(at, "start", "{\"name\":\"shell\"}").await), 200);
+    assert_ne!(state().await, "stopped");
+    for (path, wrong, code) in [
+        ("stop", "{\"name\":\"other\"}", 409),
+        ("add", "{\"name\":\"x\",\"type\":\"nonsense\"}", 400),
+        ("add", "{\"name\":\"x\",\"type\":\"client\"}", 409),
+    ] {
+        let answer = change(at, path, wrong).await;
+        assert_eq!(status(&answer), code, "{wrong}: {answer}");
+    }
+}
+
 /// Every page can be read, and nothing in it runs.
 async fn pages(at: SocketAddr) {
     for (path, parts) in [
@@ -175,6 +218,7 @@ async fn pages(at: SocketAddr) {
         ("/peers", &["Begun by", "sessions."]),
         ("/netdb", &["5 routers", "By version"]),
         ("/destinations", &["published", "ready"]),
+        ("/services", &["shell", "127.0.0.1:", "stop"]),
         ("/addressbook", &["site.i2p", "1 in user"]),
         ("/addressbook?q=%3Cb%3E", &["value=\"&lt;b&gt;\"", "0 names match"]),
         ("/logs", &["3 of them remembered", "a &lt;line&gt; of the log"]),
@@ -214,7 +258,7 @@ async fn pages(at: SocketAddr) {
 /// The API is as it is documented.
 async fn api(at: SocketAddr) {
     let examples = examples();
-    assert_eq!(examples.len(), 10, "every part of the API has an example");
+    assert_eq!(examples.len(), 11, "every part of the API has an example");
     for (name, example) in &examples {
         same_shape(example, &json(at, name).await, name);
     }

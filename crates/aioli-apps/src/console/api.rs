@@ -11,6 +11,7 @@ use super::observe;
 use super::routes::{Answer, Site, json, problem, query, range};
 use crate::address_book::{List, Outcome, feed};
 use crate::names::HostName;
+use crate::tunnels::{Origin, State, TunnelConfig, TunnelInfo, Tunnels};
 
 /// Bytes of a change at most.
 const MOST_BODY: usize = 64 << 10;
@@ -30,6 +31,53 @@ struct NameChange {
     private: bool,
 }
 
+/// Which tunnel.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Named {
+    name: String,
+}
+
+/// What a tunnel is to be.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TunnelChange {
+    name: String,
+    tunnel: TunnelConfig,
+}
+
+/// A tunnel as it is shown: nothing of it that is secret.
+fn client_tunnel(info: TunnelInfo) -> model::ClientTunnel {
+    let TunnelInfo { config, origin, state, detail, listening, b32, stats, .. } = info;
+    let state = match state {
+        State::Stopped => "stopped",
+        State::Starting => "starting",
+        State::Ready => "ready",
+        State::Idle => "idle",
+        State::Failed => "failed",
+    };
+    let origin = match origin {
+        Origin::Configuration => "configuration",
+        Origin::File => "file",
+        Origin::I2pd(_) => "i2pd",
+    };
+    model::ClientTunnel {
+        kind: config.kind.to_string(),
+        state: state.to_owned(),
+        detail,
+        listening: listening.or(config.listen.filter(|_| config.kind.listens())).map(|at| at.to_string()),
+        leads_to: [config.destination, config.target].concat(),
+        b32,
+        origin: origin.to_owned(),
+        connections: stats.connections,
+        opened: stats.opened,
+        refused: stats.refused_access + stats.refused_limits + stats.refused_requests,
+        received: stats.received,
+        sent: stats.sent,
+        name: config.name,
+    }
+}
+
 impl Site {
     /// Reading.
     pub(crate) async fn api(&self, name: &str, request: &Request<Incoming>) -> Answer {
@@ -39,6 +87,7 @@ impl Site {
             "logs" => json(StatusCode::OK, &self.observer.logs()),
             "settings" => json(StatusCode::OK, &self.settings),
             "token" => json(StatusCode::OK, &model::Token { token: self.guard.token().to_owned() }),
+            "services" => json(StatusCode::OK, &self.services()),
             "addressbook" => json(StatusCode::OK, &self.names(&query(request, "q").unwrap_or_default())),
             "sessions" | "tunnels" | "netdb" | "destinations" => {
                 let view = self.observer.details().await;
@@ -54,6 +103,22 @@ impl Site {
             }
             _ => problem(StatusCode::NOT_FOUND, "there is no such thing; docs/console.md lists what there is"),
         }
+    }
+
+    /// Client and server tunnels.
+    pub(crate) fn services(&self) -> model::ClientTunnels {
+        let (list, problems) = self.tunnels.as_ref().map(|t| (t.list(), t.problems())).unwrap_or_default();
+        model::ClientTunnels { tunnels: list.into_iter().map(client_tunnel).collect(), problems }
+    }
+
+    /// Does something with a tunnel.
+    fn with_tunnels<E: std::fmt::Display>(
+        &self,
+        done: String,
+        change: impl FnOnce(&Tunnels) -> Result<(), E>,
+    ) -> Result<String, String> {
+        let tunnels = self.tunnels.as_ref().ok_or("this router has no client and server tunnels")?;
+        change(tunnels).map(|()| done).map_err(|error| error.to_string())
     }
 
     /// Names that contain a text, of all lists.
@@ -89,6 +154,21 @@ impl Site {
         match path.as_str() {
             "/api/v1/addressbook/add" => with(&body, |change| self.add_name(&change)),
             "/api/v1/addressbook/remove" => with(&body, |change| self.remove_name(&change)),
+            "/api/v1/services/add" => with(&body, |config: TunnelConfig| {
+                self.with_tunnels(format!("{} added", config.name), |t| t.add(config))
+            }),
+            "/api/v1/services/change" => with(&body, |TunnelChange { name, tunnel }| {
+                self.with_tunnels(format!("{name} changed"), |t| t.change(&name, tunnel))
+            }),
+            "/api/v1/services/remove" => with(&body, |Named { name }| {
+                self.with_tunnels(format!("{name} removed"), |t| t.remove(&name))
+            }),
+            "/api/v1/services/start" => with(&body, |Named { name }| {
+                self.with_tunnels(format!("{name} started"), |t| t.start_one(&name))
+            }),
+            "/api/v1/services/stop" => with(&body, |Named { name }| {
+                self.with_tunnels(format!("{name} stopped"), |t| t.stop_one(&name))
+            }),
             _ => problem(StatusCode::NOT_FOUND, "there is nothing to change here; see docs/console.md"),
         }
     }

@@ -438,3 +438,44 @@ pub struct Problem {
     /// In words.
     pub error: String,
 }
+
+/// `/api/v1/services`: client and server tunnels.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClientTunnels {
+    /// All of them, by name.
+    pub tunnels: Vec<ClientTunnel>,
+    /// What is wrong with descriptions in files.
+    pub problems: Vec<String>,
+}
+
+/// A client or server tunnel.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClientTunnel {
+    /// Its name.
+    pub name: String,
+    /// What it does, as in files: `client`, `http-server`, ...
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// `stopped`, `starting`, `ready`, `idle` or `failed`.
+    pub state: String,
+    /// The same in words, with the reason.
+    pub detail: String,
+    /// Where local programs connect to.
+    pub listening: Option<String>,
+    /// Whom it leads to: destinations of a client, local addresses of a server.
+    pub leads_to: Vec<String>,
+    /// The b32 name of its destination.
+    pub b32: Option<String>,
+    /// `configuration`, `file` or `i2pd`: only those of the file can be changed and removed here.
+    pub origin: String,
+    /// Connections now.
+    pub connections: u64,
+    /// Connections since the start.
+    pub opened: u64,
+    /// Refused, for any reason.
+    pub refused: u64,
+    /// Bytes from I2P.
+    pub received: u64,
+    /// Bytes into I2P.
+    pub sent: u64,
+}

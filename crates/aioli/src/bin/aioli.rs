@@ -8,7 +8,7 @@ use std::sync::Arc;
 use aioli::address;
 use aioli::import::{self, Part};
 use aioli::settings::{Listen, expand_home, first_line};
-use aioli::terminal::{complain, log_to_stderr, say};
+use aioli::terminal::{complain, log_to, say};
 use aioli::{testnet, top};
 use aioli_apps::console::Journal;
 use clap::{Parser, Subcommand};
@@ -134,7 +134,7 @@ fn main() -> ExitCode {
             log_level,
         } => {
             let journal = Arc::new(Journal::default());
-            log_to_stderr(log_level, Some(Arc::clone(&journal)));
+            log_to(log_level, Some(Arc::clone(&journal)));
             let usual = SocketAddr::from(([127, 0, 0, 1], 7657));
             let console = Listen { address: console.unwrap_or(usual), insisted: console.is_some() };
             let (ntcp2, ssu2) = (!no_ntcp2, !no_ssu2);

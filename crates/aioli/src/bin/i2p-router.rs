@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use aioli::console::{ConsolePort, Shown};
 use aioli::services::{Services, start_tunnels};
 use aioli::settings::{Reseed, Settings, SettingsError};
-use aioli::terminal::{INTERRUPTED, Phases, TERMINATED, complain, log_to_stderr, say};
+use aioli::terminal::{INTERRUPTED, Phases, TERMINATED, complain, log_to, say};
 use aioli_apps::Apps;
 use aioli_apps::address_book::AddressBook;
 use aioli_apps::console::{Console, Journal};
@@ -52,7 +52,7 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let journal = Arc::new(Journal::default());
-    log_to_stderr(settings.log_level, Some(Arc::clone(&journal)));
+    log_to(settings.log_level, Some(Arc::clone(&journal)));
     match run(&settings, journal) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

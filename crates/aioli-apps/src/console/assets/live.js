@@ -57,7 +57,7 @@ document.addEventListener("submit", async (event) => {
   event.preventDefault();
   const body = {};
   for (const field of form.elements) {
-    if (!field.name) continue;
+    if (!field.name || (field.value === "" && field.type !== "checkbox")) continue;
     body[field.name] = field.type === "checkbox" ? field.checked
       : field.type === "number" ? Number(field.value) : field.value;
   }

@@ -4,6 +4,7 @@
 mod front;
 mod local;
 mod network;
+mod services;
 
 use std::fmt::Write;
 
@@ -24,6 +25,7 @@ const MENU: &[(&str, &str)] = &[
     ("/peers", "Peers"),
     ("/netdb", "Network"),
     ("/destinations", "Destinations"),
+    ("/services", "Services"),
     ("/addressbook", "Address book"),
     ("/logs", "Log"),
     ("/settings", "Settings"),
@@ -44,6 +46,7 @@ pub(crate) async fn page(site: &Site, path: &str, request: &Request<Incoming>) -
             let text = query(request, "q").unwrap_or_default();
             local::address_book(&site.names(&text), &text)
         }
+        "/services" => services::page(&site.services()),
         "/logs" => local::logs(&site.observer.logs()),
         "/settings" => local::settings(&site.settings),
         _ => {
