@@ -14,7 +14,7 @@ use aioli_core::crypto::hash::sha256_parts;
 use aioli_core::{Cx, Duration, Instant, Now, Rng, Timers};
 use aioli_destination::router_garlic::RouterGarlic;
 use aioli_netdb::{NetDb, Source};
-use aioli_transport::{ConnId, Ssu2Keys, Transmit, Transport, ssu2};
+use aioli_transport::{Bandwidth, ConnId, Ssu2Keys, Transmit, Transport, ssu2};
 use aioli_tunnel::{Acceptance, Load, PoolConfig, PoolId, PoolKind, Side, Tunnels};
 use aioli_wire::build::BandwidthWish;
 use aioli_wire::tunnel::TUNNEL_DATA_SIZE;
@@ -326,6 +326,15 @@ impl Router {
         self.guards.load(text)
     }
 
+    /// What may be received and sent from now on, in bytes a second; none for no limit. Others' share of it stays.
+    pub fn set_bandwidth(&mut self, inbound: Option<u64>, outbound: Option<u64>, now: Now) {
+        self.enter(now);
+        self.config.bandwidth = Bandwidth { inbound, outbound, ..self.config.bandwidth };
+        self.transport.set_bandwidth(self.config.bandwidth, now.mono);
+        self.governor.set_limits(self.config.bandwidth);
+        self.govern();
+    }
+
     /// Publishes ourselves and builds tunnels.
     pub fn start(&mut self, now: Now) {
         self.enter(now);
@@ -491,12 +500,7 @@ impl Router {
             dials_moved: transport.dials_moved,
             dropped_inbound: transport.dropped_inbound,
             closed_for_room: transport.closed_for_room,
-            refused_connections: transport.refused_connections
-                + transport.refused_paced
-                + transport.refused_per_ip
-                + transport.refused_pending
-                + transport.refused_not_public
-                + transport.refused_not_ready,
+            refused_connections: refused(&transport),
             handshakes_failed: transport.handshakes_failed,
             handshakes_timed_out: transport.handshakes_timed_out,
             replays: transport.replays,
@@ -676,6 +680,16 @@ impl Router {
         }
         self.with_paths(|netdb, cx, paths| netdb.handle_message(source, message, cx, paths))
     }
+}
+
+/// Connections of others that were not accepted, for any limit.
+const fn refused(transport: &aioli_transport::Stats) -> u64 {
+    transport.refused_connections
+        + transport.refused_paced
+        + transport.refused_per_ip
+        + transport.refused_pending
+        + transport.refused_not_public
+        + transport.refused_not_ready
 }
 
 pub(crate) fn side(options: crate::client::TunnelOptions, allow_zero_hop: bool) -> Side {

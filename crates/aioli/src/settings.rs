@@ -491,7 +491,7 @@ impl Settings {
         Ok(settings)
     }
 
-    /// Each setting for the console: none can be changed while the router runs.
+    /// Each setting for the console, which can change some of them while the router runs.
     pub fn rows(&self) -> Vec<console::model::Setting> {
         let help = |key: &str| SETTINGS.iter().find(|s| s.key == key).map_or("", |s| s.help);
         let row = |(key, value, source): &(&str, String, Source)| console::model::Setting {
@@ -499,7 +499,7 @@ impl Settings {
             value: value.clone(),
             source: source.to_string(),
             help: help(key).to_owned(),
-            live: false,
+            live: matches!(*key, "bandwidth" | "bandwidth-in" | "bandwidth-out"),
         };
         self.table.iter().map(row).collect()
     }

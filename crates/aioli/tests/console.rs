@@ -398,11 +398,20 @@ async fn other_sites_see_and_change_nothing() {
         (path, "{\"name\":\"new.i2p\",\"destination\":\"x\"}", 409),
         (path, "{\"name\":7}", 400),
         (path, "nonsense", 400),
+        ("/api/v1/bandwidth", "{\"receive_kbps\":500,\"send_kbps\":0}", 200),
+        ("/api/v1/bandwidth", "{\"receive_kbps\":5,\"send_kbps\":0}", 409),
+        ("/api/v1/bandwidth", "{\"receive_kbps\":500}", 400),
         ("/api/v1/nothing", "{}", 404),
     ] {
         let answer = ask(at, "POST", path, &good, body).await;
         assert_eq!(status(&answer), code, "{path} {body}: {answer}");
     }
+    let limited = async {
+        while json(at, "overview").await["bandwidth"]["receive_limit"] != 512_000 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, limited).await.unwrap();
     let large = ask(at, "POST", path, &good, &"x".repeat(70_000)).await;
     assert_eq!(status(&large), 413, "{large}");
 }

@@ -18,6 +18,18 @@ const MOST_BODY: usize = 64 << 10;
 /// Names listed at a time at most.
 pub(crate) const MOST_NAMES: usize = 200;
 
+/// The bandwidth limits that tunnels work with, in KB/s.
+const LEAST_KBPS: u64 = 16;
+const MOST_KBPS: u64 = 100_000_000;
+
+/// What may be received and sent, in KB/s; 0 for no limit.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Limits {
+    receive_kbps: u64,
+    send_kbps: u64,
+}
+
 /// A name to add or remove.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -154,6 +166,7 @@ impl Site {
         match path.as_str() {
             "/api/v1/addressbook/add" => with(&body, |change| self.add_name(&change)),
             "/api/v1/addressbook/remove" => with(&body, |change| self.remove_name(&change)),
+            "/api/v1/bandwidth" => self.set_bandwidth(&body).await,
             "/api/v1/services/add" => with(&body, |config: TunnelConfig| {
                 self.with_tunnels(format!("{} added", config.name), |t| t.add(config))
             }),
@@ -170,6 +183,29 @@ impl Site {
                 self.with_tunnels(format!("{name} stopped"), |t| t.stop_one(&name))
             }),
             _ => problem(StatusCode::NOT_FOUND, "there is nothing to change here; see docs/console.md"),
+        }
+    }
+
+    async fn set_bandwidth(&self, body: &[u8]) -> Answer {
+        let asked = match serde_json::from_slice::<Limits>(body) {
+            Ok(asked) => asked,
+            Err(error) => return problem(StatusCode::BAD_REQUEST, format!("the request is no such change: {error}")),
+        };
+        let limit = |kbps: u64| match kbps {
+            0 => Ok(None),
+            LEAST_KBPS..=MOST_KBPS => Ok(Some(kbps * 1_024)),
+            _ => Err(format!("give 0 for no limit, or {LEAST_KBPS} to {MOST_KBPS} KB/s: tunnels fail with less")),
+        };
+        let limits = limit(asked.receive_kbps).and_then(|inbound| Ok((inbound, limit(asked.send_kbps)?)));
+        match limits {
+            Err(why) => problem(StatusCode::CONFLICT, why),
+            Ok((inbound, outbound)) => match self.observer.set_bandwidth(inbound, outbound).await {
+                Ok(()) => {
+                    let done = "the limits hold until the router is started again; its settings are as they were";
+                    json(StatusCode::OK, &Done { done: done.to_owned() })
+                }
+                Err(error) => problem(StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
+            },
         }
     }
 

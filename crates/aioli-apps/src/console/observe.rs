@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use aioli_node::embed::{Client, View};
+use aioli_node::embed::{Client, ClientError, View};
 use aioli_router::{Details, PoolId, RouterView, TunnelView};
 use aioli_wire::base32;
 use tokio::time::Instant;
@@ -99,6 +99,15 @@ impl Observer {
         let view = Arc::new(self.client.details(MOST_ENTRIES).await.ok()?);
         *close = Some((Instant::now(), Arc::clone(&view)));
         Some(view)
+    }
+
+    /// Other bandwidth limits hold from now on.
+    pub(crate) async fn set_bandwidth(
+        &self,
+        inbound: Option<u64>,
+        outbound: Option<u64>,
+    ) -> Result<(), ClientError> {
+        self.client.set_bandwidth(inbound, outbound).await
     }
 
     pub(crate) fn history(&self, range: Range) -> model::History {

@@ -89,6 +89,7 @@ impl Embed {
                 router.set_session_quantities(session, inbound, outbound, now);
             }
             Command::Lookup { session, hash, reply } => self.look_up(session, hash, reply, router, now),
+            Command::Limit { inbound, outbound } => router.set_bandwidth(inbound, outbound, now),
             // Of more than the router: answered by `serve`.
             Command::Look { .. } => {}
         }

@@ -95,6 +95,7 @@ enum Command {
     Listen { session: SessionId, incoming: mpsc::Sender<Incoming> },
     SetQuantities { session: SessionId, inbound: u8, outbound: u8 },
     Lookup { session: SessionId, hash: DestinationHash, reply: Reply<Arc<Destination>> },
+    Limit { inbound: Option<u64>, outbound: Option<u64> },
     Look { entries: Option<usize>, reply: oneshot::Sender<View> },
 }
 
@@ -172,6 +173,12 @@ impl Client {
         let options = Box::new(options);
         let inner = self.hub.ask(|reply| Command::Create { options, reply }).await??;
         Ok(Session { inner: Arc::new(inner) })
+    }
+
+    /// What the router may receive and send from now on, in bytes a second; none for no limit.
+    pub async fn set_bandwidth(&self, inbound: Option<u64>, outbound: Option<u64>) -> Result<(), ClientError> {
+        let command = Command::Limit { inbound, outbound };
+        self.hub.commands.send(command).await.map_err(|_| ClientError::Stopped)
     }
 
     /// The router at a glance: cheap, for once a second.

@@ -62,7 +62,7 @@ document.addEventListener("submit", async (event) => {
       : field.type === "number" ? Number(field.value) : field.value;
   }
   if (await change(form.dataset.change, body)) {
-    form.reset();
+    if (!("keep" in form.dataset)) form.reset();
     await refresh();
   }
 });

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::table;
 use crate::console::format::{clock, count, escaped, short_b32, time};
 use crate::console::api::MOST_NAMES;
-use crate::console::model::{AddressBook, Destination, Logs, Setting};
+use crate::console::model::{AddressBook, Bandwidth, Destination, Logs, Setting};
 
 /// `/destinations`
 pub(super) fn destinations(destinations: &[Destination]) -> String {
@@ -112,7 +112,7 @@ pub(super) fn logs(logs: &Logs) -> String {
 }
 
 /// `/settings`
-pub(super) fn settings(settings: &[Setting]) -> String {
+pub(super) fn settings(settings: &[Setting], now: &Bandwidth) -> String {
     let mut rows = String::new();
     for s in settings {
         let value = if s.value.is_empty() { "–".to_owned() } else { format!("<code>{}</code>", escaped(&s.value)) };
@@ -135,6 +135,25 @@ pub(super) fn settings(settings: &[Setting]) -> String {
     };
     format!(
         "<h1>Settings</h1>\n<p class=lead>What the router runs with, and where each value is from. The command line wins over \
-         the environment, the environment over the configuration file.</p>\n{body}"
+         the environment, the environment over the configuration file.</p>\n{}{body}",
+        limits(now)
+    )
+}
+
+/// What can be changed at once.
+fn limits(now: &Bandwidth) -> String {
+    let kbps = |limit: Option<u64>| limit.map_or(0, |bytes| bytes / 1_024);
+    format!(
+        "<section aria-labelledby=limits><h2 id=limits>Bandwidth limits</h2>\n<p id=held data-live>Now: {receive} KB/s received, {send} KB/s \
+         sent; 0 is no limit. Others' tunnels get {share} % of it at most. What is set here holds until the router is \
+         started again.</p>\n<form class=\"only-live change\" hidden data-keep data-change=/api/v1/bandwidth>\
+         <label for=receive>Received at most, in KB/s</label>\
+         <input id=receive name=receive_kbps type=number min=0 required value={receive}>\
+         <label for=send>Sent at most, in KB/s</label>\
+         <input id=send name=send_kbps type=number min=0 required value={send}><button>Set</button></form>\n\
+         <p id=result role=status></p></section>\n<h2>All settings</h2>\n",
+        receive = kbps(now.receive_limit),
+        send = kbps(now.send_limit),
+        share = now.relayed_share_percent,
     )
 }

@@ -48,7 +48,7 @@ pub(crate) async fn page(site: &Site, path: &str, request: &Request<Incoming>) -
         }
         "/services" => services::page(&site.services()),
         "/logs" => local::logs(&site.observer.logs()),
-        "/settings" => local::settings(&site.settings),
+        "/settings" => local::settings(&site.settings, &site.observer.overview().await.bandwidth),
         _ => {
             let view = site.observer.details().await;
             match view.as_deref().and_then(|view| Some((view, view.details.as_ref()?))) {
