@@ -11,12 +11,13 @@ use std::net::TcpStream;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use aioli_wire::{Destination, base32};
 use anyhow::{Context, Result, bail, ensure};
 use aws_lc_rs::digest;
 use aws_lc_rs::rand;
 use data_encoding::HEXLOWER;
 
-use super::sam::{Session, session_within};
+use super::sam::{Session, look_up, session_within};
 
 /// What is framed at a time.
 const FRAME: usize = 32 * 1024;
@@ -141,6 +142,14 @@ pub fn measure(destination: &str, options: &str, bounds: Bounds, pings: u32) -> 
     let (bytes, time) = download(&session, destination, bounds)?;
     println!("DOWNLOAD {bytes} {:.3}", time.as_secs_f64());
     println!("DONE");
+    Ok(())
+}
+
+/// Waits until the router finds a destination by its hash: until its LeaseSet is where others look for it.
+pub fn find(destination: &str, limit: Duration) -> Result<()> {
+    let hash = Destination::from_base64(destination).context("not a destination")?.hash();
+    let took = look_up(&base32::host_name(&hash), limit)?;
+    println!("FOUND {:.3}", took.as_secs_f64());
     Ok(())
 }
 
