@@ -191,6 +191,17 @@ enum Load {
         #[arg(long)]
         seconds: u64,
     },
+    /// Sends at a rate and receives the same back.
+    Rebound {
+        #[arg(allow_hyphen_values = true)]
+        destination: String,
+        #[arg(long, default_value_t = 3)]
+        hops: usize,
+        #[arg(long)]
+        bytes: u64,
+        #[arg(long)]
+        bytes_per_second: u64,
+    },
     /// When the router of this namespace, an i2pd, has its first tunnel.
     FirstTunnel {
         #[arg(long)]
@@ -275,6 +286,9 @@ fn run(task: Task) -> Result<ExitCode> {
         }
         Task::Load(Load::Find { destination, seconds }) => {
             load::find(&destination, Duration::from_secs(seconds))?;
+        }
+        Task::Load(Load::Rebound { destination, hops, bytes, bytes_per_second }) => {
+            load::rebound(&destination, &options(hops), bytes, bytes_per_second)?;
         }
         Task::Load(Load::FirstTunnel { seconds }) => {
             first_tunnel::first_tunnel(Duration::from_secs(seconds))?;
