@@ -94,7 +94,7 @@ pub struct Overview {
 pub struct Reachability {
     /// `IPv4` or `IPv6`.
     pub family: String,
-    /// One word: `testing`, `open`, `firewalled`, `symmetric-nat`, `hidden` or `disabled`.
+    /// One word: `testing`, `open`, `firewalled`, `symmetric-nat`, `no-udp`, `hidden` or `disabled`.
     pub state: String,
     /// Where others reach or see it.
     pub address: Option<String>,

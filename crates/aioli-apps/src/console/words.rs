@@ -153,6 +153,11 @@ fn reach(told: &Told) -> Option<Finding> {
             format!("Others cannot connect over {family}"),
             "The NAT shows each of them another port, so that even introductions fail with some.",
         ),
+        Reachability::NoUdp => (
+            "no-udp",
+            format!("No UDP gets through over {family}"),
+            "A firewall or a NAT lets no UDP through. The router works over TCP alone, and is slower.",
+        ),
         Reachability::Testing
         | Reachability::Open
         | Reachability::Hidden

@@ -33,6 +33,8 @@ pub(super) struct Session {
     pub(super) refresh: bool,
     /// Bytes on the wire: received, sent.
     pub(super) bytes: (u64, u64),
+    /// Something is to be said, so that a broken connection shows it.
+    pub(super) greet: bool,
     data_phase: DataPhase,
 }
 
@@ -72,6 +74,7 @@ impl Session {
             idle_timeout: idle_timeout + cx.rng.duration(Duration::ZERO, idle_timeout / 8),
             refresh: false,
             bytes: (0, 0),
+            greet: false,
             data_phase,
         }
     }
@@ -120,6 +123,9 @@ impl Session {
         let start = out.len();
         out.extend_from_slice(&[0; LENGTH]);
         let payload = out.len();
+        if std::mem::take(&mut self.greet) {
+            write_blocks(out, &[Block::DateTime(cx.now.wall)]);
+        }
         if std::mem::take(&mut self.refresh)
             && let Some(own) = own
         {

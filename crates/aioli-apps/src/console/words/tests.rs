@@ -76,6 +76,22 @@ fn each_state_has_its_word() {
 }
 
 #[test]
+fn what_is_closed_is_told_by_family() {
+    for (state, code) in [
+        (Reachability::Testing, None),
+        (Reachability::Open, None),
+        (Reachability::Firewalled, Some("firewalled")),
+        (Reachability::SymmetricNat, Some("symmetric-nat")),
+        (Reachability::NoUdp, Some("no-udp")),
+        (Reachability::Hidden, None),
+        (Reachability::Disabled, None),
+    ] {
+        let codes = of(|v| v.families[1] = told(Family::V6, state)).1;
+        assert_eq!(codes.first().map(String::as_str), code, "{state:?}");
+    }
+}
+
+#[test]
 fn each_note_says_what_to_do() {
     let mut view = overview();
     view.families = [told(Family::V4, Reachability::Firewalled), told(Family::V6, Reachability::SymmetricNat)];
