@@ -46,11 +46,11 @@ use reassembly::Reassembly;
 use throttle::Throttle;
 
 pub use load::Load;
-pub use view::TunnelView;
 pub use types::{
     Acceptance, BuildResult, Config, Delivery, Hop, HopRequest, Limits, NoTunnel, Nowhere, Output, Peers,
     Places, PoolConfig, PoolId, PoolKind, Side, Stats, Why,
 };
+pub use view::TunnelView;
 
 /// What a deadline is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -26,14 +26,15 @@ pub struct TunnelView {
 impl Tunnels {
     /// Our tunnels, so many of them at most, pool by pool.
     pub fn views(&self, most: usize, now: Instant) -> Vec<TunnelView> {
-        let view = |pool, inbound, hops: &Vec<RouterHash>, ends: Instant, health: &crate::own::Health| TunnelView {
-            pool,
-            inbound,
-            hops: hops.clone(),
-            left: ends.since(now),
-            in_doubt: health.failures > 0,
-            is_old: health.replace_at <= now,
-        };
+        let view =
+            |pool, inbound, hops: &Vec<RouterHash>, ends: Instant, health: &crate::own::Health| TunnelView {
+                pool,
+                inbound,
+                hops: hops.clone(),
+                left: ends.since(now),
+                in_doubt: health.failures > 0,
+                is_old: health.replace_at <= now,
+            };
         let inbound = self.inbound.values().map(|t| view(t.pool, true, &t.hops, t.ends, &t.health));
         let outbound = self.outbound.values().map(|t| view(t.pool, false, &t.hops, t.ends, &t.health));
         let mut all: Vec<_> = inbound.chain(outbound).take(most).collect();

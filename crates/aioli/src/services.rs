@@ -132,7 +132,11 @@ pub fn session_options(inbound: TunnelOptions, outbound: TunnelOptions, publish:
     SessionOptions { keys: None, inbound, outbound, publish, streaming: StreamConfig::default() }
 }
 
-pub(crate) fn taken(listen: Option<Listen>, what: &'static str, option: &'static str) -> Result<Option<TcpListener>> {
+pub(crate) fn taken(
+    listen: Option<Listen>,
+    what: &'static str,
+    option: &'static str,
+) -> Result<Option<TcpListener>> {
     let Some(Listen { address, insisted }) = listen else { return Ok(None) };
     match bind(address, what, option) {
         Ok(listener) => Ok(Some(listener)),

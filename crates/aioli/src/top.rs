@@ -103,7 +103,9 @@ fn look(options: &Options) -> Result<Seen> {
 fn get<T: DeserializeOwned>(options: &Options, name: &str) -> Result<T> {
     let at = options.console;
     let failed = || {
-        format!("cannot ask the console at {at}: is the router running, and not with --no-console? --console names another address")
+        format!(
+            "cannot ask the console at {at}: is the router running, and not with --no-console? --console names another address"
+        )
     };
     let mut stream = TcpStream::connect_timeout(&at, PATIENCE).with_context(failed)?;
     stream.set_read_timeout(Some(PATIENCE))?;
@@ -239,7 +241,10 @@ fn draw(frame: &mut Frame<'_>, seen: &Seen) {
     let widths = [8, 6, 4, 12, 10, 10, 9].map(Constraint::Length);
     let header = Row::new(["peer", "over", "by", "for", "received", "sent", "rtt"])
         .style(Style::new().add_modifier(Modifier::BOLD));
-    frame.render_widget(Table::new(rows, widths).header(header).block(Block::bordered().title(" peers ")), peers);
+    frame.render_widget(
+        Table::new(rows, widths).header(header).block(Block::bordered().title(" peers ")),
+        peers,
+    );
 }
 
 fn draw_plots(frame: &mut Frame<'_>, area: Rect, seen: &Seen) {
@@ -252,7 +257,10 @@ fn draw_plots(frame: &mut Frame<'_>, area: Rect, seen: &Seen) {
         let skip = samples.len().saturating_sub(room);
         let values: Vec<u64> = samples.iter().skip(skip).map(of).collect();
         let block = Block::bordered().title(format!(" {name} {}/s ", bytes(now)));
-        frame.render_widget(Sparkline::default().data(values).block(block).style(Style::new().fg(Color::Cyan)), area);
+        frame.render_widget(
+            Sparkline::default().data(values).block(block).style(Style::new().fg(Color::Cyan)),
+            area,
+        );
     }
 }
 
@@ -298,7 +306,13 @@ mod tests {
             remedy: "Set the clock.".into(),
         }];
         let text = text(&seen);
-        for part in ["good: Connected to I2P", "warning: This computer's clock", "    Set the clock.", "sessions", "peer "] {
+        for part in [
+            "good: Connected to I2P",
+            "warning: This computer's clock",
+            "    Set the clock.",
+            "sessions",
+            "peer ",
+        ] {
             assert!(text.contains(part), "{part}: {text}");
         }
     }

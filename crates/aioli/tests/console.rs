@@ -66,7 +66,11 @@ async fn json(at: SocketAddr, name: &str) -> Value {
 }
 
 /// A console over a router, with a name and a setting to show.
-fn console(client: Client, address: &str, password: Option<Password>) -> (Console, Arc<AddressBook>, Arc<Journal>) {
+fn console(
+    client: Client,
+    address: &str,
+    password: Option<Password>,
+) -> (Console, Arc<AddressBook>, Arc<Journal>) {
     let (book, journal) = (Arc::new(AddressBook::in_memory()), Arc::new(Journal::default()));
     let text = |text: &str| text.to_owned();
     let of_all = TunnelOptions { length: 2, variance: 0, quantity: 2, backup: 0, kbps: 0 };
@@ -87,8 +91,11 @@ fn console(client: Client, address: &str, password: Option<Password>) -> (Consol
         help: text("Where others come"),
         live: false,
     };
-    let service =
-        Service { name: text("http-proxy"), what: text("HTTP proxy for browsers"), address: text("127.0.0.1:4444") };
+    let service = Service {
+        name: text("http-proxy"),
+        what: text("HTTP proxy for browsers"),
+        address: text("127.0.0.1:4444"),
+    };
     let config = ConsoleConfig {
         listener: bind(address.parse().unwrap(), "a test", "none").unwrap(),
         password,
@@ -190,7 +197,8 @@ async fn change(at: SocketAddr, path: &str, body: &str) -> String {
 
 /// A client tunnel is added, stopped and started.
 async fn tunnel_by_api(at: SocketAddr) {
-    let described = "{\"name\":\"shell\",\"type\":\"client\",\"listen\":\"127.0.0.1:0\",\"destination\":\"site.i2p\"}";
+    let described =
+        "{\"name\":\"shell\",\"type\":\"client\",\"listen\":\"127.0.0.1:0\",\"destination\":\"site.i2p\"}";
     let state = async || json(at, "services").await["tunnels"][0]["state"].clone();
     let added = change(at, "add", described).await;
     assert!(status(&added) == 200 && body(&added).contains("shell added"), "{added}");
@@ -244,12 +252,16 @@ async fn pages(at: SocketAddr) {
         assert!(!html.contains(" style=") && !html.contains(" onclick="), "{path}: nothing is inline");
         let scripts: Vec<_> = html.match_indices("<script").collect();
         assert!(scripts.len() == 1 && html.contains("<script type=module src=/live.js></script>"), "{path}");
-        for landmark in ["<html lang=en>", "<main id=main>", "<nav aria-label=Pages>", "<h1>", "aria-current="] {
+        for landmark in
+            ["<html lang=en>", "<main id=main>", "<nav aria-label=Pages>", "<h1>", "aria-current="]
+        {
             assert!(html.contains(landmark), "{path}: no {landmark}");
         }
     }
     assert_eq!(status(&get(at, "/nothing").await), 404);
-    for (path, kind) in [("/style.css", "text/css"), ("/live.js", "text/javascript"), ("/icon.svg", "image/svg+xml")] {
+    for (path, kind) in
+        [("/style.css", "text/css"), ("/live.js", "text/javascript"), ("/icon.svg", "image/svg+xml")]
+    {
         let answer = get(at, path).await;
         assert!(status(&answer) == 200 && answer.contains(kind), "{path}");
     }
@@ -305,7 +317,10 @@ async fn metrics(at: SocketAddr) {
         for name in asked {
             // There is a limit only where one was set.
             assert!(
-                names.contains(name) || name.starts_with("aioli_bandwidth_limit_") || name == "aioli_NAME" || name == "aioli_NAME_total",
+                names.contains(name)
+                    || name.starts_with("aioli_bandwidth_limit_")
+                    || name == "aioli_NAME"
+                    || name == "aioli_NAME_total",
                 "{file} names {name}, which is not in /metrics"
             );
         }
@@ -341,7 +356,8 @@ fn console_of_others_is_refused(node: &Node) -> bool {
         settings: Vec::new(),
         services: Vec::new(),
     };
-    Console::start(config, node.client()).is_err_and(|error| error.to_string().contains("aioli console-password"))
+    Console::start(config, node.client())
+        .is_err_and(|error| error.to_string().contains("aioli console-password"))
 }
 
 #[tokio::test]
@@ -425,7 +441,10 @@ async fn a_password_keeps_others_out() {
     let at = SocketAddr::from(([127, 0, 0, 1], console.address.port()));
     for path in ["/", "/metrics", "/api/v1/overview", "/api/v1/token", "/style.css"] {
         let answer = get(at, path).await;
-        assert!(status(&answer) == 401 && answer.to_ascii_lowercase().contains("www-authenticate: basic"), "{path}: {answer}");
+        assert!(
+            status(&answer) == 401 && answer.to_ascii_lowercase().contains("www-authenticate: basic"),
+            "{path}: {answer}"
+        );
     }
     assert_eq!(status(&get(at, "/health").await), 503, "it says only whether the router can be used");
     let right = "Authorization: Basic eDpjb3JyZWN0IGhvcnNl\r\n";
@@ -461,7 +480,10 @@ async fn hostile_clients_cost_little_and_stop_nobody() {
         (line.as_str(), &[431]),
         ("nonsense\r\n\r\n", &[400]),
         ("GET / HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n\r\n", &[400]),
-        ("POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", &[400]),
+        (
+            "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+            &[400],
+        ),
         ("GET / HTTP/1.1\r\n\r\n", &[403]),
         ("GET http://evil.example/ HTTP/1.1\r\nHost: evil.example\r\n\r\n", &[403]),
         ("CONNECT evil.example:80 HTTP/1.1\r\nHost: localhost\r\n\r\n", &[405]),

@@ -103,7 +103,8 @@ impl Site {
             "addressbook" => json(StatusCode::OK, &self.names(&query(request, "q").unwrap_or_default())),
             "sessions" | "tunnels" | "netdb" | "destinations" => {
                 let view = self.observer.details().await;
-                let Some((view, details)) = view.as_deref().and_then(|v| Some((v, v.details.as_ref()?))) else {
+                let Some((view, details)) = view.as_deref().and_then(|v| Some((v, v.details.as_ref()?)))
+                else {
                     return problem(StatusCode::SERVICE_UNAVAILABLE, "the router has stopped");
                 };
                 match name {
@@ -113,7 +114,9 @@ impl Site {
                     _ => json(StatusCode::OK, &observe::destinations(details)),
                 }
             }
-            _ => problem(StatusCode::NOT_FOUND, "there is no such thing; docs/console.md lists what there is"),
+            _ => {
+                problem(StatusCode::NOT_FOUND, "there is no such thing; docs/console.md lists what there is")
+            }
         }
     }
 
@@ -160,7 +163,10 @@ impl Site {
     pub(crate) async fn change(&self, request: Request<Incoming>) -> Answer {
         let path = request.uri().path().to_owned();
         let Ok(body) = Limited::new(request.into_body(), MOST_BODY).collect().await else {
-            return problem(StatusCode::PAYLOAD_TOO_LARGE, format!("the request has more than {MOST_BODY} bytes"));
+            return problem(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                format!("the request has more than {MOST_BODY} bytes"),
+            );
         };
         let body = body.to_bytes();
         match path.as_str() {
@@ -189,19 +195,24 @@ impl Site {
     async fn set_bandwidth(&self, body: &[u8]) -> Answer {
         let asked = match serde_json::from_slice::<Limits>(body) {
             Ok(asked) => asked,
-            Err(error) => return problem(StatusCode::BAD_REQUEST, format!("the request is no such change: {error}")),
+            Err(error) => {
+                return problem(StatusCode::BAD_REQUEST, format!("the request is no such change: {error}"));
+            }
         };
         let limit = |kbps: u64| match kbps {
             0 => Ok(None),
             LEAST_KBPS..=MOST_KBPS => Ok(Some(kbps * 1_024)),
-            _ => Err(format!("give 0 for no limit, or {LEAST_KBPS} to {MOST_KBPS} KB/s: tunnels fail with less")),
+            _ => Err(format!(
+                "give 0 for no limit, or {LEAST_KBPS} to {MOST_KBPS} KB/s: tunnels fail with less"
+            )),
         };
         let limits = limit(asked.receive_kbps).and_then(|inbound| Ok((inbound, limit(asked.send_kbps)?)));
         match limits {
             Err(why) => problem(StatusCode::CONFLICT, why),
             Ok((inbound, outbound)) => match self.observer.set_bandwidth(inbound, outbound).await {
                 Ok(()) => {
-                    let done = "the limits hold until the router is started again; its settings are as they were";
+                    let done =
+                        "the limits hold until the router is started again; its settings are as they were";
                     json(StatusCode::OK, &Done { done: done.to_owned() })
                 }
                 Err(error) => problem(StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
@@ -235,7 +246,11 @@ impl Site {
             });
             changed.map_err(|error| error.to_string())?;
         }
-        if removed { Ok(format!("{name} removed")) } else { Err(format!("{name} is in none of your own lists")) }
+        if removed {
+            Ok(format!("{name} removed"))
+        } else {
+            Err(format!("{name} is in none of your own lists"))
+        }
     }
 }
 

@@ -66,7 +66,8 @@ mod tests {
         ] {
             assert_eq!(bytes(n), text);
         }
-        for (s, text) in [(0, "0 s"), (119, "119 s"), (130, "2 min"), (7_260, "2 h 1 min"), (200_000, "2 days 7 h")]
+        for (s, text) in
+            [(0, "0 s"), (119, "119 s"), (130, "2 min"), (7_260, "2 h 1 min"), (200_000, "2 days 7 h")]
         {
             assert_eq!(time(s), text);
         }

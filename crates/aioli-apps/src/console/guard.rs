@@ -83,7 +83,9 @@ impl Guard {
         if !host.is_some_and(|host| is_own_host(host, self.bound)) {
             return false;
         }
-        let is = |name: &HeaderName, what: &str| headers.get(name).is_some_and(|v| v.as_bytes() == what.as_bytes());
+        let is = |name: &HeaderName, what: &str| {
+            headers.get(name).is_some_and(|v| v.as_bytes() == what.as_bytes())
+        };
         // A link from elsewhere may be followed; a picture or a script of ours is for nobody else.
         !is(&FETCH_SITE, "cross-site") || is(&FETCH_MODE, "navigate")
     }
@@ -107,7 +109,9 @@ impl Guard {
         let token = headers.get(TOKEN).map(|v| hmac_sha256(&self.key, &[v.as_bytes()]));
         let right = Secret::new(hmac_sha256(&self.key, &[self.token.as_bytes()]));
         if token.map(Secret::new) != Some(right) {
-            return Err("the token is missing or of an earlier start: load the page again, or see /api/v1/token");
+            return Err(
+                "the token is missing or of an earlier start: load the page again, or see /api/v1/token",
+            );
         }
         Ok(())
     }
@@ -211,10 +215,19 @@ mod tests {
         let loopback = SocketAddr::from(([127, 0, 0, 1], 7657));
         let lan = SocketAddr::from(([192, 168, 0, 5], 7657));
         let all = SocketAddr::from(([0, 0, 0, 0], 7657));
-        for host in ["localhost", "LocalHost:7657", "127.0.0.1:7657", "127.0.0.1", "[::1]:7657", "localhost:80"] {
+        for host in
+            ["localhost", "LocalHost:7657", "127.0.0.1:7657", "127.0.0.1", "[::1]:7657", "localhost:80"]
+        {
             assert!([loopback, lan, all].into_iter().all(|bound| is_own_host(host, bound)), "{host}");
         }
-        for host in ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "", "router.i2p", "2130706433"] {
+        for host in [
+            "evil.example",
+            "localhost.evil.example",
+            "127.0.0.1.evil.example",
+            "",
+            "router.i2p",
+            "2130706433",
+        ] {
             assert!(![loopback, lan, all].into_iter().any(|bound| is_own_host(host, bound)), "{host}");
         }
         assert!(is_own_host("192.168.0.5:7657", lan) && !is_own_host("192.168.0.5:7657", loopback));

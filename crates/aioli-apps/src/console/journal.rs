@@ -51,9 +51,13 @@ impl Journal {
     pub fn note(&self, notice: &Notice) {
         let text = match notice {
             Notice::Router(event) => event.to_string(),
-            Notice::Loaded { routers, skipped: 0 } => format!("{routers} other routers known from the last time"),
+            Notice::Loaded { routers, skipped: 0 } => {
+                format!("{routers} other routers known from the last time")
+            }
             Notice::Loaded { routers, skipped } => {
-                format!("{routers} other routers known from the last time; {skipped} damaged or outdated entries skipped")
+                format!(
+                    "{routers} other routers known from the last time; {skipped} damaged or outdated entries skipped"
+                )
             }
             Notice::Remembered { routers } => format!("{routers} of them remembered from the last time"),
             Notice::Reseed(progress) => progress.to_string(),

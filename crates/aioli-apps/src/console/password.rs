@@ -129,7 +129,8 @@ impl Password {
 
     /// Whether this is the password: takes a tenth of a second.
     pub(crate) fn is(&self, password: &[u8]) -> bool {
-        let right = password.len() <= MOST && derive(password, &self.salt, self.cost).as_ref() == Some(&self.key);
+        let right =
+            password.len() <= MOST && derive(password, &self.salt, self.cost).as_ref() == Some(&self.key);
         if right {
             let hashed = Secret::new(hmac_sha256(&self.fast_key, &[password]));
             *self.right.lock().unwrap_or_else(PoisonError::into_inner) = Some(hashed);

@@ -2,9 +2,9 @@
 
 use std::fmt::Write;
 
+use super::format::{bytes, escaped, time};
 use super::history::Range;
 use super::model::{History, Sample};
-use super::format::{bytes, escaped, time};
 
 /// The drawing's own units; it is stretched to what room there is.
 const WIDTH: f64 = 600.0;
@@ -62,7 +62,10 @@ pub(crate) const PLOTS: &[Plot] = &[
     Plot {
         title: "Tunnels",
         unit: Unit::Count,
-        lines: &[("others', relayed", |s| Some(s.relayed_tunnels)), ("this router's own", |s| Some(s.tunnels))],
+        lines: &[
+            ("others', relayed", |s| Some(s.relayed_tunnels)),
+            ("this router's own", |s| Some(s.tunnels)),
+        ],
     },
     Plot {
         title: "Tunnels that came about, of those asked for",
@@ -99,7 +102,8 @@ pub(crate) fn figure(plot: &Plot, history: &History, range: Range) -> String {
     let top = ceiling(most, plot.unit);
     let (mut legend, mut paths, mut spoken) = (String::new(), String::new(), String::new());
     for (i, (name, values)) in lines.iter().enumerate() {
-        let last = values.iter().rev().find_map(|v| *v).map_or_else(|| "none yet".to_owned(), |v| plot.unit.show(v));
+        let last =
+            values.iter().rev().find_map(|v| *v).map_or_else(|| "none yet".to_owned(), |v| plot.unit.show(v));
         let name = escaped(name);
         // Writing to a string cannot fail.
         let _ = write!(legend, "<li class=\"line{i}\">{name} <b>{last}</b></li>");

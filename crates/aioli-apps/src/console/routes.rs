@@ -106,14 +106,17 @@ impl Site {
                 answer
             }
             Entry::Refused => {
-                let mut answer = text(StatusCode::UNAUTHORIZED, "text/plain; charset=utf-8", "A password is needed.\n");
+                let mut answer =
+                    text(StatusCode::UNAUTHORIZED, "text/plain; charset=utf-8", "A password is needed.\n");
                 let ask = HeaderValue::from_static("Basic realm=\"aioli console\", charset=\"UTF-8\"");
                 answer.headers_mut().insert(header::WWW_AUTHENTICATE, ask);
                 answer
             }
             Entry::TooOften => {
-                let mut answer =
-                    problem(StatusCode::TOO_MANY_REQUESTS, "too many wrong passwords: wait a little and try again");
+                let mut answer = problem(
+                    StatusCode::TOO_MANY_REQUESTS,
+                    "too many wrong passwords: wait a little and try again",
+                );
                 answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("10"));
                 answer
             }
@@ -181,7 +184,10 @@ fn seal(answer: &mut Answer, is_api: bool) {
     let opener = HeaderName::from_static("cross-origin-opener-policy");
     let resource = HeaderName::from_static("cross-origin-resource-policy");
     for (name, value) in [
-        (header::CONTENT_SECURITY_POLICY, if is_api { "default-src 'none'; frame-ancestors 'none'" } else { POLICY }),
+        (
+            header::CONTENT_SECURITY_POLICY,
+            if is_api { "default-src 'none'; frame-ancestors 'none'" } else { POLICY },
+        ),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::X_FRAME_OPTIONS, "DENY"),
         (header::REFERRER_POLICY, "no-referrer"),

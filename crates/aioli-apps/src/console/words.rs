@@ -122,7 +122,8 @@ pub(crate) fn notes(facts: Facts<'_>) -> Vec<Finding> {
             "hidden",
             Level::Info,
             "Hidden",
-            "The router publishes no address and relays nothing for others, as it was told (--hidden).".to_owned(),
+            "The router publishes no address and relays nothing for others, as it was told (--hidden)."
+                .to_owned(),
             "",
         ));
     }
@@ -158,10 +159,9 @@ fn reach(told: &Told) -> Option<Finding> {
             format!("No UDP gets through over {family}"),
             "A firewall or a NAT lets no UDP through. The router works over TCP alone, and is slower.",
         ),
-        Reachability::Testing
-        | Reachability::Open
-        | Reachability::Hidden
-        | Reachability::Disabled => return None,
+        Reachability::Testing | Reachability::Open | Reachability::Hidden | Reachability::Disabled => {
+            return None;
+        }
     };
     let remedy = format!(
         "Let TCP and UDP port {port} through to this computer: switch on UPnP, NAT-PMP or PCP in the gateway, or forward \
@@ -232,7 +232,9 @@ fn builds((all, good): (u64, u64)) -> Option<Finding> {
         "few-builds",
         Level::Warning,
         "Most tunnels do not come about",
-        format!("Of the last {all} that were asked for, {good} were built. The network may be busy or under attack."),
+        format!(
+            "Of the last {all} that were asked for, {good} were built. The network may be busy or under attack."
+        ),
         "Usually it passes. If it stays so, look at the clock and at whether others reach this router.",
     ))
 }

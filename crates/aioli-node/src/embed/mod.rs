@@ -26,10 +26,10 @@ use thiserror::Error;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 pub use machine::EmbedStats;
-pub use view::View;
 pub(crate) use machine::{Embed, serve};
 use pipe::Pipe;
 pub use pipe::Stream;
+pub use view::View;
 
 /// Requests that wait for the router's thread; who asks more waits.
 const MAX_COMMANDS: usize = 256;
@@ -176,7 +176,11 @@ impl Client {
     }
 
     /// What the router may receive and send from now on, in bytes a second; none for no limit.
-    pub async fn set_bandwidth(&self, inbound: Option<u64>, outbound: Option<u64>) -> Result<(), ClientError> {
+    pub async fn set_bandwidth(
+        &self,
+        inbound: Option<u64>,
+        outbound: Option<u64>,
+    ) -> Result<(), ClientError> {
         let command = Command::Limit { inbound, outbound };
         self.hub.commands.send(command).await.map_err(|_| ClientError::Stopped)
     }

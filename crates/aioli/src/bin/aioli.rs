@@ -139,7 +139,17 @@ fn main() -> ExitCode {
             let console = Listen { address: console.unwrap_or(usual), insisted: console.is_some() };
             let (ntcp2, ssu2) = (!no_ntcp2, !no_ssu2);
             let routers = usize::from(routers);
-            testnet::run(&testnet::Options { routers, sam, ntcp2, ssu2, http, socks, console, journal, check })
+            testnet::run(&testnet::Options {
+                routers,
+                sam,
+                ntcp2,
+                ssu2,
+                http,
+                socks,
+                console,
+                journal,
+                check,
+            })
         }
         Tool::Top { console, password, once } => top::console_address(&console)
             .and_then(|console| top::run(&top::Options { console, password, once })),

@@ -33,14 +33,18 @@ fn start(o: &Overview) -> String {
         );
     }
     if let Some(at) = service("socks-proxy") {
-        let _ =
-            write!(html, "<li><b>Other programs.</b> Those that speak SOCKS use <code>{at}</code>.</li>");
+        let _ = write!(html, "<li><b>Other programs.</b> Those that speak SOCKS use <code>{at}</code>.</li>");
     }
     if let Some(at) = service("sam") {
-        let _ = write!(html, "<li><b>Applications.</b> Those that are made for I2P find SAM at <code>{at}</code>.</li>");
+        let _ = write!(
+            html,
+            "<li><b>Applications.</b> Those that are made for I2P find SAM at <code>{at}</code>.</li>"
+        );
     }
     if o.services.is_empty() {
-        html.push_str("<li>This router offers nothing to programs: its proxies and SAM are switched off.</li>");
+        html.push_str(
+            "<li>This router offers nothing to programs: its proxies and SAM are switched off.</li>",
+        );
     }
     html.push_str("</ul></section>\n");
     html
@@ -60,7 +64,11 @@ fn figures(o: &Overview) -> String {
     let tiles = [
         tile("Received", &per_s(b.received_rate), &limit(b.receive_limit)),
         tile("Sent", &per_s(b.sent_rate), &limit(b.send_limit)),
-        tile("Relayed for others", &per_s(b.relayed_rate), &format!("through {} tunnels of others", t.relayed)),
+        tile(
+            "Relayed for others",
+            &per_s(b.relayed_rate),
+            &format!("through {} tunnels of others", t.relayed),
+        ),
         tile("Connected routers", &s.all.to_string(), &format!("{} NTCP2, {} SSU2", s.ntcp2, s.ssu2)),
         tile(
             "This router's tunnels",
@@ -116,7 +124,10 @@ fn about(o: &Overview) -> String {
     let published = if o.published.is_empty() { "none".to_owned() } else { escaped(&o.published.join(", ")) };
     row("Published addresses", &published);
     let mapping = o.port_mapping.iter().map(|m| escaped(m)).collect::<Vec<_>>().join("<br>");
-    row("Port mapping", if mapping.is_empty() { "no gateway was asked, or none has answered yet" } else { &mapping });
+    row(
+        "Port mapping",
+        if mapping.is_empty() { "no gateway was asked, or none has answered yet" } else { &mapping },
+    );
     row("Clock", &clock(o));
     row("Network database", &role(o));
     let b = &o.bandwidth;
@@ -129,11 +140,14 @@ fn about(o: &Overview) -> String {
             bytes(b.relayed)
         ),
     );
-    format!("<section aria-labelledby=about><h2 id=about>This router</h2>\n<dl id=facts class=facts data-live>\n{rows}</dl></section>\n")
+    format!(
+        "<section aria-labelledby=about><h2 id=about>This router</h2>\n<dl id=facts class=facts data-live>\n{rows}</dl></section>\n"
+    )
 }
 
 fn clock(o: &Overview) -> String {
-    let known = if o.clock.confirmed { "confirmed by time servers or other routers" } else { "not confirmed yet" };
+    let known =
+        if o.clock.confirmed { "confirmed by time servers or other routers" } else { "not confirmed yet" };
     let is_right = !o.notes.iter().any(|n| n.code == "clock-wrong" && n.level >= Level::Warning);
     if is_right { known.to_owned() } else { format!("corrected by {} ms, {known}", o.clock.offset_ms) }
 }

@@ -3,8 +3,8 @@
 use std::fmt::Write;
 
 use super::table;
-use crate::console::format::{clock, count, escaped, short_b32, time};
 use crate::console::api::MOST_NAMES;
+use crate::console::format::{clock, count, escaped, short_b32, time};
 use crate::console::model::{AddressBook, Bandwidth, Destination, Logs, Setting};
 
 /// `/destinations`
@@ -62,7 +62,8 @@ pub(super) fn address_book(book: &AddressBook, text: &str) -> String {
             escaped(&n.list),
         );
     }
-    let lists = book.lists.iter().map(|l| format!("{} in {}", l.names, l.list)).collect::<Vec<_>>().join(", ");
+    let lists =
+        book.lists.iter().map(|l| format!("{} in {}", l.names, l.list)).collect::<Vec<_>>().join(", ");
     let shown = if book.matches as usize > MOST_NAMES {
         format!("The first {MOST_NAMES} of {} are shown.", book.matches)
     } else {
@@ -115,7 +116,8 @@ pub(super) fn logs(logs: &Logs) -> String {
 pub(super) fn settings(settings: &[Setting], now: &Bandwidth) -> String {
     let mut rows = String::new();
     for s in settings {
-        let value = if s.value.is_empty() { "–".to_owned() } else { format!("<code>{}</code>", escaped(&s.value)) };
+        let value =
+            if s.value.is_empty() { "–".to_owned() } else { format!("<code>{}</code>", escaped(&s.value)) };
         let class = if s.source == "default" { "" } else { " class=set" };
         // Writing to a string cannot fail.
         let _ = writeln!(

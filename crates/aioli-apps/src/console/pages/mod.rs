@@ -54,11 +54,11 @@ pub(crate) async fn page(site: &Site, path: &str, request: &Request<Incoming>) -
             match view.as_deref().and_then(|view| Some((view, view.details.as_ref()?))) {
                 None => stopped(),
                 Some((view, details)) => match path {
-                    "/tunnels" => {
-                        network::tunnels(&observe::pools(details), &site.observer.overview().await)
-                    }
+                    "/tunnels" => network::tunnels(&observe::pools(details), &site.observer.overview().await),
                     "/peers" => network::peers(&observe::sessions(details), view.router.stats.sessions),
-                    "/netdb" => network::netdb(&observe::netdb(view, details), &site.observer.overview().await),
+                    "/netdb" => {
+                        network::netdb(&observe::netdb(view, details), &site.observer.overview().await)
+                    }
                     _ => local::destinations(&observe::destinations(details)),
                 },
             }

@@ -35,14 +35,19 @@ pub(super) fn tunnels(pools: &[Pool], o: &Overview) -> String {
 
 fn ends(o: &Overview) -> String {
     let (b, t) = (&o.builds, &o.tunnels);
-    let row = |name: &str, n: u64, what: &str| format!("<div><dt>{name}</dt><dd><b>{n}</b> {what}</dd></div>\n");
+    let row =
+        |name: &str, n: u64, what: &str| format!("<div><dt>{name}</dt><dd><b>{n}</b> {what}</dd></div>\n");
     format!(
         "<dl id=builds class=facts data-live>\n{}{}{}{}{}</dl>\n",
         row("Asked for", b.started, "tunnels since the start"),
         row("Built", b.succeeded, "all hops agreed"),
         row("Refused", b.refused, "a hop has no room or takes part in no more"),
         row("Lost", b.timed_out + b.failed, "no answer in time, or a damaged one: a hop is gone or slow"),
-        row("Others' tunnels", t.relayed, &format!("run through this router, of {} at most", t.relayed_limit)),
+        row(
+            "Others' tunnels",
+            t.relayed,
+            &format!("run through this router, of {} at most", t.relayed_limit)
+        ),
     )
 }
 
@@ -85,9 +90,22 @@ pub(super) fn peers(sessions: &[Session], all: u64) -> String {
         );
     }
     let heads = [
-        "Router", "Transport", "Begun by", "Address", "For", "Received", "Sent", "Round trip", "Letters", "Version",
+        "Router",
+        "Transport",
+        "Begun by",
+        "Address",
+        "For",
+        "Received",
+        "Sent",
+        "Round trip",
+        "Letters",
+        "Version",
     ];
-    let some = if all as usize > MOST_ENTRIES { format!(" {MOST_ENTRIES} of them are shown.") } else { String::new() };
+    let some = if all as usize > MOST_ENTRIES {
+        format!(" {MOST_ENTRIES} of them are shown.")
+    } else {
+        String::new()
+    };
     format!(
         "<h1>Peers</h1>\n<p class=lead>Routers that this one is connected to. They carry its tunnels and those of others, \
          and know nothing of what is in them.</p>\n<div id=peers data-live>\n<p>{}.{some}</p>\n{}</div>\n\

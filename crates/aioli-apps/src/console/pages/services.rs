@@ -11,7 +11,8 @@ use crate::tunnels::Kind;
 pub(super) fn page(services: &ClientTunnels) -> String {
     let mut rows = String::new();
     services.tunnels.iter().for_each(|tunnel| rows.push_str(&row(tunnel)));
-    let heads = ["Name", "Type", "State", "Listens at", "Leads to", "Address in I2P", "Connections", "In", "Out", ""];
+    let heads =
+        ["Name", "Type", "State", "Listens at", "Leads to", "Address in I2P", "Connections", "In", "Out", ""];
     let mut list = if services.tunnels.is_empty() {
         "<p>There is none yet.</p>\n".to_owned()
     } else {
@@ -40,8 +41,11 @@ fn row(t: &ClientTunnel) -> String {
              aria-label=\"{word} {name}\">{word}</button> "
         )
     };
-    let mut buttons =
-        if t.state == "stopped" || t.state == "failed" { button("start", "Start") } else { button("stop", "Stop") };
+    let mut buttons = if t.state == "stopped" || t.state == "failed" {
+        button("start", "Start")
+    } else {
+        button("stop", "Stop")
+    };
     if t.origin == "file" {
         buttons.push_str(&button("remove", "Remove"));
     }

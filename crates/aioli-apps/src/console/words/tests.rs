@@ -94,7 +94,8 @@ fn what_is_closed_is_told_by_family() {
 #[test]
 fn each_note_says_what_to_do() {
     let mut view = overview();
-    view.families = [told(Family::V4, Reachability::Firewalled), told(Family::V6, Reachability::SymmetricNat)];
+    view.families =
+        [told(Family::V4, Reachability::Firewalled), told(Family::V6, Reachability::SymmetricNat)];
     view.clock_offset_ms = -73_200;
     view.hidden = true;
     view.stats.bugs = 1;
