@@ -182,10 +182,20 @@ async fn a_network_is_shown_as_it_is() {
 
     drop(session);
     drop(network);
-    let health = get(at, "/health").await;
-    assert!(status(&health) == 503 && body(&health).starts_with("stopped: "), "{health}");
-    assert!(get(at, "/").await.contains("The router has stopped"));
-    assert_eq!(status(&get(at, "/api/v1/sessions").await), 503);
+    for (path, said) in [
+        ("/health", "stopped: "),
+        ("/", "The router has stopped"),
+        ("/api/v1/sessions", "the router has stopped"),
+    ] {
+        // What was seen is shown for a second.
+        let stopped = async {
+            while !get(at, path).await.contains(said) {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, stopped).await.unwrap_or_else(|_| panic!("{path} does not say it"));
+    }
+    assert_eq!(status(&get(at, "/health").await), 503);
 }
 
 /// A change, with all that it needs.
@@ -221,7 +231,7 @@ async fn tunnel_by_api(at: SocketAddr) {
 async fn pages(at: SocketAddr) {
     for (path, parts) in [
         ("/", &["Connected to I2P", "127.0.0.1:4444", "<svg", "aria-label=\"Bandwidth"][..]),
-        ("/?range=day", &["24 hours ago", "The last 24 hours"]),
+        ("/?range=day", &["The last 24 hours", "60 min ago"]),
         ("/tunnels", &["The router's own", "this router", "….b32.i2p"]),
         ("/peers", &["Begun by", "sessions."]),
         ("/netdb", &["5 routers", "By version"]),
