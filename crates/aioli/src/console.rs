@@ -1,5 +1,6 @@
 //! The console of `i2p-router` and of `aioli testnet`: its port, its password and what it is shown.
 
+use std::io::IsTerminal;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use aioli_apps::console::{Console, ConsoleConfig, Journal};
 use aioli_apps::tunnels::Tunnels;
 use aioli_node::embed::Client;
 use anyhow::{Context, Result, ensure};
+use zeroize::Zeroizing;
 
 use crate::services::taken;
 use crate::settings::Listen;
@@ -88,12 +90,11 @@ pub fn services(apps: Option<&Apps>, sam: Option<SocketAddr>) -> Vec<Service> {
 
 /// Sets the password of a data directory, which is asked for or piped in.
 pub fn set_password(data_dir: &Path) -> Result<()> {
-    use std::io::IsTerminal;
     std::fs::create_dir_all(data_dir).with_context(|| format!("cannot make {}", data_dir.display()))?;
     let password = if std::io::stdin().is_terminal() {
         crate::terminal::ask_hidden("new password of the console: ")?
     } else {
-        let mut line = String::new();
+        let mut line = Zeroizing::new(String::new());
         std::io::stdin().read_line(&mut line).context("cannot read the password from the standard input")?;
         line
     };

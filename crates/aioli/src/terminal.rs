@@ -8,6 +8,7 @@ use aioli_apps::console::Journal;
 use aioli_node::reseed::{ReseedProgress, ReseedSource};
 use indicatif::{ProgressBar, ProgressStyle};
 use tracing_subscriber::layer::SubscriberExt;
+use zeroize::Zeroizing;
 
 /// Exit status of a second SIGINT: that which a shell gives to a program that it killed.
 pub const INTERRUPTED: i32 = 130;
@@ -223,27 +224,38 @@ impl Write for Noted {
     }
 }
 
+/// Bytes of a line that is not shown at most.
+const MOST_HIDDEN: usize = 1_024;
+
 /// Asks for a line on the terminal that is not shown.
-pub fn ask_hidden(question: &str) -> std::io::Result<String> {
+pub fn ask_hidden(question: &str) -> std::io::Result<Zeroizing<String>> {
     use crossterm::event::{Event, KeyCode, KeyEventKind, KeyModifiers, read};
     let mut out = std::io::stdout();
     write!(out, "{question}")?;
     out.flush()?;
     crossterm::terminal::enable_raw_mode()?;
-    let mut line = String::new();
+    // No longer than a password may be: it does not move in memory.
+    let mut line = Zeroizing::new(String::with_capacity(MOST_HIDDEN));
     let answer = loop {
-        let key = match read() {
-            Ok(Event::Key(key)) if key.kind == KeyEventKind::Press => key,
-            Ok(_) => continue,
+        let event = match read() {
+            Ok(event) => event,
             Err(error) => break Err(error),
         };
-        let control = key.modifiers.contains(KeyModifiers::CONTROL);
-        match key.code {
-            KeyCode::Enter => break Ok(line),
-            KeyCode::Char('c' | 'd') if control => break Err(std::io::ErrorKind::Interrupted.into()),
-            KeyCode::Char(c) => line.push(c),
-            KeyCode::Backspace => drop(line.pop()),
-            _ => {}
+        let Event::Key(key) = event else { continue };
+        if key.kind != KeyEventKind::Press {
+            continue;
+        }
+        if key.code == KeyCode::Enter {
+            break Ok(line);
+        } else if key.code == KeyCode::Backspace {
+            line.pop();
+        } else if let KeyCode::Char(c) = key.code {
+            if key.modifiers.contains(KeyModifiers::CONTROL) {
+                break Err(std::io::ErrorKind::Interrupted.into());
+            }
+            if line.len() + c.len_utf8() <= MOST_HIDDEN {
+                line.push(c);
+            }
         }
     };
     crossterm::terminal::disable_raw_mode()?;

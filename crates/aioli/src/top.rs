@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use aioli_apps::console::format::{bytes, time};
 use aioli_apps::console::model::{History, Level, Overview, Problem, Sample, Session};
 use anyhow::{Context, Result, bail, ensure};
-use crossterm::event::{Event, KeyCode, KeyEventKind, KeyModifiers, poll, read};
+use crossterm::event::{Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers, poll, read};
 use data_encoding::BASE64;
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
@@ -77,18 +77,25 @@ pub fn run(options: &Options) -> Result<()> {
 fn wait_for_key() -> std::io::Result<bool> {
     let until = Instant::now() + REFRESH;
     while poll(until.saturating_duration_since(Instant::now()))? {
-        match read()? {
-            Event::Key(key) if key.kind == KeyEventKind::Press => match key.code {
-                KeyCode::Char('q') | KeyCode::Esc => return Ok(true),
-                KeyCode::Char('c') if key.modifiers.contains(KeyModifiers::CONTROL) => return Ok(true),
-                _ => {}
-            },
+        let event = read()?;
+        if let Event::Key(key) = event
+            && leaves(key)
+        {
+            return Ok(true);
+        }
+        if matches!(event, Event::Resize(..)) {
             // Drawn anew at the new size.
-            Event::Resize(..) => return Ok(false),
-            _ => {}
+            return Ok(false);
         }
     }
     Ok(false)
+}
+
+fn leaves(key: KeyEvent) -> bool {
+    let control = key.modifiers.contains(KeyModifiers::CONTROL);
+    let end =
+        matches!(key.code, KeyCode::Char('q') | KeyCode::Esc) || control && key.code == KeyCode::Char('c');
+    end && key.kind == KeyEventKind::Press
 }
 
 fn look(options: &Options) -> Result<Seen> {

@@ -15,9 +15,11 @@ use aioli_core::crypto::Secret;
 use aioli_core::crypto::hash::hmac_sha256;
 use aioli_node::entropy;
 use aioli_wire::base64;
+use data_encoding::BASE64;
 use hyper::HeaderMap;
 use hyper::header::{self, HeaderName};
 use tokio::sync::Semaphore;
+use zeroize::Zeroizing;
 
 use super::password::{Password, Throttle};
 
@@ -166,25 +168,15 @@ impl Guard {
 }
 
 /// The password of HTTP Basic (RFC 7617). The user's name does not matter.
-fn basic_password(headers: &HeaderMap) -> Option<Vec<u8>> {
+fn basic_password(headers: &HeaderMap) -> Option<Zeroizing<Vec<u8>>> {
     let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
     let (scheme, credentials) = value.split_once(' ')?;
     if !scheme.eq_ignore_ascii_case("basic") {
         return None;
     }
-    // The base64 of the web is not that of I2P.
-    let credentials: String = credentials
-        .trim()
-        .chars()
-        .map(|c| match c {
-            '+' => '-',
-            '/' => '~',
-            c => c,
-        })
-        .collect();
-    let decoded = base64::decode(&credentials)?;
+    let decoded = Zeroizing::new(BASE64.decode(credentials.trim().as_bytes()).ok()?);
     let colon = decoded.iter().position(|b| *b == b':')?;
-    Some(decoded.get(colon + 1..)?.to_vec())
+    Some(Zeroizing::new(decoded.get(colon + 1..)?.to_vec()))
 }
 
 /// Whether a `Host` names this computer: `localhost`, an address of loopback, or the address that we listen on. Where
@@ -271,7 +263,9 @@ mod tests {
 
     #[test]
     fn basic_credentials_are_read_in_the_base64_of_the_web() {
-        let with = |value: &str| basic_password(&headers(&[(header::AUTHORIZATION, value)]));
+        let with = |value: &str| {
+            basic_password(&headers(&[(header::AUTHORIZATION, value)])).map(|password| password.to_vec())
+        };
         assert_eq!(with("Basic YTo+Pj8/"), Some(b">>??".to_vec()));
         assert_eq!(with("basic YTpiOmM="), Some(b"b:c".to_vec()));
         for wrong in ["Basic", "Basic !!", "Bearer YTpi", "Basic YWI=", ""] {
