@@ -38,6 +38,8 @@ pub struct Overview {
     pub published: Vec<SocketAddr>,
     /// Its own tunnels that can be used: towards it, away from it.
     pub exploratory: (usize, usize),
+    /// Of the sessions, those over SSU2. A second one with a router over the other transport does not count.
+    pub over_ssu2: usize,
     /// True time minus the machine's, in milliseconds.
     pub clock_offset_ms: i64,
     /// Time servers or enough peers have confirmed the clock.
@@ -129,7 +131,6 @@ impl From<&RouterInfo> for RouterView {
 impl Router {
     /// The router at a glance.
     pub fn overview(&self, now: Now) -> Overview {
-        let exploratory = self.tunnels.counts().get(&PoolId::EXPLORATORY).copied().unwrap_or_default();
         Overview {
             hash: self.hash,
             caps: self.own.caps().to_string(),
@@ -137,7 +138,8 @@ impl Router {
             stats: self.stats(),
             families: Family::ALL.map(|family| self.reaching.observer.told(family)),
             published: self.config.published.clone(),
-            exploratory,
+            exploratory: self.tunnels.usable(PoolId::EXPLORATORY),
+            over_ssu2: self.transport.active_ssu2(),
             clock_offset_ms: self.clock.offset_ms(),
             clock_confirmed: self.clock.is_settled(),
             floodfill: self.role.is_floodfill(),

@@ -42,6 +42,19 @@ impl Tunnels {
         all
     }
 
+    /// The tunnels of a pool that can be used, towards us and away from us. Those without hops count only where they
+    /// were asked for: elsewhere they stand in for others.
+    pub fn usable(&self, pool: PoolId) -> (usize, usize) {
+        let Some(p) = self.pools.get(&pool) else { return (0, 0) };
+        let (of_in, of_out) = (p.config.inbound.length == 0, p.config.outbound.length == 0);
+        let inbound = |id| of_in || self.inbound.get(id).is_some_and(|t| !t.hops.is_empty());
+        let outbound = |id| of_out || self.outbound.get(id).is_some_and(|t| !t.hops.is_empty());
+        (
+            p.inbound.iter().filter(|id| inbound(id)).count(),
+            p.outbound.iter().filter(|id| outbound(id)).count(),
+        )
+    }
+
     /// How long a message takes out of one tunnel of ours and into another, smoothed, as tests show.
     pub const fn round_trip(&self) -> Option<Duration> {
         self.test_rtt

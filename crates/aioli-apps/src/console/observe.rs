@@ -187,8 +187,8 @@ fn seen_as(view: &View, rates: Rates, (ended, good): (u64, u64)) -> model::Overv
         },
         sessions: model::SessionCounts {
             all: s.sessions,
-            ntcp2: s.sessions.saturating_sub(s.ssu2_sessions),
-            ssu2: s.ssu2_sessions,
+            ntcp2: s.sessions.saturating_sub(router.over_ssu2 as u64),
+            ssu2: router.over_ssu2 as u64,
             limit: router.limits.connections as u64,
         },
         tunnels: model::TunnelCounts {

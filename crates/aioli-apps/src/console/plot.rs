@@ -75,20 +75,33 @@ pub(crate) const PLOTS: &[Plot] = &[
     Plot { title: "Time through two tunnels", unit: Unit::Millis, lines: &[("latency", |s| s.latency_ms)] },
 ];
 
+/// Where nothing was asked for, what was before still holds.
+fn held(values: impl Iterator<Item = Option<u64>>) -> Vec<Option<u64>> {
+    let mut last = None;
+    values
+        .map(|value| {
+            last = value.or(last);
+            last
+        })
+        .collect()
+}
+
 /// The end of the scale: a round number above the largest value.
 fn ceiling(most: u64, unit: Unit) -> u64 {
     if unit == Unit::Percent {
         return 100;
     }
-    let mut step = if unit == Unit::Rate { 1_024 } else { 1 };
+    // A scale of bytes is in whole KB, MB and so on.
+    let larger = if unit == Unit::Rate { 1_024 } else { 1_000 };
+    let mut step: u64 = if unit == Unit::Rate { 1_024 } else { 1 };
     loop {
-        for factor in [1, 2, 5] {
-            let end: u64 = factor * step;
+        for factor in [1, 2, 5, 10, 20, 50, 100, 200, 500] {
+            let end = step.saturating_mul(factor);
             if end >= most {
                 return end;
             }
         }
-        step = step.saturating_mul(10);
+        step = step.saturating_mul(larger);
     }
 }
 
@@ -96,7 +109,10 @@ fn ceiling(most: u64, unit: Unit) -> u64 {
 pub(crate) fn figure(plot: &Plot, history: &History, range: Range) -> String {
     let samples = &history.samples;
     let slots = samples.len().max(LEAST_SAMPLES);
-    let values = |of: fn(&Sample) -> Option<u64>| samples.iter().map(of).collect::<Vec<_>>();
+    let values = |of: fn(&Sample) -> Option<u64>| {
+        let values = samples.iter().map(of);
+        if plot.unit == Unit::Percent { held(values) } else { values.collect::<Vec<_>>() }
+    };
     let lines: Vec<_> = plot.lines.iter().map(|(name, of)| (*name, values(*of))).collect();
     let most = lines.iter().flat_map(|(_, v)| v.iter().flatten()).max().copied().unwrap_or(0);
     let top = ceiling(most, plot.unit);
@@ -163,10 +179,18 @@ mod tests {
             (51, Unit::Count, 100),
             (3, Unit::Percent, 100),
             (1_500, Unit::Rate, 2_048),
+            (900 << 10, Unit::Rate, 1 << 20),
+            (6 << 20, Unit::Rate, 10 << 20),
         ] {
             assert_eq!(ceiling(most, unit), end, "{most}");
         }
         assert!(ceiling(u64::MAX, Unit::Count) == u64::MAX);
+    }
+
+    #[test]
+    fn shares_hold_until_the_next() {
+        let held = held([None, Some(50), None, Some(80), None].into_iter());
+        assert_eq!(held, [None, Some(50), Some(50), Some(80), Some(80)]);
     }
 
     #[test]

@@ -40,6 +40,12 @@ impl Transport {
         over_ntcp2.chain(udp.filter_map(|id| self.view_ssu2(*id, now))).take(most).collect()
     }
 
+    /// Of the routers that there is a session with, those whom we send to over SSU2.
+    pub fn active_ssu2(&self) -> usize {
+        let sessions = self.udp.iter().flat_map(|udp| &udp.sessions);
+        sessions.filter(|(id, session)| self.is_active(**id, &session.peer)).count()
+    }
+
     fn is_active(&self, id: ConnId, peer: &RouterHash) -> bool {
         self.peers.get(peer).is_some_and(|p| p.active == Some(id))
     }

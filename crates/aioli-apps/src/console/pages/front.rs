@@ -119,7 +119,8 @@ fn about(o: &Overview) -> String {
     row("Version", &escaped(&o.version));
     row("Identity", &format!("<code class=long>{}</code>", escaped(&o.identity)));
     for r in &o.reachability {
-        row(&format!("Reached over {}", escaped(&r.family)), &escaped(&r.words));
+        let words = r.words.strip_prefix(&format!("{}: ", r.family)).unwrap_or(&r.words);
+        row(&format!("Reached over {}", escaped(&r.family)), &escaped(words));
     }
     let published = if o.published.is_empty() { "none".to_owned() } else { escaped(&o.published.join(", ")) };
     row("Published addresses", &published);

@@ -20,6 +20,7 @@ pub(in crate::console) fn overview() -> Overview {
         families: [told(Family::V4, Reachability::Open), told(Family::V6, Reachability::Disabled)],
         published: Vec::new(),
         exploratory: (3, 3),
+        over_ssu2: 7,
         clock_offset_ms: 100,
         clock_confirmed: true,
         floodfill: true,
