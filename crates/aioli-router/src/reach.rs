@@ -154,6 +154,16 @@ impl Router {
         }
     }
 
+    /// Somebody sends into a session over SSU2 that ended when this router last did: if a router publishes that
+    /// address, a new one is begun.
+    pub(crate) fn on_stray(&mut self, from: SocketAddr) {
+        let is_there = |info: &&Arc<Verified<RouterInfo>>| info.ssu2().any(|a| a.host == Some(from));
+        let Some(info) = self.netdb.routers().find(is_there).map(Arc::clone) else { return };
+        if !self.shutting_down && !self.refuses(&info) {
+            self.transport.connect_ssu2(&info, &mut cx!(self));
+        }
+    }
+
     pub(crate) fn on_relay_tag(&mut self, by: RouterHash, at: SocketAddr, tag: u32) {
         self.reaching.introducers[Family::of(&at.ip()) as usize].offered(by, at, tag, self.now.mono);
         self.timers.set_earlier(Timer::Reach, self.now.mono);

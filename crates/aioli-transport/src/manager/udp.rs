@@ -347,6 +347,7 @@ impl Transport {
             U::WantRouterInfo { router } => self.outputs.push_back(Output::WantRouterInfo { router }),
             U::RelayTag { by, at, tag } => self.outputs.push_back(Output::RelayTag { by, at, tag }),
             U::Visitor { from } => self.outputs.push_back(Output::Visitor { from: from.ip() }),
+            U::Stray { from } => self.outputs.push_back(Output::Stray { from }),
             U::ClockSkew { seconds } => self.outputs.push_back(Output::ClockSkew { seconds }),
         }
     }

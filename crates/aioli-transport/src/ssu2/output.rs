@@ -84,6 +84,12 @@ pub enum Output {
         /// Where from.
         from: SocketAddr,
     },
+    /// A packet of no session that we know came, soon after our start: perhaps of one that ended with the router that
+    /// ran here before. Anyone can forge it.
+    Stray {
+        /// Where from.
+        from: SocketAddr,
+    },
     /// A peer has moved and the new address is proven.
     Moved {
         /// Who.

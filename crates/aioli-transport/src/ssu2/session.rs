@@ -134,6 +134,8 @@ pub(super) struct Session {
     pub(super) remote: SocketAddr,
     pub(super) inbound: bool,
     pub(super) established: Instant,
+    /// When its handshake began, if it came to us.
+    pub(super) began: Instant,
     /// Whether it waits to be asked for packets.
     pub(super) queued: bool,
     sealer: Sealer,
@@ -186,6 +188,7 @@ impl Session {
             remote: begin.remote,
             inbound: begin.inbound,
             established: now,
+            began: now,
             queued: false,
             sealer: Sealer::new(begin.send, begin.their_intro),
             opener: Opener::new(begin.receive),

@@ -33,6 +33,7 @@ impl Endpoint {
             self.common.stats.refused_not_public += 1;
             return;
         }
+        self.strays.begin(cx.now.mono);
         let id = destination(packet, &local.intro_key);
         if let Some(session) = self.sessions.get_mut(&id) {
             let fate = session.on_datagram(from, packet, &mut self.common.shared(), cx);
@@ -80,6 +81,10 @@ impl Endpoint {
         }
         if !self.on_dial_answer(from, packet, cx) {
             self.common.stats.unknown_packets += 1;
+            let is_stray = self.strays.is_news(from, cx.now.mono);
+            if is_stray && self.sessions.values().all(|session| session.remote != from) {
+                self.common.outputs.push_back(Output::Stray { from });
+            }
         }
     }
 
@@ -281,7 +286,8 @@ impl Endpoint {
                     confirmed: Vec::new(),
                     window: self.common.limits.window,
                 };
-                let session = Session::begin(begin, cx);
+                let mut session = Session::begin(begin, cx);
+                session.began = began;
                 let id = session.ids.ours;
                 self.establish(session, Some(confirmed.router_info), Vec::new(), cx);
                 if let Some(session) = self.sessions.get_mut(&id) {
