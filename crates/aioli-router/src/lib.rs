@@ -30,9 +30,12 @@ mod selection;
 mod sessions;
 mod stats;
 pub mod tap;
+mod view;
 mod ways;
 
-pub use aioli_transport::{Bandwidth, ConnId, Transmit};
+pub use aioli_transport::ssu2::Family;
+pub use aioli_transport::{Bandwidth, ConnId, SessionView, Transmit};
+pub use aioli_tunnel::{PoolId, TunnelView};
 pub use bans::{BanReason, Subject};
 pub use blocklist::Blocklist;
 pub use client::{ClientEvent, SessionId, SessionOptions, StreamId, TunnelOptions};
@@ -47,3 +50,4 @@ pub use reach::Presumed;
 pub use role::FloodfillRole;
 pub use router::{LoadError, Output, Router, StoreWrite};
 pub use stats::Stats;
+pub use view::{DestinationView, Details, Overview, PeerView, RouterView};

@@ -480,6 +480,16 @@ impl Observer {
         self.of[family as usize].state
     }
 
+    /// What is known, as people are told it.
+    pub fn told(&self, family: Family) -> Told {
+        let one = &self.of[family as usize];
+        let address = match self.publish(family) {
+            Publish::Host { at, .. } => Some(at),
+            Publish::Nothing | Publish::NoHost { .. } => None,
+        };
+        Told { family, state: one.state, address: address.or_else(|| one.outside()), port: one.setup.port }
+    }
+
     /// Whether it is being found out.
     pub fn is_unjudged(&self, family: Family) -> bool {
         self.of[family as usize].is_unjudged()

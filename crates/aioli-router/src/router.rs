@@ -14,7 +14,7 @@ use aioli_core::crypto::hash::sha256_parts;
 use aioli_core::{Cx, Duration, Instant, Now, Rng, Timers};
 use aioli_destination::router_garlic::RouterGarlic;
 use aioli_netdb::{NetDb, Source};
-use aioli_transport::{ConnId, Ssu2Keys, Transmit, Transport, ssu2};
+use aioli_transport::{Bandwidth, ConnId, Ssu2Keys, Transmit, Transport, ssu2};
 use aioli_tunnel::{Acceptance, Load, PoolConfig, PoolId, PoolKind, Side, Tunnels};
 use aioli_wire::build::BandwidthWish;
 use aioli_wire::tunnel::TUNNEL_DATA_SIZE;
@@ -186,7 +186,7 @@ pub struct Router {
     /// Where connections that came in are from.
     pub(crate) accepted_from: BTreeMap<ConnId, IpAddr>,
     pub(crate) role: Role,
-    since: Instant,
+    pub(crate) since: Instant,
     /// The last router that we dialled and whose clock differs from ours.
     pub(crate) skewed_peer: Option<(Instant, RouterHash)>,
     lag: Lag,
@@ -324,6 +324,15 @@ impl Router {
     /// Takes what [`StoreWrite::Guards`] gave, before the start. False: some of it was damaged and is left out.
     pub fn load_guards(&mut self, text: &str) -> bool {
         self.guards.load(text)
+    }
+
+    /// What may be received and sent from now on, in bytes a second; none for no limit. Others' share of it stays.
+    pub fn set_bandwidth(&mut self, inbound: Option<u64>, outbound: Option<u64>, now: Now) {
+        self.enter(now);
+        self.config.bandwidth = Bandwidth { inbound, outbound, ..self.config.bandwidth };
+        self.transport.set_bandwidth(self.config.bandwidth, now.mono);
+        self.governor.set_limits(self.config.bandwidth);
+        self.govern();
     }
 
     /// Publishes ourselves and builds tunnels.
@@ -470,8 +479,19 @@ impl Router {
             transit_tunnels: tunnels.transit,
             transit_messages: tunnels.transit_messages,
             transit_bytes: tunnels.transit_bytes,
+            transit_bytes_sent: transport.transit_bytes_sent,
+            transit_accepted: tunnels.transit_accepted,
+            transit_refused: tunnels.transit_refused,
             builds_started: tunnels.builds_started,
             builds_succeeded: tunnels.builds_succeeded,
+            builds_refused: tunnels.builds_refused,
+            builds_timed_out: tunnels.builds_timed_out,
+            builds_failed: tunnels.builds_failed,
+            tests_passed: tunnels.tests_passed,
+            tests_failed: tunnels.tests_failed,
+            searches_started: netdb.searches_started,
+            searches_found: netdb.searches_found,
+            searches_failed: netdb.searches_failed,
             bytes_in: transport.bytes_received,
             bytes_out: transport.bytes_sent,
             dials_paced: transport.dials_paced,
@@ -480,12 +500,7 @@ impl Router {
             dials_moved: transport.dials_moved,
             dropped_inbound: transport.dropped_inbound,
             closed_for_room: transport.closed_for_room,
-            refused_connections: transport.refused_connections
-                + transport.refused_paced
-                + transport.refused_per_ip
-                + transport.refused_pending
-                + transport.refused_not_public
-                + transport.refused_not_ready,
+            refused_connections: refused(&transport),
             handshakes_failed: transport.handshakes_failed,
             handshakes_timed_out: transport.handshakes_timed_out,
             replays: transport.replays,
@@ -669,6 +684,16 @@ impl Router {
         }
         self.with_paths(|netdb, cx, paths| netdb.handle_message(source, message, cx, paths))
     }
+}
+
+/// Connections of others that were not accepted, for any limit.
+const fn refused(transport: &aioli_transport::Stats) -> u64 {
+    transport.refused_connections
+        + transport.refused_paced
+        + transport.refused_per_ip
+        + transport.refused_pending
+        + transport.refused_not_public
+        + transport.refused_not_ready
 }
 
 pub(crate) fn side(options: crate::client::TunnelOptions, allow_zero_hop: bool) -> Side {

@@ -24,6 +24,7 @@ use crate::client::{
 };
 use crate::route::view_of;
 use crate::router::{Output, Router, Timer, cx, order_key, side, transients_key};
+use crate::view::DestinationView;
 
 /// A session whose LeaseSet no floodfill has confirmed is ready all the same after this time.
 const CONFIRM_WITHIN: Duration = Duration::from_secs(2);
@@ -191,6 +192,18 @@ impl Router {
         Ok(id)
     }
 
+    /// Keeps so many tunnels each way for a local destination from now on, 1 to 16. Those that are too many are not
+    /// replaced.
+    pub fn set_session_quantities(&mut self, id: SessionId, inbound: u8, outbound: u8, now: Now) {
+        self.enter(now);
+        let Some(session) = self.sessions.get(id) else { return };
+        let (pool, quantities) = (session.pool, 1..=16);
+        if quantities.contains(&inbound) && quantities.contains(&outbound) {
+            self.tunnels.set_quantities(pool, inbound, outbound, now.mono);
+            self.expire();
+        }
+    }
+
     /// Ends a local destination. Streams that were closed get a moment to tell their peers.
     pub fn destroy_session(&mut self, id: SessionId, now: Now) {
         self.enter(now);
@@ -215,6 +228,25 @@ impl Router {
         self.timers.stop(&Timer::SessionEnds(pool));
         self.tunnels.remove_pool(pool, &mut cx!(self));
         self.netdb.remove_view(view_of(pool));
+    }
+
+    /// Local destinations, without their keys.
+    pub(crate) fn destination_views(&self, most: usize) -> Vec<DestinationView> {
+        let view = |(id, session): (&SessionId, &Session)| {
+            let lease_set = session.destination.lease_set();
+            DestinationView {
+                id: *id,
+                pool: session.pool,
+                hash: session.destination.hash(),
+                published: session.publish,
+                ready: session.announced,
+                ending: session.ending,
+                leases: lease_set.map_or(0, |set| set.leases().len()),
+                lease_set_ends: lease_set.map(|set| set.expires().since(self.now.wall)),
+                streams: session.destination.streams().len(),
+            }
+        };
+        self.sessions.by_id.iter().take(most).map(view).collect()
     }
 
     /// The keys of a local destination, with those that were made for it.

@@ -124,6 +124,15 @@ impl Tunnels {
         self.start_sweeping(cx.now.mono);
     }
 
+    /// Keeps so many tunnels each way from now on. Those that are too many end with their time.
+    pub fn set_quantities(&mut self, id: PoolId, inbound: u8, outbound: u8, now: Instant) {
+        if let Some(pool) = self.pools.get_mut(&id) {
+            pool.config.inbound.quantity = inbound;
+            pool.config.outbound.quantity = outbound;
+            self.timers.set(Timer::Pool(id), now);
+        }
+    }
+
     /// Ends an owner's tunnels.
     pub fn remove_pool(&mut self, id: PoolId, _cx: &mut Cx<'_>) {
         if self.pools.remove(&id).is_none() {

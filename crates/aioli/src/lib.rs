@@ -2,8 +2,11 @@
 
 pub mod address;
 pub mod check;
+pub mod console;
 pub mod import;
 pub mod services;
 pub mod settings;
 pub mod terminal;
 pub mod testnet;
+pub mod top;
+pub mod tunnel;

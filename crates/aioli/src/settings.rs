@@ -10,7 +10,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use aioli_apps::console;
 use aioli_apps::names::i2p_host;
+use aioli_apps::tunnels::{TunnelConfig, from_toml};
 use aioli_core::Duration;
 use aioli_router::{Bandwidth, FloodfillRole, Limits, Profile};
 use aioli_wire::RouterHash;
@@ -167,6 +169,14 @@ const SETTINGS: &[Setting] = &[
     ),
     setting("no-socks-proxy", "I2P_NO_SOCKS_PROXY", "false", SWITCH, "Do not offer the SOCKS proxy"),
     setting(
+        "console",
+        "I2P_CONSOLE",
+        "127.0.0.1:7657",
+        "HOST:PORT",
+        "Where the console listens for browsers; any address but loopback needs `aioli console-password` first",
+    ),
+    setting("no-console", "I2P_NO_CONSOLE", "false", SWITCH, "Do not offer the console"),
+    setting(
         "outproxy",
         "I2P_OUTPROXY",
         "",
@@ -180,6 +190,21 @@ const SETTINGS: &[Setting] = &[
         SWITCH,
         "Do not fetch others' address books through the HTTP proxy",
     ),
+    setting(
+        "tunnels-conf",
+        "I2P_TUNNELS_CONF",
+        "",
+        "FILE",
+        "Tunnels as i2pd describes them; without it, tunnels.conf of the data directory if there is one",
+    ),
+    setting(
+        "tunnels-dir",
+        "I2P_TUNNELS_DIR",
+        "",
+        "DIR",
+        "More of them, in files that end with .conf; without it, tunnels.d of the data directory",
+    ),
+    setting("no-tunnels", "I2P_NO_TUNNELS", "false", SWITCH, "Run no client and server tunnels"),
     setting("tunnel-length", "I2P_TUNNEL_LENGTH", "3", "HOPS", "Hops in each tunnel, 0 to 8"),
     setting(
         "inbound-tunnels",
@@ -342,6 +367,17 @@ pub struct Listen {
     pub insisted: bool,
 }
 
+/// Where client and server tunnels are described, besides `tunnels.toml`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TunnelSettings {
+    /// In the configuration file.
+    pub configured: Vec<TunnelConfig>,
+    /// In a file of i2pd's.
+    pub conf: PathBuf,
+    /// In a directory of i2pd's.
+    pub dir: PathBuf,
+}
+
 /// All settings, checked.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -391,10 +427,14 @@ pub struct Settings {
     pub http_proxy: Option<Listen>,
     /// The SOCKS proxy, unless switched off.
     pub socks_proxy: Option<Listen>,
+    /// The console, unless switched off.
+    pub console: Option<Listen>,
     /// Hosts in I2P that open pages of the ordinary web.
     pub outproxies: Vec<String>,
     /// Whether others' address books are fetched.
     pub subscriptions: bool,
+    /// Client and server tunnels, unless switched off.
+    pub tunnels: Option<TunnelSettings>,
     /// Hops in each tunnel.
     pub tunnel_length: u8,
     /// Inbound tunnels.
@@ -425,6 +465,7 @@ impl Settings {
         let matches = command().try_get_matches_from(args)?;
         let file_path = matches.get_one::<String>("config").cloned().or_else(|| env("I2P_CONFIG"));
         let file = file_path.map(|p| read_file(&expand_home(&p, &env))).transpose()?.unwrap_or_default();
+        let FileValues { values: file, tunnels } = file;
         let mut values = Values::default();
         for s in SETTINGS {
             let on_command_line = if s.value == SWITCH {
@@ -443,7 +484,24 @@ impl Settings {
             };
             values.0.push((s.key, value, source));
         }
-        values.check(matches.get_flag("print-config"), &env)
+        let mut settings = values.check(matches.get_flag("print-config"), &env)?;
+        if let Some(of_settings) = &mut settings.tunnels {
+            of_settings.configured = tunnels;
+        }
+        Ok(settings)
+    }
+
+    /// Each setting for the console, which can change some of them while the router runs.
+    pub fn rows(&self) -> Vec<console::model::Setting> {
+        let help = |key: &str| SETTINGS.iter().find(|s| s.key == key).map_or("", |s| s.help);
+        let row = |(key, value, source): &(&str, String, Source)| console::model::Setting {
+            name: (*key).to_owned(),
+            value: value.clone(),
+            source: source.to_string(),
+            help: help(key).to_owned(),
+            live: matches!(*key, "bandwidth" | "bandwidth-in" | "bandwidth-out"),
+        };
+        self.table.iter().map(row).collect()
     }
 
     /// One line per setting: name, value, where it came from; then the limits that follow from them.
@@ -497,8 +555,10 @@ impl Values {
             sam: self.listen("sam", "no-sam", "127.0.0.1:7656")?.map(|listen| listen.address),
             http_proxy: self.listen("http-proxy", "no-http-proxy", "127.0.0.1:4444")?,
             socks_proxy: self.listen("socks-proxy", "no-socks-proxy", "127.0.0.1:4447")?,
+            console: self.listen("console", "no-console", "127.0.0.1:7657")?,
             outproxies: self.outproxies()?,
             subscriptions: !self.switch("no-subscriptions")?,
+            tunnels: self.tunnels(env)?,
             tunnel_length: self.number("tunnel-length", 0, 8, "hops")?,
             inbound_tunnels: self.number("inbound-tunnels", 1, 16, "tunnels")?,
             outbound_tunnels: self.number("outbound-tunnels", 1, 16, "tunnels")?,
@@ -529,6 +589,23 @@ impl Values {
         let insisted = self.get(key).2 != Source::Default;
         let address = self.parse(key, &format!("an address and a port, as {example}"))?;
         Ok(Some(Listen { address, insisted }))
+    }
+
+    fn tunnels(
+        &self,
+        env: &impl Fn(&str) -> Option<String>,
+    ) -> Result<Option<TunnelSettings>, SettingsError> {
+        if self.switch("no-tunnels")? {
+            return Ok(None);
+        }
+        let data_dir = expand_home(&self.text("data-dir"), env);
+        let named = |key: &str| match self.path(key, env) {
+            Some(path) if !path.exists() => Err(self.wrong(key, "there is no such file".to_owned())),
+            path => Ok(path),
+        };
+        let conf = named("tunnels-conf")?.unwrap_or_else(|| data_dir.join("tunnels.conf"));
+        let dir = named("tunnels-dir")?.unwrap_or_else(|| data_dir.join("tunnels.d"));
+        Ok(Some(TunnelSettings { configured: Vec::new(), conf, dir }))
     }
 
     fn outproxies(&self) -> Result<Vec<String>, SettingsError> {
@@ -755,7 +832,14 @@ pub fn first_line(error: &clap::Error) -> String {
     text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned()
 }
 
-fn read_file(path: &Path) -> Result<BTreeMap<String, String>, SettingsError> {
+/// What a configuration file says.
+#[derive(Default)]
+struct FileValues {
+    values: BTreeMap<String, String>,
+    tunnels: Vec<TunnelConfig>,
+}
+
+fn read_file(path: &Path) -> Result<FileValues, SettingsError> {
     let text = std::fs::read_to_string(path)
         .map_err(|error| SettingsError::ReadFile { path: path.to_owned(), error })?;
     let wrong = |reason: String| SettingsError::File { path: path.to_owned(), reason };
@@ -764,8 +848,16 @@ fn read_file(path: &Path) -> Result<BTreeMap<String, String>, SettingsError> {
         let line = 1 + text.bytes().take(at).filter(|b| *b == b'\n').count();
         wrong(format!("line {line}: {}", e.message()))
     })?;
-    let mut values = BTreeMap::new();
+    let (mut values, mut tunnels) = (BTreeMap::new(), Vec::new());
     for (key, value) in table {
+        if key == "tunnels" {
+            let described = from_toml(value, "[[tunnels]]");
+            if let Some(problem) = described.problems.into_iter().chain(described.warnings).next() {
+                return Err(wrong(problem));
+            }
+            tunnels = described.tunnels;
+            continue;
+        }
         let key = key.replace('_', "-");
         if !SETTINGS.iter().any(|s| s.key == key) {
             let known: Vec<_> = SETTINGS.iter().map(|s| s.key).collect();
@@ -784,7 +876,7 @@ fn read_file(path: &Path) -> Result<BTreeMap<String, String>, SettingsError> {
         };
         values.insert(key, value);
     }
-    Ok(values)
+    Ok(FileValues { values, tunnels })
 }
 
 /// The limits that a user may want to know, by name.

@@ -10,7 +10,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aioli_apps::address_book::{AddressBook, List};
+use aioli_apps::console::Journal;
 use aioli_apps::names::HostName;
+use aioli_apps::resolve::Naming;
+use aioli_apps::tunnels::{Defaults, Tunnels, TunnelsConfig};
 use aioli_apps::{Apps, site};
 use aioli_client::{SamConfig, SessionDefaults};
 use aioli_core::Rng;
@@ -21,7 +24,9 @@ use anyhow::{Context, Result, bail};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::check;
+use crate::console::{ConsolePort, Shown};
 use crate::services::{Services, session_options};
+use crate::settings::Listen;
 use crate::terminal::{INTERRUPTED, TERMINATED, is_interactive, redraw, say, say_stopping};
 
 /// The network id of test networks.
@@ -53,6 +58,10 @@ pub struct Options {
     pub http: SocketAddr,
     /// The SOCKS proxy of the first router.
     pub socks: SocketAddr,
+    /// The console of the first router.
+    pub console: Listen,
+    /// What it shows of the log.
+    pub journal: Arc<Journal>,
     /// Only check that the network carries data, then exit.
     pub check: bool,
 }
@@ -64,6 +73,8 @@ pub fn run(options: &Options) -> Result<()> {
     let sam = if options.check { None } else { Some(bind(options.sam, "SAM", "--sam")?) };
     let services =
         if options.check { None } else { Some(Services::of_testnet(options.http, options.socks)?) };
+    // A test network is tried out on the spot: it has no password.
+    let console = if options.check { None } else { ConsolePort::bind(Some(options.console), None)? };
     let sam = match sam {
         Some(listener) => vec![(0, Some(listener))],
         None => vec![(0, None), (options.routers / 2, None)],
@@ -81,7 +92,14 @@ pub fn run(options: &Options) -> Result<()> {
                 let &[a, b] = &network.sam()[..] else { bail!("the check needs two SAM ports") };
                 return tokio::task::spawn_blocking(move || check::transfer(a, b)).await?;
             }
-            let _apps = services.map(|services| hello(&network, services)).transpose()?;
+            let (apps, book) = services.map(|services| hello(&network, services)).transpose()?.unzip();
+            let console = console.zip(book).map(|(port, book)| {
+                let (journal, settings) = (Arc::clone(&options.journal), Vec::new());
+                let services = crate::console::services(apps.as_ref(), Some(options.sam));
+                let tunnels = Some(own_tunnels(network.client(0), &book)?);
+                port.start(network.client(0), Shown { journal, book, tunnels, settings, services })
+            });
+            let _console = console.transpose()?;
             say(format!("SAM for applications on {}   (Ctrl-C stops the network)", options.sam));
             say(format!(
                 "open http://hello.i2p/ in a browser, or: curl -x http://{} http://hello.i2p/",
@@ -108,7 +126,7 @@ pub fn run(options: &Options) -> Result<()> {
 }
 
 /// Puts `hello.i2p` on a router in the middle, and the proxies on the first.
-fn hello(network: &Network, services: Services) -> Result<Apps> {
+fn hello(network: &Network, services: Services) -> Result<(Apps, Arc<AddressBook>)> {
     let tunnels = tunnels();
     let book = Arc::new(AddressBook::in_memory());
     let (host, site_book) = (network.client(network.nodes.len() / 2), Arc::clone(&book));
@@ -117,7 +135,22 @@ fn hello(network: &Network, services: Services) -> Result<Apps> {
             say(format!("hello.i2p cannot be offered: {error:#}"));
         }
     });
-    services.start(network.client(0), book, tunnels, tunnels)
+    let naming = Arc::new(Naming::new(Arc::clone(&book)));
+    Ok((services.start(network.client(0), naming, tunnels, tunnels)?, book))
+}
+
+/// Client and server tunnels that are tried out with the console; they end with it.
+fn own_tunnels(client: Client, book: &Arc<AddressBook>) -> Result<Tunnels> {
+    let started = Tunnels::start(TunnelsConfig {
+        way: client.into(),
+        naming: Arc::new(Naming::new(Arc::clone(book))),
+        defaults: Defaults { inbound: tunnels(), outbound: tunnels() },
+        data_dir: None,
+        file: None,
+        i2pd: None,
+        configured: Vec::new(),
+    });
+    started.context("cannot start the tunnels")
 }
 
 async fn publish_hello(host: Client, book: &AddressBook, tunnels: TunnelOptions) -> Result<()> {

@@ -54,7 +54,7 @@ pub(super) struct Udp {
 #[derive(Debug)]
 pub(super) struct UdpSession {
     pub(super) peer: RouterHash,
-    inbound: bool,
+    pub(super) inbound: bool,
     /// Counted against `connections_per_ip`.
     group: Option<IpGroup>,
     /// Waits within the bandwidth limit, in this line.

@@ -28,7 +28,7 @@ use super::outbox::Pushed;
 use super::reassembly::Budget;
 use super::session::{Aside, Session, Shared};
 use super::tokens::{HeldTokens, Tokens};
-use super::{Config, ConnectError, Limits, Local, Output, Remote, SendError, Stats, Why};
+use super::{Config, ConnectError, Limits, Local, Output, Remote, SendError, SessionView, Stats, Why};
 use crate::Lane;
 use crate::replay::ReplayCache;
 use dial::Dial;
@@ -204,6 +204,18 @@ impl Endpoint {
     /// Where the peer of a session is.
     pub fn address_of(&self, peer: &RouterHash) -> Option<SocketAddr> {
         self.by_peer.get(peer).and_then(|id| self.sessions.get(id)).map(|s| s.remote)
+    }
+
+    /// How the session with the peer goes.
+    pub fn view_of(&self, peer: &RouterHash) -> Option<SessionView> {
+        let session = self.by_peer.get(peer).and_then(|id| self.sessions.get(id))?;
+        Some(SessionView {
+            remote: session.remote,
+            established: session.established,
+            received: session.bytes.0,
+            sent: session.bytes.1,
+            round_trip: session.round_trip(),
+        })
     }
 
     /// Bytes of messages that the peer has not acknowledged.

@@ -136,6 +136,8 @@ pub(super) struct Session {
     pub(super) established: Instant,
     /// When its handshake began, if it came to us.
     pub(super) began: Instant,
+    /// Bytes of datagrams: received, sent.
+    pub(super) bytes: (u64, u64),
     /// Whether it waits to be asked for packets.
     pub(super) queued: bool,
     sealer: Sealer,
@@ -189,6 +191,7 @@ impl Session {
             inbound: begin.inbound,
             established: now,
             began: now,
+            bytes: (0, 0),
             queued: false,
             sealer: Sealer::new(begin.send, begin.their_intro),
             opener: Opener::new(begin.receive),
@@ -246,6 +249,11 @@ impl Session {
         self.last_received
     }
 
+    /// The round trip to the peer, smoothed.
+    pub(super) const fn round_trip(&self) -> Option<Duration> {
+        self.rtt.smoothed()
+    }
+
     /// Bytes of messages that the peer has not acknowledged.
     pub(super) const fn queued_bytes(&self) -> usize {
         self.outbox.bytes()
@@ -289,6 +297,7 @@ impl Session {
             }
         };
         let now = cx.now.mono;
+        self.bytes.0 += size as u64;
         let (number, immediate) = (opened.number, opened.immediate_ack);
         let newest = self.received.highest().is_none_or(|h| number > h);
         self.received.insert(number);

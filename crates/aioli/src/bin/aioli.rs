@@ -3,12 +3,14 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use aioli::address;
 use aioli::import::{self, Part};
-use aioli::settings::{expand_home, first_line};
-use aioli::terminal::{complain, log_to_stderr, say};
-use aioli::testnet;
+use aioli::settings::{Listen, expand_home, first_line};
+use aioli::terminal::{complain, log_to, say};
+use aioli::{testnet, top};
+use aioli_apps::console::Journal;
 use clap::{Parser, Subcommand};
 
 /// Tools around the aioli I2P router.
@@ -41,12 +43,35 @@ enum Tool {
         /// Where the SOCKS proxy of the first router listens.
         #[arg(long, default_value = "127.0.0.1:4447")]
         socks_proxy: SocketAddr,
+        /// Where the console of the first router listens; the usual port is done without if another program has it.
+        #[arg(long, value_name = "HOST:PORT")]
+        console: Option<SocketAddr>,
         /// Send 20 MB between two SAM sessions over three-hop tunnels, print the rate, and exit.
         #[arg(long)]
         check: bool,
         /// error, warn, info, debug or trace; logs go to stderr.
         #[arg(long, default_value = "warn")]
         log_level: tracing::Level,
+    },
+    /// A running router at a glance; q ends it.
+    Top {
+        /// The console of the router: HOST:PORT, or a port of this computer.
+        #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:7657")]
+        console: String,
+        /// The console's password, if it has one; better in the environment.
+        #[arg(long, env = "I2P_CONSOLE_PASSWORD", hide_env_values = true)]
+        password: Option<String>,
+        /// Print it once, as text.
+        #[arg(long)]
+        once: bool,
+    },
+    /// Set the password of the console, which it needs on any address but loopback.
+    ///
+    /// It is asked for, or read from the standard input; kept is only a hash of it.
+    ConsolePassword {
+        /// The data directory of i2p-router.
+        #[arg(long, value_name = "DIR", env = "I2P_DATA_DIR", default_value = "~/.aioli")]
+        data_dir: String,
     },
     /// The address book: names of sites.
     Address {
@@ -104,13 +129,32 @@ fn main() -> ExitCode {
             no_ssu2,
             http_proxy: http,
             socks_proxy: socks,
+            console,
             check,
             log_level,
         } => {
-            log_to_stderr(log_level);
+            let journal = Arc::new(Journal::default());
+            log_to(log_level, Some(Arc::clone(&journal)));
+            let usual = SocketAddr::from(([127, 0, 0, 1], 7657));
+            let console = Listen { address: console.unwrap_or(usual), insisted: console.is_some() };
             let (ntcp2, ssu2) = (!no_ntcp2, !no_ssu2);
             let routers = usize::from(routers);
-            testnet::run(&testnet::Options { routers, sam, ntcp2, ssu2, http, socks, check })
+            testnet::run(&testnet::Options {
+                routers,
+                sam,
+                ntcp2,
+                ssu2,
+                http,
+                socks,
+                console,
+                journal,
+                check,
+            })
+        }
+        Tool::Top { console, password, once } => top::console_address(&console)
+            .and_then(|console| top::run(&top::Options { console, password, once })),
+        Tool::ConsolePassword { data_dir } => {
+            aioli::console::set_password(&expand_home(&data_dir, &|name| std::env::var(name).ok()))
         }
         Tool::Address { task, data_dir } => {
             let data_dir = expand_home(&data_dir, &|name| std::env::var(name).ok());

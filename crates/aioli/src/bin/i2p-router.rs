@@ -9,10 +9,15 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use aioli::services::Services;
+use aioli::console::{ConsolePort, Shown};
+use aioli::services::{Services, start_tunnels};
 use aioli::settings::{Reseed, Settings, SettingsError};
-use aioli::terminal::{INTERRUPTED, Phases, TERMINATED, complain, log_to_stderr, say};
+use aioli::terminal::{INTERRUPTED, Phases, TERMINATED, complain, log_to, say};
+use aioli_apps::Apps;
 use aioli_apps::address_book::AddressBook;
+use aioli_apps::console::{Console, Journal};
+use aioli_apps::resolve::Naming;
+use aioli_apps::tunnels::{Defaults, Tunnels};
 use aioli_client::{SamConfig, SessionDefaults};
 use aioli_core::Rng;
 use aioli_node::mapping::MappingConfig;
@@ -46,8 +51,9 @@ fn main() -> ExitCode {
         say(settings.describe().trim_end());
         return ExitCode::SUCCESS;
     }
-    log_to_stderr(settings.log_level);
-    match run(&settings) {
+    let journal = Arc::new(Journal::default());
+    log_to(settings.log_level, Some(Arc::clone(&journal)));
+    match run(&settings, journal) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             complain(format!("i2p-router: {error:#}"));
@@ -56,7 +62,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(settings: &Settings) -> Result<()> {
+fn run(settings: &Settings, journal: Arc<Journal>) -> Result<()> {
     let started = Instant::now();
     say(format!(
         "i2p-router {} starting, data in {}",
@@ -77,6 +83,7 @@ fn run(settings: &Settings) -> Result<()> {
     let published = listening.as_ref().and_then(|s| say_where(settings, s.port, &mut addresses));
     let mapped = listening.as_ref().and_then(|s| mapped(settings, s.port));
     let services = Services::bind(settings)?;
+    let console = ConsolePort::bind(settings.console, Some(&settings.data_dir))?;
     say_what(settings);
     let router = router_config(settings, listening.as_ref().map_or(0, |s| s.port), published)?;
     let (inbound, outbound) = (router.inbound, router.outbound);
@@ -106,14 +113,43 @@ fn run(settings: &Settings) -> Result<()> {
         addresses: Some(addresses),
         port_mapping: mapped,
     })?;
-    let _apps = if services.is_empty() {
-        None
-    } else {
-        let book = Arc::new(AddressBook::open(&settings.data_dir)?);
-        Some(services.start(node.client(), book, inbound, outbound)?)
-    };
+    let _people = for_people(settings, (services, console), &node, &journal, (inbound, outbound))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(until_stopped(node, Run { started, grace: settings.grace, reseeds }))
+    runtime.block_on(until_stopped(node, Run { started, grace: settings.grace, reseeds, journal }))
+}
+
+/// What is offered to people; it ends with this.
+type People = (Option<Apps>, Option<Tunnels>, Option<Console>);
+
+/// Offers proxies, tunnels for people's programs, and the console.
+fn for_people(
+    settings: &Settings,
+    (services, console): (Services, Option<ConsolePort>),
+    node: &Node,
+    journal: &Arc<Journal>,
+    (inbound, outbound): (TunnelOptions, TunnelOptions),
+) -> Result<People> {
+    if services.is_empty() && settings.tunnels.is_none() && console.is_none() {
+        return Ok((None, None, None));
+    }
+    let book = Arc::new(AddressBook::open(&settings.data_dir)?);
+    let naming = Arc::new(Naming::new(Arc::clone(&book)));
+    let tunnels = settings.tunnels.as_ref().map(|of_settings| {
+        let defaults = Defaults { inbound, outbound };
+        start_tunnels(of_settings, &settings.data_dir, node.client(), Arc::clone(&naming), defaults)
+    });
+    let tunnels = tunnels.transpose()?;
+    let apps = (!services.is_empty()).then(|| services.start(node.client(), naming, inbound, outbound));
+    let apps = apps.transpose()?;
+    let shown = Shown {
+        journal: Arc::clone(journal),
+        book,
+        tunnels: tunnels.clone(),
+        settings: settings.rows(),
+        services: aioli::console::services(apps.as_ref(), node.sam),
+    };
+    let console = console.map(|port| port.start(node.client(), shown)).transpose()?;
+    Ok((apps, tunnels, console))
 }
 
 /// The router's own configuration.
@@ -315,6 +351,8 @@ struct Run {
     grace: Duration,
     /// First peers are looked for.
     reseeds: bool,
+    /// What the console shows of what happened.
+    journal: Arc<Journal>,
 }
 
 /// How far a router is on its way out.
@@ -336,7 +374,7 @@ async fn until_stopped(mut node: Node, run: Run) -> Result<()> {
     let (mut phases, mut way) = (Phases::default(), Way::Running);
     loop {
         let status = tokio::select! {
-            notice = node.notice() => match notice {
+            notice = node.notice() => match notice.inspect(|notice| run.journal.note(notice)) {
                 // Reseeding says what to do, should it fail.
                 Some(Notice::Router(Event::NoRouters)) if run.reseeds => continue,
                 Some(Notice::Stopping) => {

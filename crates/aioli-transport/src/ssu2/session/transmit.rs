@@ -59,6 +59,12 @@ impl Session {
         if let Some(held) = self.held.take() {
             return Some(held);
         }
+        let packet = self.next_packet(sh, cx)?;
+        self.bytes.1 += packet.1.len() as u64;
+        Some(packet)
+    }
+
+    fn next_packet(&mut self, sh: &mut Shared<'_>, cx: &mut Cx<'_>) -> Option<(SocketAddr, Vec<u8>)> {
         if let Some(packet) = self.raw.pop_front() {
             return Some((self.remote, packet));
         }
