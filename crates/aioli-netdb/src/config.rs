@@ -181,8 +181,14 @@ pub const FLOODFILL_PENALTY: Duration = Duration::from_secs(5 * 60);
 pub const MAX_FLOODFILL_PENALTY: Duration = Duration::from_secs(60 * 60);
 /// Routers that a floodfill names and nobody knows, until it counts as failing.
 pub const MAX_LIES: u8 = 4;
-/// From this query on, every other one goes to a floodfill that has answered us before.
-pub const TRUST_FROM_QUERY: u8 = 2;
+/// One in so many queries for a LeaseSet, and of the stores of one publication, goes to a floodfill that has not
+/// answered us before, if it is closer than all that have.
+pub const STRANGER_ONE_IN: u8 = 4;
+/// When so many floodfills have said that they do not know a router, no stranger is asked for it.
+pub const ENOUGH_DENIALS: usize = 3;
+/// Queries through the tunnels of one view that may stay unanswered in a row before it is taken for the tunnels'
+/// fault and not for that of floodfills that have answered before.
+pub const MAX_SILENCES: u8 = 2;
 /// How long a key is taken for absent after one failed search. Twice as long after each further one.
 pub const NEGATIVE_PAUSE: Duration = Duration::from_millis(500);
 /// The longest of these pauses.

@@ -76,9 +76,15 @@ impl NetDb {
         key: &Hash,
         at: Date,
         n: usize,
-        keep: impl FnMut(&RouterHash) -> bool,
+        mut keep: impl FnMut(&RouterHash) -> bool,
     ) -> Vec<RouterHash> {
-        self.routers.good_floodfills(&RoutingKey::of(key, at), n, self.now.mono, keep)
+        let (near, now) = (RoutingKey::of(key, at), self.now.mono);
+        let mut targets = self.routers.good_floodfills(&near, n, now, &mut keep);
+        // One that nobody has tried yet, if it would be among them: dialling it shows what it is.
+        let stranger = self.routers.stranger_for(&near, now, |h| !targets.contains(h) && keep(h));
+        let closer = |h: &RouterHash| targets.last().is_some_and(|last| near.distance(h) < near.distance(last));
+        targets.extend(stranger.filter(closer));
+        targets
     }
 
     /// A DatabaseLookup of another router.

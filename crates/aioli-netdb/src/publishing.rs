@@ -203,19 +203,19 @@ impl NetDb {
         let now = cx.now.mono;
         match publication.phase {
             Phase::Due => self.send_publication(key, cx, paths),
-            Phase::Sent { to, .. } => {
+            Phase::Sent { to, direct } => {
                 publication.failed.insert(to);
                 self.stats.publish_failed += 1;
-                self.routers.note_failure(&to, now);
+                self.note_silence((!direct).then_some(key.view()), &to, now);
                 self.send_publication(key, cx, paths);
             }
             Phase::Confirmed { at } => self.verify(key, (at, None), cx, paths),
             Phase::Verifying { at, asked, again: false } => {
-                self.routers.note_failure(&asked, now);
+                self.note_silence(Some(key.view()), &asked, now);
                 self.verify(key, (at, Some(asked)), cx, paths);
             }
             Phase::Verifying { at, asked, again: true } => {
-                self.routers.note_failure(&asked, now);
+                self.note_silence(Some(key.view()), &asked, now);
                 self.store_elsewhere(key, at, cx, paths);
             }
             Phase::Rest => {}
@@ -237,11 +237,10 @@ impl NetDb {
         let target = Self::store_key(&key, self.config.our_hash);
         let near = RoutingKey::of(&target, wall);
         let failed = &publication.failed;
-        // The closest may all be inventions of one attacker.
-        let trusted = failed.len() >= usize::from(config::TRUST_FROM_QUERY) && failed.len().is_multiple_of(2);
         let open = |h: &RouterHash| !failed.contains(h);
-        let trusted = trusted.then(|| self.routers.proven_floodfill_for(&near, now, open)).flatten();
-        let next = trusted.or_else(|| self.routers.floodfill_for(&near, now, open));
+        let try_stranger = (failed.len() + 1).is_multiple_of(config::STRANGER_ONE_IN.into());
+        let stranger = try_stranger.then(|| self.routers.stranger_for(&near, now, open)).flatten();
+        let next = stranger.or_else(|| self.routers.floodfill_for(&near, now, open));
         let itself = self.floodfill && self.routers.floodfills() == 0 && key != PublicationKey::Router;
         let Some(to) = next.or_else(|| itself.then_some(self.config.our_hash)) else {
             // All have failed, or none is known yet.
@@ -359,8 +358,7 @@ impl NetDb {
         let Some(publication) = self.publications.get(&key) else { return };
         let other = |h: &RouterHash| *h != at && Some(*h) != before;
         let trusted = |h: &RouterHash| other(h) && !publication.failed.contains(h);
-        let sure = before.and_then(|_| self.routers.proven_floodfill_for(&near, now, trusted));
-        let asked = sure.or_else(|| self.routers.floodfill_for(&near, now, trusted));
+        let asked = self.routers.floodfill_for(&near, now, trusted);
         let asked = asked.or_else(|| self.routers.floodfill_for(&near, now, other)).unwrap_or(at);
         let Some(route) = self.store_route(&key, &asked, paths) else {
             self.timers.set(Timer::Publish(key), now + config::RETRY_PATH);

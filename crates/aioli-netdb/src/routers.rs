@@ -336,32 +336,49 @@ impl RouterStore {
     /// Whether this one may be asked: failures in a row put it off, the more the longer.
     pub(crate) fn healthy(&self, hash: &RouterHash, now: Instant) -> bool {
         self.entries.get(hash).is_some_and(|e| {
-            let over = e.fails.saturating_sub(config::MAX_FLOODFILL_FAILURES);
+            // One that has shown nothing yet has no failure to spare.
+            let most = if e.uses > 0 { config::MAX_FLOODFILL_FAILURES } else { config::MAX_FAILURES_NEW };
+            let over = e.fails.saturating_sub(most);
             let penalty = (config::FLOODFILL_PENALTY * (1 << over.min(8))).min(config::MAX_FLOODFILL_PENALTY);
-            e.fails < config::MAX_FLOODFILL_FAILURES || now.since(e.failed_at) > penalty
+            e.fails < most || now.since(e.failed_at) > penalty
         })
     }
 
-    /// The closest floodfill that `keep` lets pass; one that failed lately only
-    /// if there is no other.
+    /// The floodfill to ask next: the closest that has answered us before and did not fail lately. If there is
+    /// none, a stranger; if all have failed, one of these.
+    ///
+    /// Anybody can invent floodfills near any key. Whoever asks one of those waits in vain, and so does the end of
+    /// the tunnel, which seeks it and may ask others of its kind.
     pub(crate) fn floodfill_for(
         &self,
         key: &RoutingKey,
         now: Instant,
         mut keep: impl FnMut(&RouterHash) -> bool,
     ) -> Option<RouterHash> {
-        let healthy = key.closest(&self.floodfills, 1, |h| keep(h) && self.healthy(h, now));
-        healthy.first().copied().or_else(|| key.closest(&self.floodfills, 1, keep).first().copied())
+        let closest = |set, keep: &mut dyn FnMut(&RouterHash) -> bool| key.closest(set, 1, keep).first().copied();
+        closest(&self.proven_floodfills, &mut |h| keep(h) && self.healthy(h, now))
+            .or_else(|| self.stranger_for(key, now, &mut keep))
+            .or_else(|| closest(&self.proven_floodfills, &mut keep))
+            .or_else(|| closest(&self.floodfills, &mut keep))
     }
 
-    /// The same among those that have answered before, for whom one need not wait in vain.
-    pub(crate) fn proven_floodfill_for(
+    /// The closest floodfill that has not failed and of which we do not know whether it exists; rather one that
+    /// we had to do with than one of which we were only told.
+    pub(crate) fn stranger_for(
         &self,
         key: &RoutingKey,
         now: Instant,
         mut keep: impl FnMut(&RouterHash) -> bool,
     ) -> Option<RouterHash> {
-        key.closest(&self.proven_floodfills, 1, |h| keep(h) && self.healthy(h, now)).first().copied()
+        let mut closest = |least: u8| {
+            let is_new = |e: &Entry| (least..PROVEN).contains(&e.rank());
+            key.closest(&self.floodfills, 1, |h| {
+                self.entries.get(h).is_some_and(is_new) && self.healthy(h, now) && keep(h)
+            })
+            .first()
+            .copied()
+        };
+        closest(SOUGHT).or_else(|| closest(TOLD))
     }
 
     /// The `n` closest floodfills that `keep` lets pass.
@@ -374,8 +391,8 @@ impl RouterStore {
         key.closest(&self.floodfills, n, keep)
     }
 
-    /// The `n` closest floodfills that did not fail lately, and if none of them
-    /// has been of use, the closest that has.
+    /// The `n` closest floodfills that have answered us and did not fail lately; while they are fewer, strangers
+    /// besides.
     pub(crate) fn good_floodfills(
         &self,
         key: &RoutingKey,
@@ -383,9 +400,11 @@ impl RouterStore {
         now: Instant,
         mut keep: impl FnMut(&RouterHash) -> bool,
     ) -> Vec<RouterHash> {
-        let mut out = key.closest(&self.floodfills, n, |h| keep(h) && self.healthy(h, now));
-        if !out.iter().any(|h| self.proven_floodfills.contains(h)) {
-            out.extend(self.proven_floodfill_for(key, now, keep));
+        let mut out = key.closest(&self.proven_floodfills, n, |h| keep(h) && self.healthy(h, now));
+        while out.len() < n
+            && let Some(next) = self.stranger_for(key, now, |h| !out.contains(h) && keep(h))
+        {
+            out.push(next);
         }
         out
     }

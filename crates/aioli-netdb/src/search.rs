@@ -156,13 +156,7 @@ impl Search {
             if let Some(hint) = self.hint.filter(|h| fresh(h) && routers.get(h).is_some()) {
                 return Step::Ask(hint);
             }
-            // The closest may all be inventions of one attacker.
-            let trusted = self.queries >= config::TRUST_FROM_QUERY
-                && (self.queries - config::TRUST_FROM_QUERY).is_multiple_of(2);
-            if trusted && let Some(next) = routers.proven_floodfill_for(&near, mono, fresh) {
-                return Step::Ask(next);
-            }
-            if let Some(next) = routers.floodfill_for(&near, mono, fresh) {
+            if let Some(next) = self.next_floodfill(key.what, &near, routers, mono, fresh) {
                 return Step::Ask(next);
             }
         }
@@ -177,6 +171,32 @@ impl Search {
             return Step::Wait((mono + config::RETRY_PATH).min(self.deadline));
         }
         self.ask_again(max, mono)
+    }
+
+    /// Who is asked next of those that were not yet.
+    fn next_floodfill(
+        &self,
+        what: What,
+        near: &RoutingKey,
+        routers: &RouterStore,
+        now: Instant,
+        fresh: impl Fn(&RouterHash) -> bool,
+    ) -> Option<RouterHash> {
+        let next = routers.floodfill_for(near, now, &fresh);
+        let closer = |stranger: &RouterHash| {
+            next.is_none_or(|next| near.distance(stranger) < near.distance(&next))
+        };
+        let stranger = match what {
+            // What it explores is its business alone: here strangers are met.
+            What::Explore if self.queries == 0 => routers.stranger_for(near, now, &fresh),
+            What::LeaseSet if (self.queries + 1).is_multiple_of(config::STRANGER_ONE_IN) => {
+                routers.stranger_for(near, now, &fresh).filter(closer)
+            }
+            What::Explore | What::LeaseSet | What::Router => None,
+        };
+        let denied = self.asked.values().filter(|asked| asked.outcome == Outcome::NotHere).count();
+        let enough = what == What::Router && denied >= config::ENOUGH_DENIALS;
+        stranger.or_else(|| next.filter(|next| !enough || routers.is_proven(next)))
     }
 
     /// Nobody new is left.

@@ -136,6 +136,7 @@ impl World {
     }
 
     fn on_search(&mut self, host: usize, ended: &SearchEnded) {
+        self.count_search(ended);
         let quarter = self.quarter();
         let exists = match ended.what {
             Sought::RouterInfo => self.is_up_since(&RouterHash::from(ended.key), ended.began, SETTLED),
@@ -161,7 +162,7 @@ impl World {
         if self.report.tally.lost.len() >= MOST_LOST {
             return;
         }
-        let SearchEnded { what, key, queries, silent, denied, derived, began, .. } = *ended;
+        let SearchEnded { what, key, queries, derived, began, .. } = *ended;
         let owner = match what {
             Sought::RouterInfo => self.by_router.get(&RouterHash::from(key)),
             Sought::LeaseSet => self.by_destination.get(&DestinationHash::from(key)),
@@ -171,9 +172,8 @@ impl World {
         let stats = self.hosts[asker].up.as_ref().map(|up| up.router.stats()).unwrap_or_default();
         self.report.tally.lost.push(format!(
             "host {asker} for the {what:?} of host {owner}, until {at:.1} s, {took:.1} s long, \
-             {queries} queries, {silent} silent, {denied} denied; derived: {derived}; \
-             {} floodfills known, {} and {} tunnels",
-            stats.floodfills, stats.tunnels_in, stats.tunnels_out
+             {queries} queries; derived: {derived}; {} floodfills known, {} and {} tunnels; {}",
+            stats.floodfills, stats.tunnels_in, stats.tunnels_out, self.why_lost(ended)
         ));
     }
 
@@ -218,7 +218,7 @@ impl World {
         })
     }
 
-    fn quarter(&self) -> usize {
+    pub(crate) fn quarter(&self) -> usize {
         let passed = self.now.since(Instant::ZERO) * 4;
         let total = self.scenario.duration;
         (1..4).rev().find(|n| passed >= total * *n).map_or(0, |n| n as usize)

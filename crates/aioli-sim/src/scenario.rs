@@ -369,6 +369,22 @@ pub const SCENARIOS: &[Scenario] = &[
         ..LIVE_NETWORK
     },
     Scenario {
+        name: "besieged",
+        routers: 150,
+        floodfills: 30,
+        duration: Duration::from_secs(3 * 3600),
+        transfer_every: Duration::from_secs(15),
+        scale: Some(Scale {
+            session_every: 4,
+            known_at_start: 150,
+            known_routers: 300,
+            probe_every: Duration::from_secs(7),
+            junk_every: Some(Duration::from_secs(27)),
+            ..LIVE
+        }),
+        ..LIVE_NETWORK
+    },
+    Scenario {
         name: "flood",
         routers: 200,
         floodfills: 40,
