@@ -117,6 +117,9 @@ pub const MAX_ROUTER_AGE_FEW: Duration = Duration::from_secs(72 * 3600);
 pub const MIN_ROUTER_AGE: Duration = Duration::from_secs(90 * 60);
 /// Oldest RouterInfo that a floodfill keeps: routers republish to it sooner.
 pub const FLOODFILL_ROUTER_AGE: Duration = Duration::from_secs(60 * 60);
+/// Oldest RouterInfo that a floodfill keeps of a router that has been of use, to use it and not to serve it; and
+/// the age from which one is fetched anew when a reply names the router.
+pub const PROVEN_ROUTER_AGE: Duration = Duration::from_secs(3 * 3600);
 /// Oldest RouterInfo of an unreachable router: how to reach it changes fast.
 pub const UNREACHABLE_ROUTER_AGE: Duration = Duration::from_secs(75 * 60);
 /// No RouterInfo expires this soon after the start: those from disk are old.

@@ -8,7 +8,7 @@ use aioli_wire::i2np::{
     DatabaseLookup, DatabaseSearchReply, DatabaseStore, DeliveryStatus, LookupType, MAX_SEARCH_REPLY_PEERS,
     ReplyEncryption, StoreData, StoreReply,
 };
-use aioli_wire::{DestinationHash, Hash, MessageType, RouterHash, Wire};
+use aioli_wire::{DestinationHash, Hash, MessageType, RouterHash, RouterInfo, Verified, Wire};
 
 use crate::{NetDb, Output, RoutingKey, Source, Via, config};
 
@@ -127,7 +127,10 @@ impl NetDb {
         if router {
             let hash = RouterHash::from(lookup.key);
             let ours = self.local.as_ref().filter(|info| hash == self.our_hash() && !info.caps().hidden);
-            if let Some(info) = ours.or_else(|| self.routers.served(&hash)) {
+            // Whoever publishes to us does so sooner; of an older one there is a newer elsewhere.
+            let max_age = self.max_router_age();
+            let young = |info: &&Arc<Verified<RouterInfo>>| cx.now.wall.since(info.published) <= max_age;
+            if let Some(info) = ours.or_else(|| self.routers.served(&hash).filter(young)) {
                 return Some(DatabaseStore::router_info(info, None));
             }
         }

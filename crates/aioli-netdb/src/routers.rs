@@ -419,14 +419,24 @@ impl RouterStore {
         key.closest(&self.others, n, |h| keep(h) && self.entries.get(h).is_some_and(|e| e.served))
     }
 
+    /// Whether there are more newcomers than could be tried, so that nobody need look for others.
+    pub(crate) fn has_enough_newcomers(&self) -> bool {
+        self.newcomers.len() >= self.proven.len().max(self.max / config::NEWCOMERS_PART)
+    }
+
     /// Removes those whose publication is longer ago than `max_age` of reachable,
-    /// or `unreachable_age` of unreachable ones; says how many.
-    pub(crate) fn expire(&mut self, now: Date, max_age: Duration, unreachable_age: Duration) -> usize {
+    /// or `unreachable_age` of unreachable ones; says how many. The proven have at least `proven_age`.
+    pub(crate) fn expire(
+        &mut self,
+        now: Date,
+        (max_age, unreachable_age, proven_age): (Duration, Duration, Duration),
+    ) -> usize {
         let old: Vec<RouterHash> = self
             .entries
             .iter()
             .filter(|(_, e)| {
-                let limit = if e.unreachable { unreachable_age.min(max_age) } else { max_age };
+                let limit = if e.is_proven() { max_age.max(proven_age) } else { max_age };
+                let limit = if e.unreachable { unreachable_age.min(limit) } else { limit };
                 now.since(e.info.published) > limit
             })
             .map(|(hash, _)| *hash)

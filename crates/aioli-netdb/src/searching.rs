@@ -308,7 +308,7 @@ impl NetDb {
             self.searches.remove(&key);
             self.timers.stop(&Timer::Search(key));
             self.stats.searches_found += 1;
-            self.explorer.note(news);
+            self.explorer.note(if self.routers.has_enough_newcomers() { 0 } else { news });
         } else if self.searches.get(&key).is_some_and(|s| s.current.is_none()) {
             self.advance(key, cx, paths);
         }
@@ -324,7 +324,7 @@ impl NetDb {
         let secret = key.what == What::LeaseSet && key.view != View::Router;
         let mut news = 0;
         for peer in &reply.peers {
-            let stale = |published| cx.now.wall.since(published) > config::MAX_FLOOD_AGE;
+            let stale = |published| cx.now.wall.since(published) > config::PROVEN_ROUTER_AGE;
             let known = self.routers.get(peer).is_some_and(|info| !stale(info.published));
             if known || *peer == self.our_hash() {
                 continue;
