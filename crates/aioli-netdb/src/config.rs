@@ -184,13 +184,15 @@ pub const FLOODFILL_PENALTY: Duration = Duration::from_secs(5 * 60);
 pub const MAX_FLOODFILL_PENALTY: Duration = Duration::from_secs(60 * 60);
 /// Routers that a floodfill names and nobody knows, until it counts as failing.
 pub const MAX_LIES: u8 = 4;
-/// One in so many queries for a LeaseSet, and of the stores of one publication, goes to a floodfill that has not
-/// answered us before, if it is closer than all that have.
+/// Routers that replies to one search named and that it remembers.
+pub const MAX_NAMED: usize = 32;
+/// One in so many queries for a LeaseSet, and of the stores of one publication, goes to a floodfill that we
+/// have not met, if it is closer than all that we have.
 pub const STRANGER_ONE_IN: u8 = 4;
 /// When so many floodfills have said that they do not know a router, no stranger is asked for it.
 pub const ENOUGH_DENIALS: usize = 3;
 /// Queries through the tunnels of one view that may stay unanswered in a row before it is taken for the tunnels'
-/// fault and not for that of floodfills that have answered before.
+/// fault and not for that of floodfills that we have met.
 pub const MAX_SILENCES: u8 = 2;
 /// How long a key is taken for absent after one failed search. Twice as long after each further one.
 pub const NEGATIVE_PAUSE: Duration = Duration::from_millis(500);
@@ -240,6 +242,12 @@ pub const RENEW_MAX: Duration = Duration::from_secs(43 * 60);
 pub const CONFIRM_TIMEOUT: Duration = Duration::from_secs(3);
 /// Patience with a confirmation from a router that may have to be dialled.
 pub const DIRECT_CONFIRM_TIMEOUT: Duration = Duration::from_secs(8);
+/// Floodfills that our RouterInfo is stored at, one after the other: nobody looks whether they keep it.
+pub const ROUTER_INFO_COPIES: usize = 2;
+/// The second after a time between this...
+pub const COPY_MIN: Duration = Duration::from_secs(10);
+/// ...and this.
+pub const COPY_MAX: Duration = Duration::from_secs(40);
 /// A LeaseSet is looked up after a time between this...
 pub const VERIFY_MIN: Duration = Duration::from_secs(5);
 /// ...and this.

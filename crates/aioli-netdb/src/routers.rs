@@ -97,6 +97,11 @@ impl Entry {
     fn is_proven(&self) -> bool {
         self.rank() >= PROVEN
     }
+
+    /// Whether it has shown that it exists: it was of use, or it came to us.
+    fn is_met(&self) -> bool {
+        self.rank() >= MET
+    }
 }
 
 /// The place of an entry among those of its class: the first goes first.
@@ -135,7 +140,8 @@ impl Part {
 pub(crate) struct RouterStore {
     entries: BTreeMap<RouterHash, Entry>,
     floodfills: BTreeSet<RouterHash>,
-    proven_floodfills: BTreeSet<RouterHash>,
+    /// Those of them that have shown that they exist.
+    met_floodfills: BTreeSet<RouterHash>,
     others: BTreeSet<RouterHash>,
     newcomers: Part,
     proven: Part,
@@ -150,7 +156,7 @@ impl RouterStore {
         Self {
             entries: BTreeMap::new(),
             floodfills: BTreeSet::new(),
-            proven_floodfills: BTreeSet::new(),
+            met_floodfills: BTreeSet::new(),
             others: BTreeSet::new(),
             newcomers: Part::new(),
             proven: Part::new(),
@@ -177,6 +183,11 @@ impl RouterStore {
     /// Whether this one has been of use, and not failed too often since.
     pub(crate) fn is_proven(&self, hash: &RouterHash) -> bool {
         self.entries.get(hash).is_some_and(Entry::is_proven)
+    }
+
+    /// Whether this one has shown that it exists.
+    pub(crate) fn is_met(&self, hash: &RouterHash) -> bool {
+        self.entries.get(hash).is_some_and(Entry::is_met)
     }
 
     pub(crate) fn get(&self, hash: &RouterHash) -> Option<&Info> {
@@ -344,8 +355,8 @@ impl RouterStore {
         })
     }
 
-    /// The floodfill to ask next: the closest that has answered us before and did not fail lately. If there is
-    /// none, a stranger; if all have failed, one of these.
+    /// The floodfill to ask next: the closest that we have met and that did not fail lately. If there is none, a
+    /// stranger; if all have failed, one of these.
     ///
     /// Anybody can invent floodfills near any key. Whoever asks one of those waits in vain, and so does the end of
     /// the tunnel, which seeks it and may ask others of its kind.
@@ -356,14 +367,14 @@ impl RouterStore {
         mut keep: impl FnMut(&RouterHash) -> bool,
     ) -> Option<RouterHash> {
         let closest = |set, keep: &mut dyn FnMut(&RouterHash) -> bool| key.closest(set, 1, keep).first().copied();
-        closest(&self.proven_floodfills, &mut |h| keep(h) && self.healthy(h, now))
+        closest(&self.met_floodfills, &mut |h| keep(h) && self.healthy(h, now))
             .or_else(|| self.stranger_for(key, now, &mut keep))
-            .or_else(|| closest(&self.proven_floodfills, &mut keep))
+            .or_else(|| closest(&self.met_floodfills, &mut keep))
             .or_else(|| closest(&self.floodfills, &mut keep))
     }
 
     /// The closest floodfill that has not failed and of which we do not know whether it exists; rather one that
-    /// we had to do with than one of which we were only told.
+    /// was sought or comes from the disk than one of which we were only told.
     pub(crate) fn stranger_for(
         &self,
         key: &RoutingKey,
@@ -371,7 +382,7 @@ impl RouterStore {
         mut keep: impl FnMut(&RouterHash) -> bool,
     ) -> Option<RouterHash> {
         let mut closest = |least: u8| {
-            let is_new = |e: &Entry| (least..PROVEN).contains(&e.rank());
+            let is_new = |e: &Entry| (least..MET).contains(&e.rank());
             key.closest(&self.floodfills, 1, |h| {
                 self.entries.get(h).is_some_and(is_new) && self.healthy(h, now) && keep(h)
             })
@@ -379,6 +390,18 @@ impl RouterStore {
             .copied()
         };
         closest(SOUGHT).or_else(|| closest(TOLD))
+    }
+
+    /// The closest of these that is a floodfill and did not fail lately.
+    pub(crate) fn floodfill_of(
+        &self,
+        names: &BTreeSet<RouterHash>,
+        key: &RoutingKey,
+        now: Instant,
+        mut keep: impl FnMut(&RouterHash) -> bool,
+    ) -> Option<RouterHash> {
+        let fit = |h: &RouterHash| self.floodfills.contains(h) && self.healthy(h, now);
+        key.closest(names, 1, |h| fit(h) && keep(h)).first().copied()
     }
 
     /// The `n` closest floodfills that `keep` lets pass.
@@ -391,7 +414,7 @@ impl RouterStore {
         key.closest(&self.floodfills, n, keep)
     }
 
-    /// The `n` closest floodfills that have answered us and did not fail lately; while they are fewer, strangers
+    /// The `n` closest floodfills that we have met and that did not fail lately; while they are fewer, strangers
     /// besides.
     pub(crate) fn good_floodfills(
         &self,
@@ -400,7 +423,7 @@ impl RouterStore {
         now: Instant,
         mut keep: impl FnMut(&RouterHash) -> bool,
     ) -> Vec<RouterHash> {
-        let mut out = key.closest(&self.proven_floodfills, n, |h| keep(h) && self.healthy(h, now));
+        let mut out = key.closest(&self.met_floodfills, n, |h| keep(h) && self.healthy(h, now));
         while out.len() < n
             && let Some(next) = self.stranger_for(key, now, |h| !out.contains(h) && keep(h))
         {
@@ -493,8 +516,8 @@ impl RouterStore {
         self.part(&entry).insert(worth);
         if entry.floodfill {
             self.floodfills.insert(hash);
-            if entry.is_proven() {
-                self.proven_floodfills.insert(hash);
+            if entry.is_met() {
+                self.met_floodfills.insert(hash);
             }
         } else {
             self.others.insert(hash);
@@ -507,7 +530,7 @@ impl RouterStore {
         let worth = (entry.rank(), entry.heard, *hash);
         self.part(&entry).remove(&worth);
         self.floodfills.remove(hash);
-        self.proven_floodfills.remove(hash);
+        self.met_floodfills.remove(hash);
         self.others.remove(hash);
         Some(entry)
     }

@@ -144,7 +144,7 @@ impl NetDb {
         };
         let silences = self.silences.entry(view).or_default();
         *silences = silences.saturating_add(1);
-        if *silences <= config::MAX_SILENCES || !self.routers.is_proven(router) {
+        if *silences <= config::MAX_SILENCES || !self.routers.is_met(router) {
             self.routers.note_failure(router, now);
         }
     }
@@ -171,7 +171,7 @@ impl NetDb {
     fn route(&self, key: &SearchKey, to: &RouterHash, secret: bool, paths: &dyn ReplyPaths) -> Option<Route> {
         let open = key.what != What::LeaseSet && !secret;
         // A stranger is dialled: who is not there must not keep the end of a tunnel busy.
-        let stranger = key.what == What::Explore && !self.routers.is_proven(to);
+        let stranger = key.what == What::Explore && !self.routers.is_met(to);
         if open && (stranger || paths.is_connected(to)) {
             return Some(Route::Direct);
         }
@@ -303,6 +303,9 @@ impl NetDb {
         paths: &dyn ReplyPaths,
     ) {
         self.routers.touch(&reply.from, cx.now.mono);
+        if let Some(search) = self.searches.get_mut(&key) {
+            reply.peers.iter().for_each(|peer| search.note_named(*peer));
+        }
         let news = self.fetch_named(key, reply, cx);
         if key.what == What::Explore {
             self.searches.remove(&key);
