@@ -82,7 +82,8 @@ impl NetDb {
         let mut targets = self.routers.good_floodfills(&near, n, now, &mut keep);
         // One that nobody has tried yet, if it would be among them: dialling it shows what it is.
         let stranger = self.routers.stranger_for(&near, now, |h| !targets.contains(h) && keep(h));
-        let closer = |h: &RouterHash| targets.last().is_some_and(|last| near.distance(h) < near.distance(last));
+        let closer =
+            |h: &RouterHash| targets.last().is_some_and(|last| near.distance(h) < near.distance(last));
         targets.extend(stranger.filter(closer));
         targets
     }

@@ -366,7 +366,8 @@ impl RouterStore {
         now: Instant,
         mut keep: impl FnMut(&RouterHash) -> bool,
     ) -> Option<RouterHash> {
-        let closest = |set, keep: &mut dyn FnMut(&RouterHash) -> bool| key.closest(set, 1, keep).first().copied();
+        let closest =
+            |set, keep: &mut dyn FnMut(&RouterHash) -> bool| key.closest(set, 1, keep).first().copied();
         closest(&self.met_floodfills, &mut |h| keep(h) && self.healthy(h, now))
             .or_else(|| self.stranger_for(key, now, &mut keep))
             .or_else(|| closest(&self.met_floodfills, &mut keep))

@@ -150,7 +150,8 @@ impl World {
                 format!("{:?} {answer:?}{}", self.kind_of(who), if held { ", held it" } else { "" })
             })
             .collect();
-        let holders = (0..self.hosts.len()).filter(|i| self.hosts[*i].role == Role::Honest && holds(*i)).count();
+        let holders =
+            (0..self.hosts.len()).filter(|i| self.hosts[*i].role == Role::Honest && holds(*i)).count();
         format!("asked: {}; held by {holders}", asked.join("; "))
     }
 }

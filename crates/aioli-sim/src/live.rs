@@ -173,7 +173,10 @@ impl World {
         self.report.tally.lost.push(format!(
             "host {asker} for the {what:?} of host {owner}, until {at:.1} s, {took:.1} s long, \
              {queries} queries; derived: {derived}; {} floodfills known, {} and {} tunnels; {}",
-            stats.floodfills, stats.tunnels_in, stats.tunnels_out, self.why_lost(ended)
+            stats.floodfills,
+            stats.tunnels_in,
+            stats.tunnels_out,
+            self.why_lost(ended)
         ));
     }
 
