@@ -172,8 +172,8 @@ pub const FETCH_PATIENCE: Duration = Duration::from_millis(1_200);
 pub const RETRY_PATH: Duration = Duration::from_millis(200);
 /// Floodfills that one search asks.
 pub const MAX_QUERIES: u8 = 8;
-/// Floodfills that a search asks if only a reply named the router.
-pub const MAX_DERIVED_QUERIES: u8 = 3;
+/// Floodfills that a search asks if only a reply named the router: who named it, and three others.
+pub const MAX_DERIVED_QUERIES: u8 = 4;
 /// Times that one silent floodfill is asked when there is no other.
 pub const MAX_ASKED_AGAIN: u8 = 3;
 /// Failures in a row that put a floodfill behind the others.
@@ -190,7 +190,7 @@ pub const MAX_NAMED: usize = 32;
 /// have not met, if it is closer than all that we have.
 pub const STRANGER_ONE_IN: u8 = 4;
 /// When so many floodfills have said that they do not know a router, no stranger is asked for it.
-pub const ENOUGH_DENIALS: usize = 3;
+pub const ENOUGH_DENIALS: usize = 5;
 /// Queries through the tunnels of one view that may stay unanswered in a row before it is taken for the tunnels'
 /// fault and not for that of floodfills that we have met.
 pub const MAX_SILENCES: u8 = 2;
@@ -220,7 +220,7 @@ pub const MUTE_MAX: Duration = Duration::from_secs(15 * 60);
 /// Floodfills that a store is flooded to.
 pub const FLOOD_TO: usize = 3;
 /// Further ones, of the next day, near midnight.
-pub const FLOOD_NEXT_DAY: usize = 2;
+pub const FLOOD_NEXT_DAY: usize = 3;
 /// How near for RouterInfos.
 pub const NEXT_DAY_ROUTER: Duration = Duration::from_secs(45 * 60);
 /// How near for LeaseSets.

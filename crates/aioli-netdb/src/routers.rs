@@ -448,6 +448,11 @@ impl RouterStore {
         self.newcomers.len() >= self.proven.len().max(self.max / config::NEWCOMERS_PART)
     }
 
+    /// Whether there are floodfills that nobody has tried yet.
+    pub(crate) fn has_strangers(&self, now: Instant) -> bool {
+        self.floodfills.iter().any(|h| !self.met_floodfills.contains(h) && self.healthy(h, now))
+    }
+
     /// Removes those whose publication is longer ago than `max_age` of reachable,
     /// or `unreachable_age` of unreachable ones; says how many. The proven have at least `proven_age`.
     pub(crate) fn expire(

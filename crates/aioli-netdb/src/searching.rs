@@ -311,7 +311,7 @@ impl NetDb {
             self.searches.remove(&key);
             self.timers.stop(&Timer::Search(key));
             self.stats.searches_found += 1;
-            self.explorer.note(if self.routers.has_enough_newcomers() { 0 } else { news });
+            self.explorer.note(news);
         } else if self.searches.get(&key).is_some_and(|s| s.current.is_none()) {
             self.advance(key, cx, paths);
         }
@@ -319,7 +319,8 @@ impl NetDb {
 
     /// Fetches the routers that a reply names and we do not know; says how many.
     fn fetch_named(&mut self, key: SearchKey, reply: &DatabaseSearchReply, cx: &Cx<'_>) -> usize {
-        if self.searches.get(&key).is_some_and(|s| s.derived) {
+        let crowded = key.what == What::Explore && self.routers.has_enough_newcomers();
+        if crowded || self.searches.get(&key).is_some_and(|s| s.derived) {
             return 0;
         }
         let max = self.config.limits.fetches_per_search;

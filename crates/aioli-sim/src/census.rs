@@ -137,10 +137,13 @@ impl World {
 
     /// Who was asked in vain, and who of them held it; how many floodfills hold it at all.
     pub(crate) fn why_lost(&self, ended: &SearchEnded) -> String {
-        let key = DestinationHash::from(ended.key);
+        let (key, router) = (DestinationHash::from(ended.key), RouterHash::from(ended.key));
         let holds = |i: usize| {
             let up = self.hosts.get(i).and_then(|host| host.up.as_ref());
-            ended.what == Sought::LeaseSet && up.is_some_and(|up| up.router.holds_lease_set(&key))
+            up.is_some_and(|up| match ended.what {
+                Sought::LeaseSet => up.router.holds_lease_set(&key),
+                Sought::RouterInfo => up.router.known_routers().any(|(known, _)| known == router),
+            })
         };
         let asked: Vec<String> = ended
             .asked

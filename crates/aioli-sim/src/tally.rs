@@ -59,6 +59,8 @@ pub struct Counts {
     pub honest_damaged: u64,
     /// Whom they seek, ask and know.
     pub census: Census,
+    /// The first searches that failed for what exists.
+    pub lost: Vec<String>,
     /// Events by kind.
     pub events: BTreeMap<&'static str, u64>,
 }
@@ -93,8 +95,6 @@ pub struct Tally {
     pub fakes: u64,
     /// Routers up at the end.
     pub up: u64,
-    /// The first searches that failed for what exists.
-    pub lost: Vec<String>,
 }
 
 impl Tally {
@@ -130,7 +130,7 @@ impl fmt::Display for Tally {
             }
             write!(f, "\n{}", c.census)?;
         }
-        for lost in &self.lost {
+        for lost in self.quarters.iter().flat_map(|quarter| &quarter.lost) {
             writeln!(f, "  lost: {lost}")?;
         }
         Ok(())
