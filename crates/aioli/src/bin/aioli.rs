@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use aioli::address;
 use aioli::import::{self, Part};
@@ -29,6 +30,15 @@ enum Tool {
         /// Where SAM of the first router listens.
         #[arg(long, default_value = "127.0.0.1:7656")]
         sam: SocketAddr,
+        /// How much later what one router sends arrives at another, up to 2s: 50ms, 1s.
+        #[arg(long, value_name = "TIME", default_value = "0ms", value_parser = testnet::parse_delay)]
+        delay: Duration,
+        /// How much of it is lost, up to 50%: for SSU2 datagrams, for NTCP2 segments that come a retransmission later.
+        #[arg(long, value_name = "PERCENT", default_value = "0%", value_parser = testnet::parse_loss)]
+        loss: u32,
+        /// The same routers, destination of hello.i2p and draws as in another run; ports and times are the system's.
+        #[arg(long, value_name = "N")]
+        seed: Option<u32>,
         /// Without NTCP2.
         #[arg(long, conflicts_with = "no_ssu2")]
         no_ntcp2: bool,
@@ -100,6 +110,9 @@ fn main() -> ExitCode {
         Tool::Testnet {
             routers,
             sam,
+            delay,
+            loss,
+            seed,
             no_ntcp2,
             no_ssu2,
             http_proxy: http,
@@ -109,8 +122,9 @@ fn main() -> ExitCode {
         } => {
             log_to_stderr(log_level);
             let (ntcp2, ssu2) = (!no_ntcp2, !no_ssu2);
-            let routers = usize::from(routers);
-            testnet::run(&testnet::Options { routers, sam, ntcp2, ssu2, http, socks, check })
+            let any = testnet::Layout::new(usize::from(routers));
+            let layout = testnet::Layout { ntcp2, ssu2, delay, loss, seed: seed.unwrap_or(any.seed), ..any };
+            testnet::run(&testnet::Options { layout, sam, http, socks, check })
         }
         Tool::Address { task, data_dir } => {
             let data_dir = expand_home(&data_dir, &|name| std::env::var(name).ok());

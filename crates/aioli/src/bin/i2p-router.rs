@@ -105,6 +105,8 @@ fn run(settings: &Settings) -> Result<()> {
         clock: Clock::start(),
         addresses,
         port_mapping: mapped,
+        links: None,
+        seed: None,
     })?;
     let _apps = if services.is_empty() {
         None
