@@ -180,6 +180,8 @@ pub struct Snapshot {
     pub embed: EmbedStats,
     /// Its RouterInfo as published.
     pub router_info: Arc<[u8]>,
+    /// Which snapshot this is: one that does not grow is of a router whose thread hangs.
+    pub number: u64,
 }
 
 /// A running router. Dropping it stops the router.
@@ -673,6 +675,7 @@ async fn watch(shared: Rc<Shared>, snapshot: Arc<Mutex<Snapshot>>, file: Option<
             udp,
             embed: m.embed.stats(),
             router_info: Arc::from(m.router.router_info().bytes()),
+            number: u64::from(round) + 1,
         });
         if let Some(path) = &file
             && round.is_multiple_of(10)

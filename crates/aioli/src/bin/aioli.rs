@@ -6,11 +6,15 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use aioli::address;
+use aioli::doctor;
 use aioli::import::{self, Part};
+use aioli::manual;
+use aioli::settings;
 use aioli::settings::{expand_home, first_line};
 use aioli::terminal::{complain, log_to_stderr, say};
 use aioli::testnet;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
 
 /// Tools around the aioli I2P router.
 #[derive(Parser)]
@@ -58,6 +62,26 @@ enum Tool {
         #[arg(long, default_value = "warn")]
         log_level: tracing::Level,
     },
+    /// Look at what a router needs on this computer, and say what is wrong and what to do.
+    ///
+    /// It changes nothing. Exit status: 0 without an error, 1 with one, 2 if this cannot be asked.
+    Doctor {
+        /// The router's configuration file.
+        #[arg(long, value_name = "FILE", env = "I2P_CONFIG")]
+        config: Option<String>,
+        /// The router's data directory.
+        #[arg(long, value_name = "DIR")]
+        data_dir: Option<String>,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+        /// Ask no time server.
+        #[arg(long)]
+        offline: bool,
+        /// Further options, as i2p-router gets them.
+        #[arg(last = true, value_name = "OPTIONS OF i2p-router")]
+        settings: Vec<String>,
+    },
     /// The address book: names of sites.
     Address {
         #[command(subcommand)]
@@ -65,6 +89,19 @@ enum Tool {
         /// The data directory of i2p-router.
         #[arg(long, value_name = "DIR", env = "I2P_DATA_DIR", default_value = "~/.aioli", global = true)]
         data_dir: String,
+    },
+    /// Write files with which a shell completes i2p-router and aioli.
+    Completions {
+        /// bash, elvish, fish, powershell or zsh.
+        #[arg(hide_possible_values = true)]
+        shell: Shell,
+        /// Where to.
+        directory: PathBuf,
+    },
+    /// Write the manual pages of i2p-router and aioli.
+    Man {
+        /// Where to.
+        directory: PathBuf,
     },
     /// Take identity, destinations, NetDB, address book and tunnels from i2pd or Java I2P.
     ///
@@ -97,6 +134,11 @@ enum Tool {
     },
 }
 
+/// The command lines of both.
+fn programs() -> Vec<clap::Command> {
+    vec![settings::command(), Cli::command().name("aioli")]
+}
+
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
@@ -126,6 +168,16 @@ fn main() -> ExitCode {
             let layout = testnet::Layout { ntcp2, ssu2, delay, loss, seed: seed.unwrap_or(any.seed), ..any };
             testnet::run(&testnet::Options { layout, sam, http, socks, check })
         }
+        Tool::Doctor { config, data_dir, json, offline, settings } => {
+            let options = doctor::Options { config, data_dir, json, offline, settings };
+            match doctor::run(&options, |name| std::env::var(name).ok()) {
+                Ok(true) => return ExitCode::FAILURE,
+                done => done.map(drop),
+            }
+        }
+        Tool::Completions { shell, directory } => manual::completions(shell, &directory, programs())
+            .map(|files| files.iter().for_each(|file| say(file.display().to_string()))),
+        Tool::Man { directory } => manual::pages(&directory, programs()),
         Tool::Address { task, data_dir } => {
             let data_dir = expand_home(&data_dir, &|name| std::env::var(name).ok());
             address::run(&task, &data_dir)

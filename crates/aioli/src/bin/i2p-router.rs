@@ -9,8 +9,10 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use aioli::service::Service;
 use aioli::services::Services;
 use aioli::settings::{Reseed, Settings, SettingsError};
+use aioli::setup;
 use aioli::terminal::{INTERRUPTED, Phases, TERMINATED, complain, log_to_stderr, say};
 use aioli_apps::address_book::AddressBook;
 use aioli_client::{SamConfig, SessionDefaults};
@@ -34,6 +36,10 @@ const PORTS: (u64, u64) = (9_151, 30_777);
 const DRAWS: usize = 20;
 
 fn main() -> ExitCode {
+    let asked = Settings::setup(std::env::args(), |name| std::env::var(name).ok());
+    if let Ok(Some(request)) = asked {
+        return set_up(&request);
+    }
     let settings = match Settings::resolve(std::env::args(), |name| std::env::var(name).ok()) {
         Ok(settings) => settings,
         Err(SettingsError::CommandLine(error)) if !error.use_stderr() => error.exit(),
@@ -48,6 +54,17 @@ fn main() -> ExitCode {
     }
     log_to_stderr(settings.log_level);
     match run(&settings) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(format!("i2p-router: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn set_up(request: &setup::Request) -> ExitCode {
+    let mut talk = setup::Talk { input: &mut std::io::stdin().lock(), say: &mut |line| say(line) };
+    match setup::run(request, &mut talk) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             complain(format!("i2p-router: {error:#}"));
@@ -114,8 +131,10 @@ fn run(settings: &Settings) -> Result<()> {
         let book = Arc::new(AddressBook::open(&settings.data_dir)?);
         Some(services.start(node.client(), book, inbound, outbound)?)
     };
+    let service = Service::of_environment();
+    service.ready();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(until_stopped(node, Run { started, grace: settings.grace, reseeds }))
+    runtime.block_on(until_stopped(node, service, Run { started, grace: settings.grace, reseeds }))
 }
 
 /// The router's own configuration.
@@ -334,7 +353,7 @@ enum Way {
 
 /// Tells what happens until the router has stopped. SIGINT lets others' tunnels end first,
 /// SIGTERM does not; each further signal goes one step on.
-async fn until_stopped(mut node: Node, run: Run) -> Result<()> {
+async fn until_stopped(mut node: Node, mut service: Service, run: Run) -> Result<()> {
     let mut signals =
         Signals { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? };
     let (mut phases, mut way) = (Phases::default(), Way::Running);
@@ -345,16 +364,24 @@ async fn until_stopped(mut node: Node, run: Run) -> Result<()> {
                 Some(Notice::Router(Event::NoRouters)) if run.reseeds => continue,
                 Some(Notice::Stopping) => {
                     way = Way::Leaving;
+                    service.stopping();
                     phases.stopping();
                     continue;
                 }
                 Some(notice) => {
+                    if let Notice::Router(event) = &notice {
+                        service.status(&event.to_string());
+                    }
                     tell(&mut phases, notice, run.started);
                     continue;
                 }
                 None if way == Way::Leaving => break,
                 None => anyhow::bail!("the router has ended by itself; the log says why"),
             },
+            () = service.due() => {
+                service.alive(node.snapshot().number);
+                continue;
+            }
             _ = signals.interrupt.recv() => INTERRUPTED,
             _ = signals.terminate.recv() => TERMINATED,
         };
