@@ -41,7 +41,7 @@ pub(crate) struct Arguments {
 pub(crate) fn deb(arguments: &Arguments) -> Result<()> {
     let programs = match &arguments.programs {
         Some(directory) => directory.clone(),
-        None => release()?,
+        None => release(None)?,
     };
     let package = package(&programs, arguments.revision)?;
     println!("{}", package.display());
@@ -52,8 +52,8 @@ pub(crate) fn deb(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-/// A release build that is the same everywhere.
-pub(crate) fn release() -> Result<PathBuf> {
+/// A release build that is the same everywhere; says where its programs are.
+pub(crate) fn release(target: Option<&str>) -> Result<PathBuf> {
     let here = env::current_dir()?;
     let home = env::var_os("CARGO_HOME").map(PathBuf::from);
     let home = home
@@ -67,9 +67,10 @@ pub(crate) fn release() -> Result<PathBuf> {
     };
     let mut command = Command::new(cargo_program());
     command.args(["build", "--release", "--locked", "--package", "aioli", "--bins"]);
+    command.args(target.iter().flat_map(|target| ["--target", target]));
     command.env("RUSTFLAGS", flags("--remap-path-prefix")).env("CFLAGS", flags("-ffile-prefix-map"));
     run(command.env("SOURCE_DATE_EPOCH", epoch()?))?;
-    Ok(target_dir().join("release"))
+    Ok(target_dir().join(target.unwrap_or_default()).join("release"))
 }
 
 /// When the commit was made.

@@ -62,9 +62,10 @@ fn problem(root: &Path, documents: &BTreeMap<PathBuf, String>, from: &Path, link
 /// The path without `..`.
 fn normal(path: &Path) -> PathBuf {
     path.components().fold(PathBuf::new(), |mut so_far, component| {
-        match component {
-            Component::ParentDir => drop(so_far.pop()),
-            other => so_far.push(other),
+        if component == Component::ParentDir {
+            so_far.pop();
+        } else {
+            so_far.push(component);
         }
         so_far
     })

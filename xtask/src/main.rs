@@ -62,7 +62,11 @@ enum Task {
     /// The Debian package, in target/debian.
     Deb(deb::Arguments),
     /// A release build that is the same wherever it is made.
-    Release,
+    Release {
+        /// For another platform: x86_64-unknown-linux-musl makes programs that need no library.
+        #[arg(long)]
+        target: Option<String>,
+    },
     /// The memory of our router in each profile; fails if `tiny` takes more than it may.
     #[command(disable_help_flag = true)]
     Memory {
@@ -95,7 +99,10 @@ fn run_task(task: Task) -> Result<()> {
         Task::Signer { certificate } => signers::print(&here.join(certificate)),
         Task::Ci { no_test, deny } => ci(no_test, deny),
         Task::Deb(arguments) => deb::deb(&arguments),
-        Task::Release => deb::release().map(drop),
+        Task::Release { target } => {
+            println!("{}", deb::release(target.as_deref())?.display());
+            Ok(())
+        }
         Task::Tidy => tidy::tidy(Path::new(".")),
         Task::Interop { arguments } => interop("run", &arguments),
         Task::Compare { arguments } => interop("compare", &arguments),
