@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use aioli_node::Notice;
 use sd_notify::NotifyState;
 
 /// The service manager, as far as there is one.
@@ -35,9 +36,19 @@ impl Service {
         self.tell(&[NotifyState::Ready]);
     }
 
-    /// What `systemctl status` shows.
-    pub fn status(&self, line: &str) {
-        self.tell(&[NotifyState::Status(line)]);
+    /// Keeps up what `systemctl status` shows.
+    pub fn follow(&self, notice: &Notice) {
+        let line = match notice {
+            Notice::Router(event) => event.to_string(),
+            Notice::Reseed(progress) => progress.to_string(),
+            Notice::Draining { tunnels, .. } => format!("stopping, waiting for {tunnels} tunnels of others"),
+            Notice::Loaded { .. }
+            | Notice::Remembered { .. }
+            | Notice::TimeServers(_)
+            | Notice::PortMapping(_)
+            | Notice::Stopping => return,
+        };
+        self.tell(&[NotifyState::Status(&line)]);
     }
 
     /// The end has begun.

@@ -369,9 +369,7 @@ async fn until_stopped(mut node: Node, mut service: Service, run: Run) -> Result
                     continue;
                 }
                 Some(notice) => {
-                    if let Notice::Router(event) = &notice {
-                        service.status(&event.to_string());
-                    }
+                    service.follow(&notice);
                     tell(&mut phases, notice, run.started);
                     continue;
                 }

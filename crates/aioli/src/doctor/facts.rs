@@ -1,13 +1,13 @@
 //! What there is to know of the computer and of the router on it. Tests write these down instead.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use aioli_node::{AddressWatch, DiskError, Inspection, SntpConfig, bind, bind_udp, clock_offset};
+use aioli_node::{AddressWatch, Holder, Inspection, NodeError, SntpConfig, bind, bind_udp, clock_offset};
 use anyhow::Result;
 use rustix::process::{Resource, geteuid, getrlimit};
 
@@ -29,8 +29,8 @@ pub struct Facts {
     pub ports: Vec<Port>,
     /// The data directory.
     pub directory: Directory,
-    /// Files and sockets that a process may have open.
-    pub descriptors: Option<Descriptors>,
+    /// Files and sockets that the router, or else a program of this user, may have open.
+    pub descriptors: Option<u64>,
     /// Memory that can be had, in bytes.
     pub memory: Option<u64>,
     /// An address of this computer that others reach directly.
@@ -100,15 +100,6 @@ pub enum Directory {
     },
 }
 
-/// Limits on what a process may have open.
-#[derive(Clone, Copy, Debug)]
-pub struct Descriptors {
-    /// In force.
-    pub now: u64,
-    /// As far as it may raise it.
-    pub most: u64,
-}
-
 /// What a running router lets be known.
 #[derive(Clone, Debug, Default)]
 pub struct Running {
@@ -122,12 +113,16 @@ impl Facts {
     /// Asks the system, the disk and, unless `offline`, the time servers of the settings.
     pub fn gather(settings: &Settings, offline: bool) -> Result<Self> {
         let directory = directory(&settings.data_dir);
+        let router = match &directory {
+            Directory::There { inside, .. } => inside.holder.as_ref().and_then(Holder::process),
+            Directory::Missing | Directory::Unreadable(_) => None,
+        };
         Ok(Self {
             wall_secs: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
             time: time(settings, offline)?,
             ports: ports(settings),
             directory,
-            descriptors: descriptors(),
+            descriptors: router.and_then(descriptors_of).or_else(own_descriptors),
             memory: memory(),
             public_address: AddressWatch::new(settings.port, settings.host, settings.private_network)
                 .choose(None)
@@ -155,7 +150,7 @@ fn time(settings: &Settings, offline: bool) -> Result<Time> {
 fn ports(settings: &Settings) -> Vec<Port> {
     let mut all = Vec::new();
     let tcp = |what, address, option, dispensable| {
-        let refused = bind(address, what, option).err().map(|error| error.to_string());
+        let refused = bind(address, what, option).err();
         let state = state(refused, address, "TCP");
         Port { what, address, protocol: "TCP", option, dispensable, state }
     };
@@ -171,7 +166,7 @@ fn ports(settings: &Settings) -> Vec<Port> {
         };
         let other = other.map(|ip| (SocketAddr::new(ip, settings.port), true));
         for (address, dispensable) in [(address, false)].into_iter().chain(other).filter(|_| settings.ssu2) {
-            let refused = bind_udp(address, "--port").err().map(|error| error.to_string());
+            let refused = bind_udp(address, "--port").err();
             let state = state(refused, address, "UDP");
             all.push(Port { what: "SSU2", address, protocol: "UDP", option: "--port", dispensable, state });
         }
@@ -185,12 +180,14 @@ fn ports(settings: &Settings) -> Vec<Port> {
     all
 }
 
-fn state(refused: Option<String>, address: SocketAddr, protocol: &str) -> PortState {
-    let Some(why) = refused else { return PortState::Free };
-    match holder(address.port(), protocol) {
-        Some(holder) => PortState::Taken(Some(holder)),
-        None if why.contains("in use") => PortState::Taken(None),
-        None => PortState::Refused(why),
+fn state(refused: Option<NodeError>, address: SocketAddr, protocol: &str) -> PortState {
+    match refused {
+        None => PortState::Free,
+        Some(NodeError::Listen { error, .. }) if error.kind() == ErrorKind::AddrInUse => {
+            PortState::Taken(holder(address.port(), protocol))
+        }
+        Some(NodeError::Listen { error, .. }) => PortState::Refused(error.to_string()),
+        Some(error) => PortState::Refused(error.to_string()),
     }
 }
 
@@ -228,7 +225,7 @@ fn directory(path: &Path) -> Directory {
     let metadata = match fs::metadata(path) {
         Ok(metadata) if metadata.is_dir() => metadata,
         Ok(_) => return Directory::Unreadable("it is a file".into()),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Directory::Missing,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Directory::Missing,
         Err(error) => return Directory::Unreadable(error.to_string()),
     };
     if let Err(error) = fs::read_dir(path) {
@@ -245,9 +242,16 @@ fn directory(path: &Path) -> Directory {
     }
 }
 
-fn descriptors() -> Option<Descriptors> {
-    let limit = getrlimit(Resource::Nofile);
-    Some(Descriptors { now: limit.current.unwrap_or(u64::MAX), most: limit.maximum.unwrap_or(u64::MAX) })
+fn own_descriptors() -> Option<u64> {
+    Some(getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX))
+}
+
+/// The limit of a process, as `/proc` has it.
+fn descriptors_of(pid: u32) -> Option<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/limits")).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("Max open files"))?;
+    let now = line.split_whitespace().next()?;
+    if now == "unlimited" { Some(u64::MAX) } else { now.parse().ok() }
 }
 
 /// What the system can give, and a control group allows.
@@ -283,11 +287,6 @@ fn counters(file: &Path) -> Option<serde_json::Map<String, serde_json::Value>> {
     serde_json::from_slice(&text).ok()
 }
 
-/// What is wrong with a directory, from the error that starting would end with.
-pub(super) fn why(error: &DiskError) -> String {
-    error.to_string()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -303,6 +302,12 @@ mod tests {
         assert_eq!(inode_at(line, 8080, true), Some("4711"));
         assert_eq!(inode_at(line, 8081, true), None);
         assert_eq!(inode_at(&line.replace(" 0A ", " 01 "), 8080, true), None);
+    }
+
+    #[test]
+    fn the_file_limit_of_another_process_is_read() {
+        assert_eq!(descriptors_of(std::process::id()), own_descriptors());
+        assert_eq!(descriptors_of(0), None);
     }
 
     #[test]

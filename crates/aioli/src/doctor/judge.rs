@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::facts::{Directory, Facts, Port, PortState, Time, why};
+use super::facts::{Directory, Facts, Port, PortState, Time};
 use super::{Finding, Level};
 use crate::settings::Settings;
 use aioli_node::{Holder, Inspection};
@@ -110,8 +110,9 @@ fn directory(settings: &Settings, facts: &Facts) -> Vec<Finding> {
     }
     found.extend(free.and_then(disk));
     let remedy = "see docs/running.md, The data directory";
-    found.extend(inside.layout.as_ref().err().map(|error| Finding::error(CHECK, why(error), remedy)));
-    found.extend(inside.identity.as_ref().err().map(|error| Finding::error(CHECK, why(error), remedy)));
+    found.extend(inside.layout.as_ref().err().map(|error| Finding::error(CHECK, error.to_string(), remedy)));
+    found
+        .extend(inside.identity.as_ref().err().map(|error| Finding::error(CHECK, error.to_string(), remedy)));
     if found.iter().all(|finding| finding.level == Level::Ok) {
         found.push(Finding::ok(CHECK, format!("{path} can be used")));
     }
@@ -162,7 +163,7 @@ fn port(port: &Port, holder: Option<&Holder>) -> Finding {
 
 fn descriptors(settings: &Settings, facts: &Facts) -> Option<Finding> {
     const CHECK: &str = "file limit";
-    let limit = facts.descriptors?.now;
+    let limit = facts.descriptors?;
     let wanted = settings.limits.connections as u64 + OTHER_DESCRIPTORS;
     let what = format!("{limit} files and sockets may be open, {wanted} may be needed");
     let remedy =
@@ -254,11 +255,11 @@ fn reachability(caps: &str) -> Finding {
     if caps.contains('U') {
         Finding::warning(
             CHECK,
-            "others cannot connect to the router: it works through introducers",
+            "it has published that others cannot connect to it, and works through introducers",
             "let its UDP and TCP port through the firewall and the gateway; docs/reachability.md",
         )
     } else if caps.contains('R') {
-        Finding::ok(CHECK, "others connect to the router")
+        Finding::ok(CHECK, "it has published that others connect to it")
     } else {
         Finding::ok(CHECK, "not known yet")
     }

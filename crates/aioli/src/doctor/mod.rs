@@ -16,7 +16,7 @@ use serde::Serialize;
 
 use crate::settings::{Settings, SettingsError, config_file_of, file};
 use crate::terminal::say;
-pub use facts::{Descriptors, Directory, Facts, Port, PortState, Running, Time};
+pub use facts::{Directory, Facts, Port, PortState, Running, Time};
 pub use judge::judge;
 
 /// What to look at.

@@ -35,7 +35,7 @@ fn well() -> Facts {
         time: Time::Behind(20, 4),
         ports: vec![port(PortState::Free)],
         directory: there(inspection()),
-        descriptors: Some(Descriptors { now: 1 << 20, most: 1 << 20 }),
+        descriptors: Some(1 << 20),
         memory: Some(1 << 34),
         public_address: Some([198, 51, 100, 1].into()),
         running: Running::default(),
@@ -169,7 +169,7 @@ fn ports() {
 
 #[test]
 fn the_machine() {
-    let few = Facts { descriptors: Some(Descriptors { now: 256, most: 4096 }), ..well() };
+    let few = Facts { descriptors: Some(256), ..well() };
     only(&[], &few, "file limit", Level::Warning, "256 files and sockets");
     let memory = |bytes| Facts { memory: Some(bytes), ..well() };
     only(&["--profile", "server"], &memory(64 << 20), "memory", Level::Warning, "profile server may take");
