@@ -122,7 +122,10 @@ impl Shared {
     fn receive(&self, socket: &UdpSocket) {
         let now = self.now();
         let Machines { router, .. } = &mut *self.machines.borrow_mut();
-        let received = socket.receive(|arrival, bytes| router.handle_datagram(arrival.from, bytes, now));
+        let received = socket.receive(|arrival, bytes| match &self.arrivals {
+            None => router.handle_datagram(arrival.from, bytes, now),
+            Some(arrivals) => arrivals.borrow_mut().datagram(arrival.from, bytes, now.mono),
+        });
         if let Err(error) = received {
             // As a rule it is about something sent before, and is over once it was read.
             tracing::debug!("receiving datagrams: {error}");

@@ -36,6 +36,43 @@ fn the_reference_names_every_setting_and_its_default() {
         let row = format!("| `--{}{value}` | `{}` |{default} |", s.key, s.env);
         assert!(text.contains(&row), "docs/configuration.md lacks: {row}");
     }
+    let rows = text.lines().filter(|line| line.starts_with("| `--")).count();
+    assert_eq!(rows, SETTINGS.len(), "docs/configuration.md has rows of settings that are not there");
+}
+
+#[test]
+fn the_file_of_the_data_directory_is_read_unless_another_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let (usual, named) = (dir.path().join("router.toml"), dir.path().join("named.toml"));
+    std::fs::write(&usual, "port = 1111\n").unwrap();
+    std::fs::write(&named, "grace = 1\n").unwrap();
+    let data_dir = dir.path().to_str().unwrap();
+    assert_eq!(resolve(&["--data-dir", data_dir], &[]).unwrap().port, 1111);
+    assert_eq!(resolve(&[], &[("I2P_DATA_DIR", data_dir)]).unwrap().port, 1111);
+    assert_eq!(
+        resolve(&["--data-dir", data_dir], &[("I2P_CONFIG", named.to_str().unwrap())]).unwrap().port,
+        9700
+    );
+    std::fs::remove_file(&usual).unwrap();
+    assert_eq!(resolve(&["--data-dir", data_dir], &[]).unwrap().port, 9700);
+}
+
+#[test]
+fn setting_up_is_asked_for_with_and_without_answers() {
+    let of = |args: &[&str], env: &[(&str, &str)]| {
+        let args = std::iter::once("i2p-router").chain(args.iter().copied()).map(str::to_owned);
+        Settings::setup(args, |name| env.iter().find(|(k, _)| *k == name).map(|(_, v)| (*v).to_owned()))
+    };
+    let request = |kind, file: &str, usual| Some(setup::Request { kind, file: file.into(), usual });
+    assert_eq!(of(&["--port", "1"], &[]).unwrap(), None);
+    assert_eq!(of(&["--setup"], &[("HOME", "/h")]).unwrap(), request(None, "/h/.aioli/router.toml", true));
+    let paranoid = Some(setup::Kind::Paranoid);
+    assert_eq!(of(&["--setup=paranoid", "--config", "/c"], &[]).unwrap(), request(paranoid, "/c", false));
+    assert_eq!(
+        of(&["--setup=auto", "--data-dir", "/d"], &[]).unwrap().unwrap().file,
+        Path::new("/d/router.toml")
+    );
+    assert!(of(&["--setup=fast"], &[]).is_err());
 }
 
 #[test]
