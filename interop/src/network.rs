@@ -40,7 +40,7 @@ pub struct Layout {
     pub limit: Option<(usize, u32)>,
     /// Ours speak SSU2 alone.
     pub ssu2_only: bool,
-    /// All speak IPv6 alone.
+    /// Ours speak IPv6 alone, and i2pd's both families.
     pub ipv6: bool,
     /// The largest packet that reaches each router of ours; what is larger is lost without a word.
     pub mtu: Option<u16>,
@@ -261,6 +261,9 @@ fn bridge(namespaces: &mut Namespaces, routers: &[Router], layout: &Layout) -> R
         match router.gateway() {
             Some(gateway) => plug(&hub, index, gateway.namespace(), "wan0", layout.ipv6)?,
             None => plug(&hub, index, router.namespace(), "eth0", layout.ipv6)?,
+        }
+        if layout.ipv6 && router.kind() == Kind::I2pd {
+            router.namespace().set_up("eth0", &format!("{}/15", router::address(index, false)))?;
         }
         if let Some(mtu) = layout.mtu.filter(|_| router.kind() == Kind::Aioli) {
             // Of this end alone: the router believes that its packets may be larger.

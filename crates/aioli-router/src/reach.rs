@@ -19,6 +19,8 @@ use crate::router::{Output, Router, Timer, cx};
 
 /// It is looked at this often while something is to be found out, or introducers are wanted.
 pub(crate) const SOON: Duration = Duration::from_secs(4);
+/// And so soon when a test was refused.
+const AT_ONCE: Duration = Duration::from_secs(1);
 /// And this often otherwise.
 const LATER: Duration = Duration::from_secs(30);
 /// Sessions over SSU2, in a family, that are enough to be seen and tested.
@@ -149,6 +151,7 @@ impl Router {
             self.reaching.reconnected.pop_front();
         }
         self.reaching.reconnected.push_back((now, peer));
+        tracing::debug!("the session with {peer:?}, who is next to us in tunnels, is lost: begun anew");
         if let Some(info) = self.netdb.router(&peer).map(Arc::clone) {
             self.transport.reconnect_ntcp2(&info, &mut cx!(self));
         }
@@ -186,6 +189,9 @@ impl Router {
             for family in Family::ALL {
                 if self.seek_out(family) {
                     again = now + SOON;
+                }
+                if self.reaching.observer.was_refused(family) {
+                    again = now + AT_ONCE;
                 }
             }
             let [ipv4, ipv6] = Family::ALL.map(|family| {
@@ -263,7 +269,14 @@ impl Router {
         let known = self.netdb.router_count();
         let start = self.rng.up_to(known.saturating_sub(1) as u64) as usize;
         let round = self.netdb.routers().skip(start).chain(self.netdb.routers()).take(known.min(LOOKED_AT));
-        let is_new = |info: &RouterInfo| !peers.iter().any(|(peer, _)| *peer == info.hash());
+        // While nobody answers over UDP, those who are there over TCP show why.
+        let silent = peers.is_empty() && self.transport.sessions() > 0;
+        let is_new = |info: &RouterInfo| {
+            let hash = info.hash();
+            let backed_off = self.transport.is_silent(&hash, self.now.mono);
+            !peers.iter().any(|(peer, _)| *peer == hash)
+                && (!silent || (self.transport.is_connected(&hash) && !backed_off))
+        };
         let found = round.filter(|info| is_new(info)).find(|info| fits(info)).map(Arc::clone);
         if let Some(info) = found.filter(|info| !self.refuses(info)) {
             self.transport.connect_ssu2(&info, &mut cx!(self));

@@ -28,10 +28,11 @@ const HOLDS: Duration = Duration::from_secs(90 * 60);
 const TEST_AGAIN: Duration = Duration::from_secs(60 * 60);
 /// Between two tests while there is no judgement, at first.
 const TEST_SOON: Duration = Duration::from_secs(4);
+/// And after one that was refused, of which so many do not count.
+const TEST_REFUSED: Duration = Duration::from_secs(1);
+const MANY_REFUSED: u32 = 40;
 /// And when so many have not led to one.
 const MANY_TESTS: u32 = 12;
-/// So many that were refused are not counted.
-const MANY_REFUSED: u32 = 30;
 /// Then it is this.
 const TEST_LATER: Duration = Duration::from_secs(120);
 /// So many must not answer over UDP, and nobody does, before it is believed that none gets through.
@@ -196,6 +197,7 @@ struct One {
     silent: Said<()>,
     tests: u32,
     refused: u32,
+    refused_last: bool,
     tested: Option<Instant>,
     /// The address that a test showed to be open.
     proven: Option<SocketAddr>,
@@ -302,7 +304,9 @@ impl One {
                 let alone = |last: Option<Instant>| last.is_some_and(|at| now.since(at) >= ALONE_FOR);
                 if open > closed && (open >= ENOUGH || alone(last_open)) {
                     Reachability::Open
-                } else if closed > open && (closed >= ENOUGH || (alone(last_closed) && self.is_decided_by_one(kind))) {
+                } else if closed > open
+                    && (closed >= ENOUGH || (alone(last_closed) && self.is_decided_by_one(kind)))
+                {
                     kind
                 } else if open == 0 && self.silent.0.len() >= SILENT {
                     Reachability::NoUdp
@@ -344,7 +348,11 @@ impl One {
 
     fn is_test_due(&self, now: Instant) -> bool {
         let pause = if self.is_unjudged() {
-            if self.tests < MANY_TESTS { TEST_SOON } else { TEST_LATER }
+            match self.tests {
+                0..MANY_TESTS if self.refused_last => TEST_REFUSED,
+                0..MANY_TESTS => TEST_SOON,
+                MANY_TESTS.. => TEST_LATER,
+            }
         } else if self.is_doubted(now) {
             TEST_IN_DOUBT
         } else {
@@ -450,6 +458,7 @@ impl Observer {
             TestOutcome::Refused { .. } if one.refused < MANY_REFUSED => {
                 one.refused += 1;
                 one.tests = one.tests.saturating_sub(1);
+                one.refused_last = true;
             }
             TestOutcome::Unproven | TestOutcome::Refused { .. } | TestOutcome::NoAnswer => {}
         }
@@ -459,7 +468,7 @@ impl Observer {
     pub const fn on_asked(&mut self, family: Family, now: Instant) {
         let one = &mut self.of[family as usize];
         one.tests = one.tests.saturating_add(1);
-        one.tested = Some(now);
+        (one.tested, one.refused_last) = (Some(now), false);
     }
 
     /// The address to test, if a test is due.
@@ -481,6 +490,12 @@ impl Observer {
     /// Whether it is being found out.
     pub fn is_unjudged(&self, family: Family) -> bool {
         self.of[family as usize].is_unjudged()
+    }
+
+    /// Whether the last test was refused, and another is due soon.
+    pub fn was_refused(&self, family: Family) -> bool {
+        let one = &self.of[family as usize];
+        one.is_unjudged() && one.refused_last
     }
 
     /// Whether more should say where they see us.

@@ -408,6 +408,18 @@ impl Router {
         self.transport.set_ssu2_families(ipv4, ipv6);
     }
 
+    /// The address families that the machine has addresses of; both at first. Nobody is dialled in another.
+    pub const fn set_families(&mut self, ipv4: bool, ipv6: bool) {
+        self.transport.set_families(ipv4, ipv6);
+    }
+
+    /// Which families' UDP sockets take datagrams for now; both at first. [`Self::poll_datagrams`] gives none for the
+    /// other.
+    pub fn set_ssu2_writable(&mut self, ipv4: bool, ipv6: bool) {
+        self.dirty = true;
+        self.transport.set_ssu2_writable(ipv4, ipv6);
+    }
+
     /// A datagram came; it is decrypted in place.
     pub fn handle_datagram(&mut self, from: SocketAddr, bytes: &mut [u8], now: Now) {
         self.enter(now);

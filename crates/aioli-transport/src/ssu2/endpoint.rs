@@ -33,6 +33,7 @@ use crate::replay::ReplayCache;
 use dial::Dial;
 pub use introductions::AWAIT;
 use introductions::{Introductions, Offers};
+use transmit::Stalled;
 
 /// Old replay entries are forgotten at these intervals.
 const SWEEP: Duration = Duration::from_secs(300);
@@ -126,6 +127,7 @@ pub struct Endpoint {
     requests: Bucket,
     /// Sessions that may have packets to send.
     ready: VecDeque<ConnectionId>,
+    stalled: Stalled,
     intro: Introductions,
     timers: Timers<Key>,
 }
@@ -165,6 +167,7 @@ impl Endpoint {
             pending_ips: BTreeMap::new(),
             closing: BTreeMap::new(),
             ready: VecDeque::new(),
+            stalled: Stalled::default(),
             intro: Introductions::default(),
             timers: Timers::new(),
         }

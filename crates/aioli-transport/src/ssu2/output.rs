@@ -84,6 +84,13 @@ pub enum Output {
         /// Where from.
         from: SocketAddr,
     },
+    /// Somebody whose address is proven made a handshake that fails with its last packet.
+    Refused {
+        /// Where from.
+        from: SocketAddr,
+        /// Why.
+        why: PeerMisbehaved,
+    },
     /// A peer has moved and the new address is proven.
     Moved {
         /// Who.

@@ -408,7 +408,10 @@ impl Endpoint {
         if !self.introduces(Family::of(&remote.ip())) || !self.is_connected(&charlie) {
             return;
         }
-        let until = cx.now.mono + TAG_LIFE;
+        let (now, until) = (cx.now.mono, cx.now.mono + TAG_LIFE);
+        if self.intro.tags.len() >= self.common.limits.relay_tags {
+            self.intro.tags.retain(|_, given| now < given.until);
+        }
         let tag = match self.intro.tags.iter().find(|(_, given)| given.charlie == charlie) {
             Some((tag, _)) => *tag,
             None if self.intro.tags.len() >= self.common.limits.relay_tags => {
