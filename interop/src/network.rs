@@ -46,8 +46,8 @@ pub struct Layout {
     pub mtu: Option<u16>,
     /// Routers of ours that must find out whether others reach them, and what is in the way.
     pub edges: Vec<(usize, Edge)>,
-    /// The router of ours that knows nobody, is known to nobody, and is not started with the others.
-    pub fresh: Option<usize>,
+    /// Routers of ours that know nobody, are known to nobody, and are not started with the others.
+    pub fresh: Vec<usize>,
 }
 
 impl Layout {
@@ -73,13 +73,13 @@ impl Layout {
             ipv6: false,
             mtu: None,
             edges: Vec::new(),
-            fresh: None,
+            fresh: Vec::new(),
         }
     }
 
     /// The same with one router of ours left out of the seeding and the start.
     pub fn with_fresh(mut self, router: usize) -> Self {
-        self.fresh = Some(router);
+        self.fresh.push(router);
         self
     }
 
@@ -119,7 +119,7 @@ impl Network {
             let namespace = namespaces.add(&format!("r{index}"))?;
             let limit =
                 layout.limit.filter(|(router, _)| *router == usize::from(index)).map(|(_, kbytes)| kbytes);
-            let fresh = layout.fresh == Some(usize::from(index));
+            let fresh = layout.fresh.contains(&usize::from(index));
             let edge = layout.edges.iter().find(|(at, _)| *at == usize::from(index)).map(|(_, edge)| *edge);
             let gateway = match edge {
                 Some(Edge::Behind(nat)) => Some(Gateway::new(&mut namespaces, index, nat, &namespace)?),

@@ -207,13 +207,10 @@ impl Transport {
         self.say_datagrams();
     }
 
-    /// A peer sees us elsewhere than others did before. Whoever is silent until we say something learns of it.
-    pub(super) fn doubt_address(&mut self, seen: SocketAddr, now: Instant) {
+    /// A peer sees us elsewhere than before. Whoever is silent until we say something learns of it.
+    pub(super) fn doubt_address(&mut self, now: Instant) {
         let Some(udp) = &mut self.udp else { return };
-        let known = udp.endpoint.external(Family::of(&seen.ip()));
-        if known.is_some_and(|known| known.ip() != seen.ip())
-            && udp.doubted.is_none_or(|at| now.since(at) >= DOUBT)
-        {
+        if udp.doubted.is_none_or(|at| now.since(at) >= DOUBT) {
             udp.doubted = Some(now);
             self.addresses_changed();
         }

@@ -327,8 +327,10 @@ impl Transport {
             }
             // Of a session that was refused.
             U::Messages { .. } | U::RouterInfo { .. } => {}
-            U::ObservedAddress { by, at, address } => {
-                self.doubt_address(address, cx.now.mono);
+            U::ObservedAddress { by, at, address, moved } => {
+                if moved {
+                    self.doubt_address(cx.now.mono);
+                }
                 self.outputs.push_back(Output::ObservedAddress { by, at, address });
             }
             U::Refused { from, why } => {

@@ -78,6 +78,8 @@ pub enum Output {
         at: SocketAddr,
         /// Our address as it sees it.
         address: SocketAddr,
+        /// Whether it has seen us at another IP address before, in this session.
+        moved: bool,
     },
     /// A session came from where nothing that we sent could have opened a way.
     Visitor {
