@@ -127,7 +127,7 @@ fn carried(network: &Network, logs: &Path, alice: usize, server: usize) -> Resul
 /// What both ends, and introducers of ours, counted.
 fn punched(network: &Network, alice: usize, by: Kind) -> Result<String> {
     let counted = |router: usize, what: &str| network.router(router)?.counter(what);
-    let (at_alice, at_charlie) = ("hole_punches_received", "hole_punches_sent");
+    let (at_alice, at_charlie) = ("introductions_made", "hole_punches_sent");
     until(COUNTED_WITHIN, || Ok(counted(alice, at_alice)? > 0 && counted(CHARLIE, at_charlie)? > 0))
         .context("no hole was punched")?;
     let mut passed_on = 0;
@@ -135,6 +135,6 @@ fn punched(network: &Network, alice: usize, by: Kind) -> Result<String> {
         passed_on += counted(router, "relays_passed_on")?;
     }
     ensure!(by == Kind::I2pd || passed_on > 0, "no router of ours passed an introduction on");
-    let (sent, received) = (counted(CHARLIE, at_charlie)?, counted(alice, at_alice)?);
-    Ok(format!("{sent} sent, {received} led to a session, {passed_on} introductions passed on by ours"))
+    let (sent, made) = (counted(CHARLIE, at_charlie)?, counted(alice, at_alice)?);
+    Ok(format!("{sent} sent, {made} introductions made, {passed_on} passed on by ours"))
 }

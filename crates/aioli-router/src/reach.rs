@@ -194,9 +194,10 @@ impl Router {
                     again = now + AT_ONCE;
                 }
             }
+            // Some give a tag only when a session begins: it is asked for while nobody knows whether it will be needed.
             let [ipv4, ipv6] = Family::ALL.map(|family| {
-                self.reaching.observer.wants_introducers(family)
-                    && self.reaching.introducers[family as usize].wants_more()
+                let (observer, introducers) = (&self.reaching.observer, &self.reaching.introducers);
+                observer.may_want_introducers(family) && introducers[family as usize].wants_more()
             });
             self.transport.want_tags(ipv4, ipv6);
             let [ipv4, ipv6] = Family::ALL.map(|family| self.reaching.observer.outside(family));
@@ -227,6 +228,11 @@ impl Router {
         let closed = self.reaching.observer.wants_introducers(family);
         let introducers = &mut self.reaching.introducers[family as usize];
         introducers.keep(|router| closed && self.transport.tag_at(router).is_some());
+        for (router, at) in peers.iter().filter(|(router, _)| closed && !introducers.knows(router)) {
+            if let Some(tag) = self.transport.tag_at(router) {
+                introducers.offered(*router, *at, tag, now);
+            }
+        }
         let renew = introducers.to_renew(now);
         let wants = closed && introducers.wants_more();
         for bob in &renew {

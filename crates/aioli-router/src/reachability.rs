@@ -531,6 +531,13 @@ impl Observer {
         self.publish(family) == Publish::NoHost { introducers: true }
     }
 
+    /// The same, or they may be before long.
+    pub fn may_want_introducers(&self, family: Family) -> bool {
+        let is_found_out = !self.of[family as usize].is_unjudged();
+        self.wants_introducers(family)
+            || (!is_found_out && self.publish(family) == Publish::NoHost { introducers: false })
+    }
+
     /// What the user has not been told yet. Nothing is said of testing that follows another state.
     pub fn news(&mut self) -> Vec<Told> {
         let mut news = Vec::new();

@@ -529,7 +529,7 @@ impl Router {
             paths_moved: ssu2.paths_moved,
             relays_passed_on: ssu2.relays_passed_on,
             hole_punches_sent: ssu2.hole_punches_sent,
-            hole_punches_received: ssu2.hole_punches_received,
+            introductions_made: ssu2.introductions_made,
         }
     }
 

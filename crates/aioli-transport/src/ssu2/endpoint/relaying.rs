@@ -189,6 +189,7 @@ impl Endpoint {
         let mut seeks = self.intro.seeking.values();
         let Some((seek, bob)) = seeks.find_map(|(seek, _)| Some((seek, seek.bob_of(nonce)?))) else {
             // It comes more than once, and after Bob's answer.
+            tracing::debug!("a hole was punched towards us from {from}");
             return Some(());
         };
         let charlie = seek.remote.hash;
