@@ -13,7 +13,7 @@
 //! | ssu2 | ours | i2pd | as a and b, ours with SSU2 alone |
 //! | ssu2-back | i2pd | ours | the same |
 //! | ssu2-mtu | ours | i2pd | the same, and packets of more than 1,280 bytes are lost |
-//! | ssu2-ipv6 | ours | i2pd | the same, with IPv6 alone |
+//! | ssu2-ipv6 | ours | i2pd | the same, ours with IPv6 alone; i2pd takes nobody without IPv4 for a floodfill |
 //! | reach | | | 7 of ours, some behind gateways, and 6 i2pd: see [`crate::reach`] |
 //! | mapping | | | one of ours behind a gateway: see [`crate::mapping`] |
 //! | moving | ours | ours | 4 of ours, 4 i2pd; an address is replaced: see [`crate::moving`] |

@@ -35,7 +35,7 @@ const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
 /// A TCP connection to an application, for `STREAM FORWARD`: what SAM promises.
 const FORWARD_TIMEOUT: Duration = Duration::from_secs(3);
 /// A peer that acknowledges nothing for this long is gone. TCP alone would wait for a quarter of an hour.
-const PEER_PATIENCE: Duration = Duration::from_secs(30);
+const PEER_PATIENCE: Duration = Duration::from_secs(60);
 /// After a failed accept (out of file descriptors) wait before the next.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 

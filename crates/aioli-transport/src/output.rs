@@ -86,6 +86,13 @@ pub enum Output {
         /// How.
         why: PeerMisbehaved,
     },
+    /// A handshake over SSU2 failed with its last packet, which proves where it came from.
+    HandshakeRefused {
+        /// Where from.
+        from: IpAddr,
+        /// How.
+        why: PeerMisbehaved,
+    },
     /// There will be no session with the peer for now.
     DialFailed {
         /// Who.

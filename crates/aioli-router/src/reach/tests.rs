@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use aioli_core::{Date, Instant, Now, Rng};
 
 use super::*;
+use crate::reachability::Reachability;
 use crate::reachability::Told;
 use crate::{Config, Identity};
 

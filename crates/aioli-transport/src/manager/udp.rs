@@ -327,9 +327,14 @@ impl Transport {
             }
             // Of a session that was refused.
             U::Messages { .. } | U::RouterInfo { .. } => {}
-            U::ObservedAddress { by, at, address } => {
-                self.doubt_address(address, cx.now.mono);
+            U::ObservedAddress { by, at, address, moved } => {
+                if moved {
+                    self.doubt_address(cx.now.mono);
+                }
                 self.outputs.push_back(Output::ObservedAddress { by, at, address });
+            }
+            U::Refused { from, why } => {
+                self.outputs.push_back(Output::HandshakeRefused { from: from.ip(), why });
             }
             U::Moved { peer, from, to } => {
                 tracing::debug!("{peer:?} has moved from {from} to {to}");
@@ -533,6 +538,14 @@ impl Transport {
         if let Some(udp) = &mut self.udp {
             (udp.ipv4, udp.ipv6) = (ipv4, ipv6);
         }
+    }
+
+    /// Which families' sockets take datagrams for now; both at first. What is for the other waits where it is.
+    pub fn set_ssu2_writable(&mut self, ipv4: bool, ipv6: bool) {
+        if let Some(udp) = &mut self.udp {
+            udp.endpoint.set_writable(ipv4, ipv6);
+        }
+        self.say_datagrams();
     }
 
     /// Time has come for SSU2.

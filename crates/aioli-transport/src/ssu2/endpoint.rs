@@ -35,6 +35,7 @@ use dial::Dial;
 pub use introductions::AWAIT;
 use introductions::{Introductions, Offers};
 use strays::Strays;
+use transmit::Stalled;
 
 /// Old replay entries are forgotten at these intervals.
 const SWEEP: Duration = Duration::from_secs(300);
@@ -128,6 +129,7 @@ pub struct Endpoint {
     requests: Bucket,
     /// Sessions that may have packets to send.
     ready: VecDeque<ConnectionId>,
+    stalled: Stalled,
     intro: Introductions,
     strays: Strays,
     timers: Timers<Key>,
@@ -168,6 +170,7 @@ impl Endpoint {
             pending_ips: BTreeMap::new(),
             closing: BTreeMap::new(),
             ready: VecDeque::new(),
+            stalled: Stalled::default(),
             intro: Introductions::default(),
             strays: Strays::default(),
             timers: Timers::new(),

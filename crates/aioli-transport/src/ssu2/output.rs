@@ -78,6 +78,8 @@ pub enum Output {
         at: SocketAddr,
         /// Our address as it sees it.
         address: SocketAddr,
+        /// Whether it has seen us at another IP address before, in this session.
+        moved: bool,
     },
     /// A session came from where nothing that we sent could have opened a way.
     Visitor {
@@ -89,6 +91,13 @@ pub enum Output {
     Stray {
         /// Where from.
         from: SocketAddr,
+    },
+    /// Somebody whose address is proven made a handshake that fails with its last packet.
+    Refused {
+        /// Where from.
+        from: SocketAddr,
+        /// Why.
+        why: PeerMisbehaved,
     },
     /// A peer has moved and the new address is proven.
     Moved {

@@ -459,8 +459,10 @@ impl Session {
     }
 
     fn on_address(&mut self, address: SocketAddr, sh: &mut Shared<'_>) {
-        if self.observed.replace(address) != Some(address) && !self.inbound {
-            sh.outputs.push_back(Output::ObservedAddress { by: self.peer, at: self.remote, address });
+        let before = self.observed.replace(address);
+        if before != Some(address) && !self.inbound {
+            let (by, at, moved) = (self.peer, self.remote, before.is_some_and(|b| b.ip() != address.ip()));
+            sh.outputs.push_back(Output::ObservedAddress { by, at, address, moved });
         }
     }
 

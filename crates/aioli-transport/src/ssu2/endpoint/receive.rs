@@ -267,6 +267,7 @@ impl Endpoint {
             Ok(Step::Refused(why)) => {
                 tracing::debug!("SSU2 handshake refused: {why}");
                 self.common.stats.handshakes_failed += 1;
+                self.common.outputs.push_back(Output::Refused { from, why });
                 self.release_ip(from);
             }
             Ok(Step::Done(confirmed)) => {

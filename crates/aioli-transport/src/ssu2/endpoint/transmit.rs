@@ -1,5 +1,6 @@
 //! What leaves by the socket, several datagrams at a time, and what the transport above tells an endpoint.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 use aioli_core::{Cx, Duration, Instant};
@@ -7,7 +8,7 @@ use aioli_wire::RouterHash;
 use aioli_wire::i2np::Message;
 use aioli_wire::ssu2::ConnectionId;
 
-use super::super::Output;
+use super::super::{Family, Output};
 use super::introductions::Introductions;
 use super::{Endpoint, Key};
 use crate::{Lane, Transmit};
@@ -18,6 +19,21 @@ const MAX_BATCH: usize = 65_000;
 /// Gives the next message for a peer's session, which has room for about so many bytes.
 pub(crate) type Feed<'a> = &'a mut dyn FnMut(&RouterHash, usize) -> Option<(Lane, Message)>;
 
+/// What waits for a socket that takes no more.
+#[derive(Debug, Default)]
+pub(super) struct Stalled {
+    /// IPv4, IPv6.
+    families: [bool; 2],
+    /// Sessions that were asked for packets in vain.
+    sessions: VecDeque<ConnectionId>,
+}
+
+impl Stalled {
+    fn has(&self, to: SocketAddr) -> bool {
+        self.families[Family::of(&to.ip()) as usize]
+    }
+}
+
 impl Endpoint {
     /// The next output that is no datagram.
     pub(crate) fn poll_event(&mut self) -> Option<Output> {
@@ -26,7 +42,13 @@ impl Endpoint {
 
     /// Whether [`Self::poll_datagrams`] may have something.
     pub(crate) fn may_transmit(&self) -> bool {
-        !(self.common.packets.is_empty() && self.ready.is_empty())
+        self.common.packets.iter().any(|(to, _)| !self.stalled.has(*to)) || !self.ready.is_empty()
+    }
+
+    /// Which address families the sockets take datagrams of for now: IPv4, IPv6. What is for another waits.
+    pub(crate) fn set_writable(&mut self, ipv4: bool, ipv6: bool) {
+        self.stalled.families = [!ipv4, !ipv6];
+        self.ready.extend(self.stalled.sessions.drain(..));
     }
 
     /// Appends the next datagrams, at most so many, all to one address and of one size but for the last, which may be
@@ -38,7 +60,8 @@ impl Endpoint {
         feed: Feed<'_>,
         cx: &mut Cx<'_>,
     ) -> Option<Transmit> {
-        if let Some((to, packet)) = self.common.packets.pop_front() {
+        let open = self.common.packets.iter().position(|(to, _)| !self.stalled.has(*to));
+        if let Some((to, packet)) = open.and_then(|at| self.common.packets.remove(at)) {
             let segment = packet.len();
             out.extend_from_slice(&packet);
             let fits = |(other, next): &mut (SocketAddr, Vec<u8>)| *other == to && next.len() == segment;
@@ -50,6 +73,10 @@ impl Endpoint {
         }
         while let Some(id) = self.ready.pop_front() {
             let Some(session) = self.sessions.get_mut(&id) else { continue };
+            if self.stalled.has(session.remote) {
+                self.stalled.sessions.push_back(id);
+                continue;
+            }
             while let Some((lane, message)) = feed(&session.peer, session.room()) {
                 // The room is told to whoever feeds; what he gives is taken.
                 let _ = session.push(lane, message, usize::MAX);
