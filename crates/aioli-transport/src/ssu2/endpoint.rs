@@ -124,6 +124,8 @@ pub struct Endpoint {
     retries: Bucket,
     /// SessionRequests that may be decrypted.
     requests: Bucket,
+    /// The session that the last packet of one was for.
+    last: Option<ConnectionId>,
     /// Sessions that may have packets to send.
     ready: VecDeque<ConnectionId>,
     intro: Introductions,
@@ -164,6 +166,7 @@ impl Endpoint {
             pending: BTreeMap::new(),
             pending_ips: BTreeMap::new(),
             closing: BTreeMap::new(),
+            last: None,
             ready: VecDeque::new(),
             intro: Introductions::default(),
             timers: Timers::new(),
@@ -342,7 +345,8 @@ impl Endpoint {
             }
             let id = self.ready.pop_front()?;
             let Some(session) = self.sessions.get_mut(&id) else { continue };
-            if let Some((to, bytes)) = session.poll_transmit(&mut self.common.shared(), cx) {
+            let mut bytes = Vec::new();
+            if let Some(to) = session.poll_transmit(&mut bytes, &mut self.common.shared(), cx) {
                 self.ready.push_back(id);
                 self.note_sent(bytes.len());
                 return Some(Output::Datagram { to, bytes });
