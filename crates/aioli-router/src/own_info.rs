@@ -210,6 +210,12 @@ mod tests {
         let ssu2_alone = create_router_info(&Config { ntcp2: false, ..Config::default() }, &identity, now);
         assert_eq!((ssu2_alone.ntcp2().count(), ssu2_alone.ssu2().count()), (0, 1));
         assert_eq!(ssu2_alone.ssu2().next().map(|a| (a.host, a.ipv4, a.cost)), Some((None, true, 15)));
+        let narrow =
+            create_router_info(&Config { mtu: 1_400, published, ..Config::default() }, &identity, now);
+        assert!(narrow.ssu2().all(|a| a.mtu == 1_400));
+        for address in &narrow.addresses {
+            assert_eq!(address.options.get("mtu"), (address.style == "SSU2").then_some("1400"));
+        }
     }
 
     #[test]

@@ -25,7 +25,7 @@ use super::alice::SharedLocal;
 use super::bob::AwaitSessionConfirmed;
 use super::outbox::Pushed;
 use super::reassembly::Budget;
-use super::session::{Aside, Session, Shared};
+use super::session::{Aside, Fate, Session, Shared};
 use super::tokens::{HeldTokens, Tokens};
 use super::{Config, ConnectError, Limits, Local, Output, Remote, SendError, Stats, Why};
 use crate::Lane;
@@ -175,6 +175,10 @@ impl Endpoint {
 
     /// What we say about ourselves from now on. Nothing happens before the first.
     pub fn set_router_info(&mut self, router_info: Arc<Verified<RouterInfo>>) {
+        let before = self.local.as_ref().map(|local| &local.router_info);
+        if before.is_some_and(|before| says_other(before, &router_info)) {
+            self.for_all_sessions(Session::router_info_changed);
+        }
         self.intro.offers = Offers::of(&router_info);
         self.local = Some(Arc::new(Local {
             hash: router_info.hash(),
@@ -289,10 +293,14 @@ impl Endpoint {
     pub fn addresses_changed(&mut self) {
         self.common.tokens.clear();
         self.common.held.clear();
+        self.for_all_sessions(Session::ping);
+    }
+
+    fn for_all_sessions(&mut self, call: impl Fn(&mut Session)) {
         let ids = self.by_peer.values().copied().collect::<Vec<_>>();
         for id in ids {
             if let Some(session) = self.sessions.get_mut(&id) {
-                session.ping();
+                call(session);
             }
             self.enqueue(id);
         }
@@ -304,12 +312,7 @@ impl Endpoint {
             match key {
                 Key::Dial(at) => self.on_dial_timeout(at, cx),
                 Key::Pending(id) => self.on_pending_timeout(id, cx),
-                Key::Session(id) => {
-                    if let Some(session) = self.sessions.get_mut(&id) {
-                        let fate = session.on_timeout(&mut self.common.shared(), cx);
-                        self.after(id, fate, cx);
-                    }
-                }
+                Key::Session(id) => self.on_session_timeout(id, cx),
                 Key::Closing(id) => {
                     self.closing.remove(&id);
                 }
@@ -331,6 +334,20 @@ impl Endpoint {
                 }
             }
         }
+    }
+
+    fn on_session_timeout(&mut self, id: ConnectionId, cx: &mut Cx<'_>) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        let fate = session.on_timeout(&mut self.common.shared(), cx);
+        if fate == Fate::Open
+            && session.refresh_is_due(cx)
+            && let Some(local) = self.local.clone()
+        {
+            let peer = session.peer;
+            self.common.stats.refreshes += 1;
+            self.tell(&peer, &local.router_info, cx);
+        }
+        self.after(id, fate, cx);
     }
 
     /// The next output, datagrams among them. To be called until there is none, after every other call
@@ -435,4 +452,9 @@ impl Endpoint {
     fn is_taken(&self, id: ConnectionId) -> bool {
         self.sessions.contains_key(&id) || self.pending.contains_key(&id) || self.closing.contains_key(&id)
     }
+}
+
+/// Whether a RouterInfo says more than another date and other counts.
+fn says_other(before: &RouterInfo, after: &RouterInfo) -> bool {
+    before.addresses != after.addresses || before.options.get("caps") != after.options.get("caps")
 }

@@ -148,6 +148,8 @@ pub(super) struct Outbox {
     again: BTreeSet<(u64, u8)>,
     bytes: usize,
     packets: u8,
+    /// Messages that were dropped, and that no packet has counted yet.
+    overtaken: u64,
 }
 
 impl Outbox {
@@ -163,6 +165,7 @@ impl Outbox {
         if self.messages.is_full() {
             // Overtaken by so many others, it has no hope.
             self.drop_message(self.messages.oldest());
+            self.overtaken += 1;
         }
         self.bytes += size + OVERHEAD;
         let id = self.messages.insert(lane, message);
@@ -183,6 +186,7 @@ impl Outbox {
     /// Fills a packet.
     pub(super) fn fill(&mut self, p: &mut Packing<'_>) {
         self.fill_again(p);
+        p.filled.expired += std::mem::take(&mut self.overtaken);
         self.packets = (self.packets + 1) % TRANSIT_FIRST;
         let order = if self.packets == 0 { [Lane::Transit, Lane::Own] } else { [Lane::Own, Lane::Transit] };
         for lane in order {

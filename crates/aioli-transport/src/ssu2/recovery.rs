@@ -30,6 +30,8 @@ const SMALL: u32 = MIN_MTU as u32 - 28;
 const MAX_LOST: usize = 4_096;
 /// Empty lists of what packets carry, kept to be filled again.
 const MAX_SPARE: usize = 64;
+/// Room for so much in the list of what an acknowledgement has shown is kept.
+const MAX_SHOWN: usize = 256;
 /// Packets that need no acknowledgement, remembered all the same.
 const MAX_UNCOUNTED: usize = 256;
 
@@ -153,7 +155,7 @@ impl Recovery {
 
     /// Keeps the list of a [`Shown`] to be used again.
     pub(super) fn keep_shown(&mut self, mut acked: Vec<Carried>) {
-        if acked.capacity() <= MAX_UNCOUNTED {
+        if acked.capacity() <= MAX_SHOWN {
             acked.clear();
             self.shown = acked;
         }

@@ -44,6 +44,10 @@ const CONFIRMED_RESENDS: [Duration; 3] =
 const CONFIRMED_TIMEOUT: Duration = Duration::from_secs(15);
 /// A token is given anew before the last expires.
 const TOKEN_AGAIN: Duration = Duration::from_secs(45 * 60);
+/// Our RouterInfo is said again after so long, as over NTCP2,
+const REFRESH: (Duration, Duration) = (Duration::from_secs(25 * 60), Duration::from_secs(50 * 60));
+/// and within this if something in it has changed.
+const CHANGE_WITHIN: Duration = Duration::from_secs(30);
 /// I2NP messages older than this are dropped.
 const MAX_LATE: Duration = Duration::from_secs(60);
 /// I2NP messages dated further ahead than this are dropped.
@@ -165,6 +169,10 @@ pub(super) struct Session {
     new_token: bool,
     notices: Notices,
     token_at: Instant,
+    /// Who we are is said again then.
+    refresh_at: Instant,
+    /// Who we are has changed: sooner.
+    changed: bool,
     last_received: Instant,
     /// Where the peer sees us.
     pub(super) observed: Option<SocketAddr>,
@@ -212,6 +220,8 @@ impl Session {
             new_token: true,
             notices: Notices::default(),
             token_at: now,
+            refresh_at: now + cx.rng.duration(REFRESH.0, REFRESH.1),
+            changed: false,
             last_received: now,
             observed: None,
             not_before: now,
@@ -266,6 +276,20 @@ impl Session {
     /// Our own address may be another: say something, so that the peer notices.
     pub(super) const fn ping(&mut self) {
         self.ping = true;
+    }
+
+    /// Who we are has changed: the peer hears of it, but not all peers in the same moment.
+    pub(super) const fn router_info_changed(&mut self) {
+        self.changed = true;
+    }
+
+    /// Whether it is time to say again who we are; then the next time is set.
+    pub(super) fn refresh_is_due(&mut self, cx: &mut Cx<'_>) -> bool {
+        let is_due = self.refresh_at <= cx.now.mono;
+        if is_due {
+            self.refresh_at = cx.now.mono + cx.rng.duration(REFRESH.0, REFRESH.1);
+        }
+        is_due
     }
 
     /// Takes a datagram that names this session: its first mask hides [`Ids::ours`].
@@ -644,7 +668,7 @@ impl Session {
 
     /// When to call [`Self::on_timeout`] or ask for packets.
     pub(super) fn deadline(&self, idle_timeout: Duration) -> Instant {
-        let mut at = (self.last_received + idle_timeout).min(self.token_at);
+        let mut at = (self.last_received + idle_timeout).min(self.token_at).min(self.refresh_at);
         let mut sooner = |other: Option<Instant>| at = other.map_or(at, |o| at.min(o));
         sooner(self.recovery.deadline(&self.rtt));
         sooner(self.acks.deadline());

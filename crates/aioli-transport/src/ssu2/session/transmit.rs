@@ -12,7 +12,7 @@ use aioli_wire::ssu2::{
 use super::super::outbox::{Carried, Control, Filled, MIN_PIECE, Packing};
 use super::super::path::Next;
 use super::super::recovery::Sending;
-use super::{Session, Shared, TOKEN_AGAIN};
+use super::{CHANGE_WITHIN, Session, Shared, TOKEN_AGAIN};
 
 /// Room that acknowledgements take at most.
 const ACK_ROOM: usize = 64;
@@ -62,6 +62,10 @@ impl Session {
         sh: &mut Shared<'_>,
         cx: &mut Cx<'_>,
     ) -> Option<SocketAddr> {
+        if std::mem::take(&mut self.changed) {
+            self.refresh_at =
+                self.refresh_at.min(cx.now.mono + cx.rng.duration(Duration::ZERO, CHANGE_WITHIN));
+        }
         if let Some((to, packet)) = self.held.take() {
             out.extend_from_slice(&packet);
             return Some(to);
