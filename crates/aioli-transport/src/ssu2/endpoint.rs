@@ -5,6 +5,7 @@ mod introductions;
 mod lifecycle;
 mod receive;
 mod relaying;
+mod strays;
 mod testing;
 mod transmit;
 
@@ -33,6 +34,7 @@ use crate::replay::ReplayCache;
 use dial::Dial;
 pub use introductions::AWAIT;
 use introductions::{Introductions, Offers};
+use strays::Strays;
 
 /// Old replay entries are forgotten at these intervals.
 const SWEEP: Duration = Duration::from_secs(300);
@@ -129,6 +131,7 @@ pub struct Endpoint {
     /// Sessions that may have packets to send.
     ready: VecDeque<ConnectionId>,
     intro: Introductions,
+    strays: Strays,
     timers: Timers<Key>,
 }
 
@@ -169,6 +172,7 @@ impl Endpoint {
             last: None,
             ready: VecDeque::new(),
             intro: Introductions::default(),
+            strays: Strays::default(),
             timers: Timers::new(),
         }
     }

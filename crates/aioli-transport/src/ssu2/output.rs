@@ -46,6 +46,8 @@ pub enum Output {
     ConnectFailed {
         /// Who.
         peer: RouterHash,
+        /// Where it was dialled, if its address was known.
+        at: Option<SocketAddr>,
         /// Why.
         reason: ConnectError,
         /// What had been queued for it.
@@ -82,10 +84,18 @@ pub enum Output {
         /// Where from.
         from: SocketAddr,
     },
+    /// A packet of no session that we know came, soon after our start: perhaps of one that ended with the router that
+    /// ran here before. Anyone can forge it.
+    Stray {
+        /// Where from.
+        from: SocketAddr,
+    },
     /// A peer has moved and the new address is proven.
     Moved {
         /// Who.
         peer: RouterHash,
+        /// Where it was.
+        from: SocketAddr,
         /// Where to.
         to: SocketAddr,
     },

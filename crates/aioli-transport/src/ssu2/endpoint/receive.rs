@@ -36,6 +36,7 @@ impl Endpoint {
         if self.on_expected(from, packet, cx) {
             return;
         }
+        self.strays.begin(cx.now.mono);
         let id = destination(packet, &local.intro_key);
         if let Some(session) = self.sessions.get_mut(&id) {
             let fate = session.on_datagram(from, packet, &mut self.common.shared(), cx);
@@ -99,6 +100,11 @@ impl Endpoint {
         }
         if !self.on_dial_answer(from, packet, cx) {
             self.common.stats.unknown_packets += 1;
+            let is_stray = self.strays.is_news(from, cx.now.mono);
+            let mut sessions = self.by_peer.values().filter_map(|id| self.sessions.get(id));
+            if is_stray && sessions.all(|session| session.remote != from) {
+                self.common.outputs.push_back(Output::Stray { from });
+            }
         }
     }
 
@@ -300,7 +306,8 @@ impl Endpoint {
                     confirmed: Vec::new(),
                     window: self.common.limits.window,
                 };
-                let session = Session::begin(begin, cx);
+                let mut session = Session::begin(begin, cx);
+                session.began = began;
                 let id = session.ids.ours;
                 self.establish(session, Some(confirmed.router_info), Vec::new(), cx);
                 if let Some(session) = self.sessions.get_mut(&id) {

@@ -223,7 +223,7 @@ impl Session {
     /// Answers a challenge where it came from.
     fn answer(&mut self, out: &mut Vec<u8>, to: SocketAddr, data: &[u8], cx: &mut Cx<'_>) -> SocketAddr {
         let mut draft = self.draft(out);
-        if to == self.remote {
+        if to == self.remote && draft.len() + ACK_ROOM + BLOCK_HEADER + data.len() <= self.packet_end() {
             self.write_ack(&mut draft);
         }
         draft.write(&Block::PathResponse(data));
