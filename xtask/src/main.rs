@@ -43,7 +43,7 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
-    /// Ten i2pd beside ten of ours (root): writes bench/RESULTS.md.
+    /// Ten i2pd beside ten of ours, and ten of ours over SSU2 alone (root): writes bench/RESULTS.md.
     #[command(disable_help_flag = true)]
     Compare {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]

@@ -129,7 +129,7 @@ pub(crate) enum Timer {
     Addresses,
     /// A session waits no longer for its LeaseSet to be confirmed.
     SessionReady(PoolId),
-    /// An ended session has had its last words.
+    /// An ended session may have had its last words.
     SessionEnds(PoolId),
 }
 
@@ -653,7 +653,7 @@ impl Router {
                 Timer::Addresses => self.publish_addresses(),
                 Timer::Reach => self.review_reach(),
                 Timer::SessionReady(pool) => self.announce_session(pool),
-                Timer::SessionEnds(pool) => self.remove_session(pool),
+                Timer::SessionEnds(pool) => self.end_farewell(pool),
             }
         }
     }

@@ -16,6 +16,7 @@ use aioli_apps::tunnels::{TunnelConfig, from_toml};
 use aioli_core::Duration;
 use aioli_router::{Bandwidth, FloodfillRole, Limits, Profile};
 use aioli_wire::RouterHash;
+use aioli_wire::ssu2::{MAX_MTU, MIN_MTU};
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use thiserror::Error;
 
@@ -155,6 +156,13 @@ const SETTINGS: &[Setting] = &[
     ),
     setting("no-ntcp2", "I2P_NO_NTCP2", "false", SWITCH, "Do not speak NTCP2, the transport over TCP"),
     setting("no-ssu2", "I2P_NO_SSU2", "false", SWITCH, "Do not speak SSU2, the transport over UDP"),
+    setting(
+        "mtu",
+        "I2P_MTU",
+        "1500",
+        "BYTES",
+        "The largest IP packet of SSU2 that the way to the Internet takes, 1280 to 1500",
+    ),
     setting("sam", "I2P_SAM", "127.0.0.1:7656", "HOST:PORT", "Where SAM listens for applications"),
     setting("no-sam", "I2P_NO_SAM", "false", SWITCH, "Do not offer SAM"),
     setting(
@@ -426,6 +434,8 @@ pub struct Settings {
     pub ntcp2: bool,
     /// Whether SSU2 is spoken.
     pub ssu2: bool,
+    /// The largest IP packet of SSU2.
+    pub mtu: u16,
     /// SAM, unless switched off.
     pub sam: Option<SocketAddr>,
     /// The HTTP proxy, unless switched off.
@@ -571,6 +581,7 @@ impl Values {
             limits: self.limits()?,
             ntcp2: !self.switch("no-ntcp2")?,
             ssu2: self.ssu2()?,
+            mtu: self.number("mtu", MIN_MTU, MAX_MTU, "bytes")?,
             sam: self.listen("sam", "no-sam", "127.0.0.1:7656")?.map(|listen| listen.address),
             http_proxy: self.listen("http-proxy", "no-http-proxy", "127.0.0.1:4444")?,
             socks_proxy: self.listen("socks-proxy", "no-socks-proxy", "127.0.0.1:4447")?,

@@ -53,7 +53,7 @@ pub enum Output {
         /// What had been queued for it.
         dropped: Vec<Message>,
     },
-    /// Messages, one output for all that one datagram completed.
+    /// Messages, together what came together.
     Messages {
         /// The peer.
         from: RouterHash,

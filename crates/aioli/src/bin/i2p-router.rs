@@ -189,7 +189,7 @@ fn router_config(settings: &Settings, port: u16, published: Option<SocketAddr>) 
         hidden: settings.hidden,
         ntcp2: settings.ntcp2,
         ssu2: settings.ssu2,
-        mtu: 1500,
+        mtu: settings.mtu,
         port,
         explicit_peers: settings.explicit_peers.clone(),
         published: published.into_iter().collect(),

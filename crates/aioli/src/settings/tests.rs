@@ -208,6 +208,7 @@ fn nonsense_is_one_line_that_says_what_to_give() {
         (&["--host", "example.com"], &[], "give an IP address"),
         (&[], &[("I2P_PROFILE", "huge")], "give tiny, home or server"),
         (&["--max-connections", "5"], &[], "give 16 to 60000 connections"),
+        (&[], &[("I2P_MTU", "1279")], "give 1280 to 1500 bytes"),
         (&[], &[("I2P_FLOODFILL", "maybe")], "give true, false or auto"),
         (&[], &[("I2P_PRIVATE_NETWORK", "maybe")], "give true or false"),
         (&["--config", "/does/not/exist"], &[], "cannot read the configuration file"),
@@ -221,7 +222,8 @@ fn nonsense_is_one_line_that_says_what_to_give() {
 #[test]
 fn one_transport_may_be_left_out_but_not_both() {
     let both = resolve(&[], &[]).unwrap();
-    assert!(both.ntcp2 && both.ssu2);
+    assert!(both.ntcp2 && both.ssu2 && both.mtu == 1_500);
+    assert_eq!(resolve(&["--mtu", "1400"], &[]).unwrap().mtu, 1_400);
     let s = resolve(&["--no-ntcp2"], &[]).unwrap();
     assert!(!s.ntcp2 && s.ssu2);
     let s = resolve(&[], &[("I2P_NO_SSU2", "true")]).unwrap();

@@ -16,8 +16,8 @@ use crate::{Lane, Transmit};
 /// Datagrams given together have at most so many bytes: one call to the kernel takes no more.
 const MAX_BATCH: usize = 65_000;
 
-/// Gives the next message for a peer's session, which has room for about so many bytes.
-pub(crate) type Feed<'a> = &'a mut dyn FnMut(&RouterHash, usize) -> Option<(Lane, Message)>;
+/// Gives messages to a peer's session, which tells about how many bytes more it has room for.
+pub(crate) type Feed<'a> = &'a mut dyn FnMut(&RouterHash, usize, &mut dyn FnMut(Lane, Message) -> usize);
 
 /// What waits for a socket that takes no more.
 #[derive(Debug, Default)]
@@ -77,10 +77,12 @@ impl Endpoint {
                 self.stalled.sessions.push_back(id);
                 continue;
             }
-            while let Some((lane, message)) = feed(&session.peer, session.room()) {
+            let (peer, room) = (session.peer, session.room());
+            feed(&peer, room, &mut |lane, message| {
                 // The room is told to whoever feeds; what he gives is taken.
                 let _ = session.push(lane, message, usize::MAX);
-            }
+                session.room()
+            });
             if let Some(transmit) = self.batch(id, out, max_segments, cx) {
                 self.ready.push_back(id);
                 return Some(transmit);
@@ -101,19 +103,20 @@ impl Endpoint {
         cx: &mut Cx<'_>,
     ) -> Option<Transmit> {
         let session = self.sessions.get_mut(&id)?;
-        let (to, first) = session.poll_transmit(&mut self.common.shared(), cx)?;
-        let (start, segment) = (out.len(), first.len());
-        out.extend_from_slice(&first);
+        let start = out.len();
+        let to = session.poll_transmit(out, &mut self.common.shared(), cx)?;
+        let segment = out.len() - start;
         let mut packets = 1;
         while packets < max_segments && out.len() - start + segment <= MAX_BATCH {
-            let Some((other, next)) = session.poll_transmit(&mut self.common.shared(), cx) else { break };
-            if other != to || next.len() > segment {
-                session.hold((other, next));
+            let before = out.len();
+            let Some(other) = session.poll_transmit(out, &mut self.common.shared(), cx) else { break };
+            let size = out.len() - before;
+            if other != to || size > segment {
+                session.hold((other, out.split_off(before)));
                 break;
             }
-            out.extend_from_slice(&next);
             packets += 1;
-            if next.len() < segment {
+            if size < segment {
                 break;
             }
         }
