@@ -125,7 +125,7 @@ impl Facts {
             descriptors: router.and_then(descriptors_of).or_else(own_descriptors),
             memory: memory(),
             public_address: AddressWatch::new(settings.port, settings.host, settings.private_network)
-                .choose(None)
+                .look()
                 .unwrap_or_default(),
             running: Running {
                 sam_answers: settings.sam.map(sam_answers),
