@@ -196,7 +196,7 @@ mod tests {
     fn both_transports_are_published_on_one_port_and_their_keys_stay() {
         let identity = Identity::generate(&mut Rng::from_seed([1; 32]));
         let now = Now { mono: Instant::ZERO, wall: Date::from_secs(1_780_000_000) };
-        let published: Vec<std::net::SocketAddr> =
+        let published: Vec<SocketAddr> =
             ["5.1.2.3:9000", "[2a00::5]:9000"].map(|a| a.parse().unwrap()).to_vec();
         let config = Config { published: published.clone(), ..Config::default() };
         let info = create_router_info(&config, &identity, now);

@@ -165,6 +165,7 @@ impl World {
                 | Output::RouterInfo { .. }
                 | Output::ObservedAddress { .. }
                 | Output::Moved { .. }
+                | Output::Refused { .. }
                 | Output::PeerClock { .. }
                 | Output::Visitor { .. }
                 | Output::PeerTested { .. }
