@@ -16,6 +16,7 @@
 //! | ssu2-ipv6 | ours | i2pd | the same, with IPv6 alone |
 //! | reach | | | 7 of ours, some behind gateways, and 6 i2pd: see [`crate::reach`] |
 //! | mapping | | | one of ours behind a gateway: see [`crate::mapping`] |
+//! | tunnels | ours | ours | 6 of ours, with nginx and ngircd behind tunnels: see [`crate::tunnels`] |
 //! | aioli | ours | ours | 10 of ours |
 
 use std::fs;
@@ -33,7 +34,7 @@ use crate::net::process::Process;
 use crate::network::{Layout, Network};
 use crate::report::Report;
 use crate::router::{Binaries, Kind};
-use crate::{join, limit, mapping, reach};
+use crate::{join, limit, mapping, reach, tunnels};
 
 /// How long each direction is loaded in `limit`.
 const LIMIT_TIME: Duration = Duration::from_secs(15);
@@ -63,6 +64,8 @@ pub enum Scenario {
     Ssu2Ipv6,
     /// A gateway that maps ports.
     Mapping,
+    /// Ordinary servers and programs behind tunnels.
+    Tunnels,
     /// Whether routers say rightly that others reach them.
     Reach,
     /// Ten i2pd and none of ours: whether the harness itself works.
@@ -73,7 +76,7 @@ pub enum Scenario {
 
 impl Scenario {
     /// What continuous integration runs.
-    pub const CI: [Self; 9] = [
+    pub const CI: [Self; 10] = [
         Self::A,
         Self::B,
         Self::C,
@@ -83,6 +86,7 @@ impl Scenario {
         Self::Join,
         Self::Limit,
         Self::Mapping,
+        Self::Tunnels,
     ];
 
     /// How many routers of ours and of i2pd's it wants.
@@ -95,6 +99,7 @@ impl Scenario {
             Self::Join => (1, 9),
             Self::Limit => (6, 0),
             Self::Mapping => (1, 0),
+            Self::Tunnels => (tunnels::ROUTERS, 0),
             Self::Reach => reach::ROUTERS,
             Self::I2pd => (0, 10),
             Self::Aioli => (10, 0),
@@ -117,7 +122,13 @@ impl Scenario {
             Self::A | Self::Join | Self::Ssu2 | Self::Ssu2Mtu | Self::Ssu2Ipv6 => (1, 5),
             Self::B | Self::Ssu2Back => (6, 2),
             Self::C => (5, 6),
-            Self::D | Self::I2pd | Self::Aioli | Self::Limit | Self::Mapping | Self::Reach => (1, 2),
+            Self::D
+            | Self::I2pd
+            | Self::Aioli
+            | Self::Limit
+            | Self::Mapping
+            | Self::Reach
+            | Self::Tunnels => (1, 2),
         }
     }
 
@@ -135,6 +146,7 @@ impl Scenario {
             Self::Ssu2Ipv6 => "(ssu2-ipv6) ours to i2pd over SSU2 and IPv6 alone",
             Self::Reach => "(reach) whether others reach us",
             Self::Mapping => "(mapping) a gateway that maps ports",
+            Self::Tunnels => "(tunnels) servers and programs behind tunnels",
             Self::I2pd => "(i2pd) among i2pd alone",
             Self::Aioli => "(aioli) among ours alone",
         }
@@ -181,6 +193,7 @@ pub fn run(plan: &Plan, programs: &Programs) -> Result<Report> {
             }
             Scenario::Reach => reach::run(&reach::Plan { binaries, directory }, &mut report),
             Scenario::Mapping => mapping::run(&mapping::Plan { binaries, directory }, &mut report),
+            Scenario::Tunnels => tunnels::run(&tunnels::Plan { binaries, directory }, &mut report),
             Scenario::A
             | Scenario::B
             | Scenario::C

@@ -111,8 +111,11 @@ fn sections(text: &str, place: &str, problems: &mut Vec<String>) -> Vec<(String,
     found
 }
 
-/// A tunnel, and the settings that mean nothing to this router.
-fn tunnel(name: &str, settings: &Settings) -> Result<(TunnelConfig, Vec<String>), String> {
+/// The tunnel of one section, and its settings that mean nothing to this router. An error is a line for people.
+pub fn tunnel(
+    name: &str,
+    settings: &BTreeMap<String, String>,
+) -> Result<(TunnelConfig, Vec<String>), String> {
     let mut of = Section { settings, used: vec!["type"] };
     let kind = match of.text("type")? {
         "client" => Kind::Client,
@@ -134,10 +137,10 @@ fn tunnel(name: &str, settings: &Settings) -> Result<(TunnelConfig, Vec<String>)
     }
     of.destination(&mut config);
     of.options(&mut config);
-    let unused = config.unused_options();
-    let left =
-        settings.keys().filter(|key| !of.used.contains(&key.as_str()) || unused.contains(&key.as_str()));
+    let unused: Vec<_> = config.unused_options().into_iter().map(str::to_owned).collect();
+    let left = settings.keys().filter(|key| !of.used.contains(&key.as_str()) || unused.contains(key));
     let left = left.cloned().collect();
+    config.options.retain(|key, _| !unused.contains(key));
     config.check().map_err(|error| error.to_string())?;
     Ok((config, left))
 }
