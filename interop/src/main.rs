@@ -184,6 +184,24 @@ enum Load {
         #[arg(long, default_value_t = 20)]
         pings: u32,
     },
+    /// Waits until the router finds a destination's LeaseSet.
+    Find {
+        #[arg(allow_hyphen_values = true)]
+        destination: String,
+        #[arg(long)]
+        seconds: u64,
+    },
+    /// Sends at a rate and receives the same back.
+    Rebound {
+        #[arg(allow_hyphen_values = true)]
+        destination: String,
+        #[arg(long, default_value_t = 3)]
+        hops: usize,
+        #[arg(long)]
+        bytes: u64,
+        #[arg(long)]
+        bytes_per_second: u64,
+    },
     /// When the router of this namespace, an i2pd, has its first tunnel.
     FirstTunnel {
         #[arg(long)]
@@ -265,6 +283,12 @@ fn run(task: Task) -> Result<ExitCode> {
         Task::Load(Load::Measure { destination, hops, bytes, seconds, pings }) => {
             let bounds = Bounds { bytes, time: Duration::from_secs(seconds) };
             load::measure(&destination, &options(hops), bounds, pings)?;
+        }
+        Task::Load(Load::Find { destination, seconds }) => {
+            load::find(&destination, Duration::from_secs(seconds))?;
+        }
+        Task::Load(Load::Rebound { destination, hops, bytes, bytes_per_second }) => {
+            load::rebound(&destination, &options(hops), bytes, bytes_per_second)?;
         }
         Task::Load(Load::FirstTunnel { seconds }) => {
             first_tunnel::first_tunnel(Duration::from_secs(seconds))?;

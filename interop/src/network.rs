@@ -123,8 +123,8 @@ impl Network {
             let edge = layout.edges.iter().find(|(at, _)| *at == usize::from(index)).map(|(_, edge)| *edge);
             let gateway = match edge {
                 Some(Edge::Behind(nat)) => Some(Gateway::new(&mut namespaces, index, nat, &namespace)?),
-                Some(Edge::Filtered) => {
-                    nat::filter_inbound(&namespace)?;
+                Some(edge @ (Edge::Filtered | Edge::NothingInbound)) => {
+                    nat::filter_inbound(&namespace, edge == Edge::NothingInbound)?;
                     None
                 }
                 Some(Edge::Open) | None => None,

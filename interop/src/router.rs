@@ -70,6 +70,8 @@ pub struct Router {
     fresh: bool,
     /// Where it reseeds; ours only.
     reseed_config: Option<PathBuf>,
+    /// Who alone is next to it in its tunnels; ours only.
+    explicit_peer: Option<String>,
     running: Option<(Process, Instant)>,
 }
 
@@ -113,6 +115,7 @@ impl Router {
             gateway: None,
             fresh: false,
             reseed_config: None,
+            explicit_peer: None,
             running: None,
         })
     }
@@ -145,6 +148,11 @@ impl Router {
     /// Reseeds as this file says from the next start on.
     pub fn reseed_from(&mut self, configuration: &Path) {
         self.reseed_config = Some(configuration.to_owned());
+    }
+
+    /// Builds all its tunnels over this router from the next start on.
+    pub fn build_over(&mut self, router: &str) {
+        self.explicit_peer = Some(router.to_owned());
     }
 
     /// Whether it is neither seeded nor started with the others.
@@ -248,10 +256,7 @@ impl Router {
 
     /// What it says about itself; only ours does.
     pub fn counters(&self) -> Result<Counters> {
-        ensure!(self.kind == Kind::Aioli, "only our routers write counters");
-        let path = self.stats_file();
-        let text = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
-        let json = serde_json::from_str::<serde_json::Value>(&text)?;
+        let json = self.stats()?;
         let number = |key: &str| json.get(key).and_then(serde_json::Value::as_u64).unwrap_or_default();
         Ok(Counters {
             transit_tunnels: number("transit_tunnels"),
@@ -262,6 +267,19 @@ impl Router {
             sessions: number("sessions"),
             known_routers: number("known_routers"),
         })
+    }
+
+    /// One of its counters, which must exist; only ours has any.
+    pub fn counter(&self, name: &str) -> Result<u64> {
+        let number = self.stats()?.get(name).and_then(serde_json::Value::as_u64);
+        number.with_context(|| format!("there is no counter {name}"))
+    }
+
+    fn stats(&self) -> Result<serde_json::Value> {
+        ensure!(self.kind == Kind::Aioli, "only our routers write counters");
+        let path = self.stats_file();
+        let text = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+        Ok(serde_json::from_str(&text)?)
     }
 
     /// When it wrote last what it says about itself.
@@ -297,6 +315,9 @@ impl Router {
         }
         if let Some(limit) = self.limit {
             command.arg("--bandwidth").arg(limit.to_string());
+        }
+        if let Some(router) = &self.explicit_peer {
+            command.arg("--explicit-peers").arg(router);
         }
         if let Some(configuration) = &self.reseed_config {
             command.arg("--reseed-config").arg(configuration);

@@ -20,7 +20,8 @@ use crate::net::process::Process;
 use crate::net::until;
 use crate::network::{Layout, Network};
 use crate::report::Report;
-use crate::router::{Binaries, Router};
+use crate::router::Router;
+use crate::scenario::Place;
 
 /// Routers of ours.
 pub(crate) const ROUTERS: usize = 6;
@@ -40,19 +41,10 @@ const USABLE_WITHIN: Duration = Duration::from_secs(120);
 /// Until a router has made the keys of a tunnel that was described.
 const KEYS_WITHIN: Duration = Duration::from_secs(30);
 
-/// What to run.
-#[derive(Clone, Debug)]
-pub struct Plan {
-    /// The routers' programs.
-    pub binaries: Binaries,
-    /// Data directories and logs go below here.
-    pub directory: PathBuf,
-}
-
 /// Runs it; failures are in the report.
-pub fn run(plan: &Plan, report: &mut Report) {
+pub fn run(place: &Place, report: &mut Report) {
     let begun = Instant::now();
-    match World::start(plan) {
+    match World::start(place) {
         Ok(world) => {
             report.check("(tunnels) nginx sees who asks, and nothing forged", world.web());
             report.check("(tunnels) irssi talks over ngircd, which sees who it is", world.irc());
@@ -75,12 +67,12 @@ struct World {
 }
 
 impl World {
-    fn start(plan: &Plan) -> Result<Self> {
+    fn start(place: &Place) -> Result<Self> {
         for program in [NGINX, NGIRCD, IRSSI, CURL, SCRIPT] {
             ensure!(Path::new(program).exists(), "{program} is not installed: .ci/run installs it");
         }
-        let directory = plan.directory.join("tunnels");
-        let network = Network::start(&Layout::mixed(ROUTERS, 0), &plan.binaries, &directory)?;
+        let directory = place.directory.join("tunnels");
+        let network = Network::start(&Layout::mixed(ROUTERS, 0), &place.binaries, &directory)?;
         let router = network.router(SERVERS)?;
         let servers = vec![nginx(router, &directory)?, ngircd(router, &directory)?];
         describe(

@@ -10,7 +10,7 @@ mod datagrams;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -33,6 +33,8 @@ const READ_BATCH: usize = 64 * 1024;
 const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
 /// A TCP connection to an application, for `STREAM FORWARD`: what SAM promises.
 const FORWARD_TIMEOUT: Duration = Duration::from_secs(3);
+/// A peer that acknowledges nothing for this long is gone. TCP alone would wait for a quarter of an hour.
+const PEER_PATIENCE: Duration = Duration::from_secs(30);
 /// After a failed accept (out of file descriptors) wait before the next.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -261,10 +263,28 @@ impl Shared {
         self.wake.notify_one();
     }
 
+    /// The computer's addresses have changed, and it has these no more: connections that were bound to them are over,
+    /// whether or not their other ends will ever hear of it.
+    pub(crate) fn network_changed(&self, gone: &BTreeSet<IpAddr>) {
+        let is_broken = |link: &Link| link.stream.local_addr().is_ok_and(|local| gone.contains(&local.ip()));
+        let mut broken = Vec::new();
+        self.links.borrow_mut().retain(|id, link| match id {
+            LinkId::Peer(conn) if is_broken(link) => {
+                link.end(Ending::Gone);
+                broken.push(*conn);
+                false
+            }
+            LinkId::Peer(_) | LinkId::Sam(_) => true,
+        });
+        self.ended.notify_one();
+        self.with_machines(|m, now| m.router.network_changed(&broken, now));
+    }
+
     fn add_link(self: &Rc<Self>, id: LinkId, stream: TcpStream) {
         let link = Rc::new(Link::new(stream));
         if let LinkId::Peer(_) = id {
             link.limit_buffers(self.buffers);
+            link.limit_patience(PEER_PATIENCE);
         }
         self.links.borrow_mut().insert(id, Rc::clone(&link));
         tokio::task::spawn_local(run_link(Rc::clone(self), id, link));

@@ -43,6 +43,7 @@ pub use identity::Identity;
 pub use limits::{Limits, Profile};
 pub use own_info::create_router_info;
 pub use profiles::StoredProfile;
+pub use reach::Presumed;
 pub use role::FloodfillRole;
 pub use router::{LoadError, Output, Router, StoreWrite};
 pub use stats::Stats;

@@ -1,5 +1,6 @@
 //! The RouterInfo that we publish about ourselves (`common-structures#routerinfo`).
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use aioli_core::{Date, Duration, Now, Rng};
@@ -46,13 +47,15 @@ pub(crate) struct Known {
     pub(crate) lease_sets: usize,
 }
 
-/// What a router says of introductions, by IPv4 and IPv6.
+/// What a router says of introductions, and of NTCP2 where that is apart from SSU2; by IPv4 and IPv6.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Serves {
     /// Whether it introduces others.
     pub(crate) introduces: [bool; 2],
     /// Who introduces others to it.
     pub(crate) introducers: [Vec<Introducer>; 2],
+    /// Where NTCP2 is reached, if that is not where SSU2 is.
+    pub(crate) ntcp2: [Option<SocketAddr>; 2],
 }
 
 /// Signs the RouterInfo of a router with this configuration and identity.
@@ -99,7 +102,8 @@ fn addresses(config: &Config, identity: &Identity, serves: &Serves) -> Vec<Route
     let mut all = Vec::new();
     for at in places {
         if config.ntcp2 {
-            all.push(ntcp2(COST_NTCP2, Some((*at, identity.ntcp2_iv))));
+            let at = serves.ntcp2[Family::of(&at.ip()) as usize].unwrap_or(*at);
+            all.push(ntcp2(COST_NTCP2, Some((at, identity.ntcp2_iv))));
         }
         if config.ssu2 {
             let introduces = serves.introduces[Family::of(&at.ip()) as usize];

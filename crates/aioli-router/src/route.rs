@@ -192,6 +192,8 @@ impl Router {
                     }
                 }
                 T::Disconnected { .. } => {}
+                T::Lost { peer } => self.on_lost(peer),
+                T::Silent { at } => self.on_silent(at),
                 T::DialFailed { peer, reason, dropped } => self.on_dial_failed(&peer, reason, dropped.len()),
                 T::Messages { from, messages } => self.on_messages(from, messages),
                 T::RouterInfo { from, ri, .. } => self.store_router(ri, from),

@@ -458,7 +458,7 @@ impl Router {
     /// Counters since the start, and the sizes of tables.
     pub fn stats(&self) -> Stats {
         let (transport, netdb, tunnels) = (self.transport.stats(), self.netdb.stats(), self.tunnels.stats());
-        let garlic = self.garlic.stats();
+        let (garlic, ssu2) = (self.garlic.stats(), self.transport.ssu2_stats().unwrap_or_default());
         Stats {
             sessions: self.transport.sessions() as u64,
             ssu2_sessions: self.transport.ssu2_sessions() as u64,
@@ -514,6 +514,10 @@ impl Router {
             gateway_limited: tunnels.gateway_limited,
             clock_voices: self.clock.voices() as u64,
             clock_steps: self.clock.steps(),
+            paths_moved: ssu2.paths_moved,
+            relays_passed_on: ssu2.relays_passed_on,
+            hole_punches_sent: ssu2.hole_punches_sent,
+            hole_punches_received: ssu2.hole_punches_received,
         }
     }
 

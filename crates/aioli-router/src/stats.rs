@@ -101,6 +101,14 @@ pub struct Stats {
     pub clock_voices: u64,
     /// Times that the clock was corrected.
     pub clock_steps: u64,
+    /// Sessions over SSU2 whose peer went on at another address.
+    pub paths_moved: u64,
+    /// Introductions of others that we passed on.
+    pub relays_passed_on: u64,
+    /// Packets that opened our NAT for somebody who was introduced to us.
+    pub hole_punches_sent: u64,
+    /// Those that we were sent.
+    pub hole_punches_received: u64,
 }
 
 impl Stats {
@@ -143,6 +151,10 @@ impl Stats {
             ("undecryptable", self.undecryptable),
             ("bugs", self.bugs),
             ("clock_steps", self.clock_steps),
+            ("paths_moved", self.paths_moved),
+            ("relays_passed_on", self.relays_passed_on),
+            ("hole_punches_sent", self.hole_punches_sent),
+            ("hole_punches_received", self.hole_punches_received),
         ]);
         all
     }

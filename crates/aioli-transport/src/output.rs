@@ -64,6 +64,16 @@ pub enum Output {
         /// Why.
         reason: DisconnectReason,
     },
+    /// A session over NTCP2 ended without a word: the peer may not know, and go on sending into it.
+    Lost {
+        /// Who.
+        peer: RouterHash,
+    },
+    /// A router with which there is a session over NTCP2 does not answer over SSU2.
+    Silent {
+        /// Where it was tried.
+        at: IpAddr,
+    },
     /// The handshake of an accepted connection failed; nobody knows yet who it was.
     HandshakeFailed {
         /// The connection, which may be closed already.

@@ -31,6 +31,8 @@ pub(super) struct Session {
     pub(super) idle_timeout: Duration,
     /// Our RouterInfo and clock are due.
     pub(super) refresh: bool,
+    /// Something is to be said, so that a broken connection shows it.
+    pub(super) greet: bool,
     data_phase: DataPhase,
 }
 
@@ -69,6 +71,7 @@ impl Session {
             last_activity: now,
             idle_timeout: idle_timeout + cx.rng.duration(Duration::ZERO, idle_timeout / 8),
             refresh: false,
+            greet: false,
             data_phase,
         }
     }
@@ -116,6 +119,9 @@ impl Session {
         let start = out.len();
         out.extend_from_slice(&[0; LENGTH]);
         let payload = out.len();
+        if std::mem::take(&mut self.greet) {
+            write_blocks(out, &[Block::DateTime(cx.now.wall)]);
+        }
         if std::mem::take(&mut self.refresh)
             && let Some(own) = own
         {

@@ -41,6 +41,8 @@ pub(super) struct Udp {
     pub(super) inbound: usize,
     /// Dials that wait for a session with an introducer.
     pub(super) for_introducers: Timers<ConnId>,
+    /// When our address was in doubt last.
+    pub(super) doubted: Option<Instant>,
     /// Whether `Output::Datagrams` has been said.
     said: bool,
     /// The address families that there are sockets for.
@@ -101,6 +103,7 @@ impl Udp {
             back_off: BackOff::new(back_off_entries),
             inbound: 0,
             for_introducers: Timers::new(),
+            doubted: None,
             said: false,
             ipv4: true,
             ipv6: true,
@@ -306,7 +309,7 @@ impl Transport {
                 self.on_udp_established(peer, address, inbound, router_info, cx);
             }
             U::Disconnected { peer, reason, left } => self.on_udp_disconnected(peer, reason, left, cx),
-            U::ConnectFailed { peer, reason, .. } => self.on_udp_dial_failed(peer, reason, cx),
+            U::ConnectFailed { peer, at, reason, .. } => self.on_udp_dial_failed(peer, at, reason, cx),
             U::Messages { from, messages } if self.udp_conn(&from).is_some() => {
                 match self.outputs.back_mut() {
                     Some(Output::Messages { from: before, messages: earlier }) if *before == from => {
@@ -325,9 +328,15 @@ impl Transport {
             // Of a session that was refused.
             U::Messages { .. } | U::RouterInfo { .. } => {}
             U::ObservedAddress { by, at, address } => {
+                self.doubt_address(address, cx.now.mono);
                 self.outputs.push_back(Output::ObservedAddress { by, at, address });
             }
-            U::Moved { peer, to } => tracing::debug!("{peer:?} has moved to {to}"),
+            U::Moved { peer, from, to } => {
+                tracing::debug!("{peer:?} has moved from {from} to {to}");
+                if from.ip() != to.ip() {
+                    self.on_moved(peer);
+                }
+            }
             U::PeerClock { peer, at, ahead_ms } => {
                 self.outputs.push_back(Output::PeerClock { peer, at, ahead_ms });
             }
@@ -362,7 +371,7 @@ impl Transport {
         if let Some(reason) = refused {
             self.disconnect_udp(&peer, reason, cx);
             // The endpoint has given up our own dial for this session.
-            self.on_udp_dial_failed(peer, ConnectError::Limit, cx);
+            self.on_udp_dial_failed(peer, None, ConnectError::Limit, cx);
             return;
         }
         let dialled = self.peers.get_mut(&peer).and_then(|p| p.dial.as_mut()).and_then(|d| d.udp.take());
@@ -398,11 +407,20 @@ impl Transport {
         }
     }
 
-    fn on_udp_dial_failed(&mut self, peer: RouterHash, reason: ConnectError, cx: &mut Cx<'_>) {
+    fn on_udp_dial_failed(
+        &mut self,
+        peer: RouterHash,
+        address: Option<SocketAddr>,
+        reason: ConnectError,
+        cx: &mut Cx<'_>,
+    ) {
         let dial = self.peers.get(&peer).and_then(|p| p.dial.as_ref());
         let Some(conn) = dial.and_then(|d| d.udp) else { return };
         if let Some(udp) = &mut self.udp {
             udp.take_dial(conn);
+        }
+        if let (ConnectError::Timeout, Some(at), true) = (reason, address, self.is_connected(&peer)) {
+            self.outputs.push_back(Output::Silent { at: at.ip() });
         }
         self.end_dial(peer, conn, dial_error(reason), cx);
     }
@@ -514,14 +532,6 @@ impl Transport {
         if let Some(udp) = &mut self.udp {
             (udp.ipv4, udp.ipv6) = (ipv4, ipv6);
         }
-    }
-
-    /// Our address has changed, or the network has: sessions of SSU2 find out.
-    pub fn addresses_changed(&mut self) {
-        if let Some(udp) = &mut self.udp {
-            udp.endpoint.addresses_changed();
-        }
-        self.say_datagrams();
     }
 
     /// Time has come for SSU2.

@@ -46,6 +46,8 @@ pub enum Output {
     ConnectFailed {
         /// Who.
         peer: RouterHash,
+        /// Where it was dialled, if its address was known.
+        at: Option<SocketAddr>,
         /// Why.
         reason: ConnectError,
         /// What had been queued for it.
@@ -86,6 +88,8 @@ pub enum Output {
     Moved {
         /// Who.
         peer: RouterHash,
+        /// Where it was.
+        from: SocketAddr,
         /// Where to.
         to: SocketAddr,
     },

@@ -59,8 +59,6 @@ const BLACK_HOLE_TRIPS: u32 = 3;
 const MAX_ANSWERS: usize = 4;
 /// Messages beyond the window that it takes before it can send them.
 const AHEAD: usize = 32 << 10;
-/// The largest challenge that is answered.
-const MAX_CHALLENGE: usize = 1_024;
 
 /// What a session uses of its endpoint.
 pub(super) struct Shared<'a> {
@@ -455,7 +453,8 @@ impl Session {
     }
 
     fn on_challenge(&mut self, from: SocketAddr, data: &[u8]) {
-        if data.len() <= MAX_CHALLENGE && self.answers.len() < MAX_ANSWERS && same_family(from, self.remote) {
+        // All that fits in the packet that it came in fits in the one that answers it.
+        if self.answers.len() < MAX_ANSWERS && same_family(from, self.remote) {
             self.answers.push_back((from, data.to_vec()));
         }
     }
@@ -470,12 +469,12 @@ impl Session {
             self.controller.on_path_change();
             self.mtu.reset(false, now);
         }
-        self.remote = path.to;
+        let from = std::mem::replace(&mut self.remote, path.to);
         self.new_token = true;
         // What is in flight went to where the peer is not any more.
         let lost = self.recovery.lose_all(now);
         lost.into_iter().for_each(|(number, carried)| self.on_lost(number, carried, now));
-        sh.outputs.push_back(Output::Moved { peer: self.peer, to: self.remote });
+        sh.outputs.push_back(Output::Moved { peer: self.peer, from, to: self.remote });
     }
 
     /// Takes in what an acknowledgement, or time, has shown.

@@ -76,8 +76,8 @@ fn run(settings: &Settings) -> Result<()> {
         })?;
     }
     let sam = settings.sam.map(|a| bind(a, "SAM", "--sam or --no-sam")).transpose()?;
-    let mut addresses = listening.as_ref().and_then(|s| watched(settings, s.port));
-    let published = listening.as_ref().and_then(|s| say_where(settings, s.port, addresses.as_mut()));
+    let mut addresses = watched(settings, listening.as_ref().map(|s| s.port));
+    let published = listening.as_ref().and_then(|s| say_where(settings, s.port, &mut addresses));
     let mapped = listening.as_ref().and_then(|s| mapped(settings, s.port));
     let services = Services::bind(settings)?;
     say_what(settings);
@@ -106,7 +106,7 @@ fn run(settings: &Settings) -> Result<()> {
         reseed,
         time_servers: settings.time_servers.clone().map(SntpConfig::new),
         clock: Clock::start(),
-        addresses,
+        addresses: Some(addresses),
         port_mapping: mapped,
     })?;
     let _people = for_people(settings, services, &node, (inbound, outbound))?;
@@ -179,22 +179,19 @@ fn say_what(settings: &Settings) {
     }
 }
 
-/// Says where others reach this router, and returns what is published of it.
-fn say_where(settings: &Settings, port: u16, watch: Option<&mut AddressWatch>) -> Option<SocketAddr> {
+/// Says where others reach this router as far as it is known, and returns what the settings name.
+fn say_where(settings: &Settings, port: u16, watch: &mut AddressWatch) -> Option<SocketAddr> {
     say(format!("listening on {}", SocketAddr::new(settings.host, port)));
-    let published = match watch {
-        // If it fails now, the node says so and tries again.
-        Some(watch) => watch.choose(None).unwrap_or_default(),
-        None => published(settings),
-    };
-    let published = published.map(|ip| SocketAddr::new(ip, port));
-    match published {
+    let named = published(settings).filter(|_| !watch.publishes).map(|ip| SocketAddr::new(ip, port));
+    // If it fails now, the node says so and tries again.
+    let found = if watch.publishes { watch.look().unwrap_or_default() } else { None };
+    match named.or_else(|| found.map(|ip| SocketAddr::new(ip, port))) {
         Some(address) => say(format!("publishing {address}")),
         None => {
             say("publishing no address: give --external-host so that other routers can connect to this one")
         }
     }
-    published
+    named
 }
 
 /// The user's blocklist. Wrong lines are named and skipped; without the file the router does not start.
@@ -309,10 +306,11 @@ fn published(settings: &Settings) -> Option<IpAddr> {
     (settings.private_network || aioli_wire::ip::is_public(own)).then_some(own)
 }
 
-/// How the address is found out when the settings name none.
-fn watched(settings: &Settings, port: u16) -> Option<AddressWatch> {
-    (settings.external_host.is_none() && settings.host.is_unspecified())
-        .then(|| AddressWatch::new(port, settings.host, settings.private_network))
+/// How the address is found out when the settings name none, and changes of the network in any case.
+fn watched(settings: &Settings, port: Option<u16>) -> AddressWatch {
+    let watch = AddressWatch::new(port.unwrap_or(0), settings.host, settings.private_network);
+    let is_named = settings.external_host.is_some() || !settings.host.is_unspecified();
+    if is_named || port.is_none() { watch.unpublished() } else { watch }
 }
 
 /// What gateways are asked to map. A router that listens on loopback alone is for nobody else.

@@ -137,6 +137,11 @@ impl Endpoint {
         self.intro.external = [ipv4, ipv6];
     }
 
+    /// Where our packets seem to come from in a family, as far as it is known.
+    pub const fn external(&self, family: Family) -> Option<SocketAddr> {
+        self.intro.external[family as usize]
+    }
+
     /// Tells who a router is: a peer that was dialled, or one that [`Output::WantRouterInfo`] asked for.
     pub fn learn(&mut self, info: Arc<Verified<RouterInfo>>, cx: &mut Cx<'_>) {
         let hash = info.hash();

@@ -196,7 +196,8 @@ impl Session {
     /// Answers a challenge where it came from.
     fn answer(&mut self, to: SocketAddr, data: &[u8], cx: &mut Cx<'_>) -> (SocketAddr, Vec<u8>) {
         let mut draft = self.draft();
-        if to == self.remote {
+        if to == self.remote && draft.bytes.len() + ACK_ROOM + BLOCK_HEADER + data.len() <= self.packet_end()
+        {
             self.write_ack(&mut draft);
         }
         draft.write(&Block::PathResponse(data));
