@@ -4,7 +4,9 @@
 #![expect(clippy::unwrap_used, reason = "a test that meets the unexpected should fail there")]
 
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +18,7 @@ use aioli_apps::tunnels::{
 };
 use aioli_apps::way::Way;
 use aioli_router::client::TunnelOptions;
+use testkit::program::{Program, eventually, router};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -240,6 +243,17 @@ async fn files(clients: &Tunnels, dir: &Path, echo: &str) {
     };
     tokio::time::timeout(PATIENCE, gone).await.unwrap();
     let file = TunnelsFile::of(dir);
+    // One that is being written by hand says nothing yet.
+    let text = std::fs::read(file.path()).unwrap();
+    std::fs::write(file.path(), "[[tunnels").unwrap();
+    clients.reload();
+    assert_eq!(clients.get("echo").unwrap().state, State::Ready);
+    assert!(
+        clients.problems().iter().any(|line| line.contains("tunnels.toml, line 1")),
+        "{:?}",
+        clients.problems()
+    );
+    std::fs::write(file.path(), text).unwrap();
     let mut config = client("by hand", Kind::Client, echo);
     config.delay_open = true;
     config.shared = false;
@@ -583,5 +597,82 @@ fn irc_tells_servers_who_comes_and_nothing_else() {
         servers.change("irc", shown).unwrap();
         let kept = TunnelsFile::of(there.path()).read().tunnels.remove(0);
         assert_eq!(kept, config);
+    });
+}
+
+/// Runs `i2p-tunnel`; gives its status and all that it says.
+fn i2p_tunnel(dir: &Path, args: &[&str]) -> (Option<i32>, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_i2p-tunnel"));
+    let output = command.env_clear().args(args).arg("--data-dir").arg(dir).output().unwrap();
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8(text).unwrap())
+}
+
+#[test]
+fn a_tunnel_is_described_in_a_line_and_the_router_follows() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join("data");
+    let (status, said) = i2p_tunnel(&dir, &["add", "site", "http-server", "--target", "127.0.0.1:8080"]);
+    let b32 = said.split_whitespace().last().unwrap().to_owned();
+    assert!(status == Some(0) && b32.ends_with(".b32.i2p"), "{said}");
+    let keys = dir.join("destinations/site.dat");
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode(&keys), mode(&dir.join("tunnels.toml")), mode(&dir)), (0o600, 0o600, 0o700));
+    for (args, why) in [
+        (&["add", "site", "socks", "--listen", "127.0.0.1:1"][..], "already"),
+        (&["add", "x", "client", "--listen", "127.0.0.1:1"], "destination"),
+        (&["add", "x", "tunnel"], "give one of"),
+        (&["remove", "x"], "\"x\""),
+        (&["start", "x"], "\"x\""),
+    ] {
+        let (status, said) = i2p_tunnel(&dir, args);
+        assert!(status != Some(0) && said.contains(why) && said.lines().count() == 1, "{args:?}: {said}");
+    }
+    let mut router = router(
+        env!("CARGO_BIN_EXE_i2p-router"),
+        &dir,
+        &["--port", "0", "--no-sam", "--no-http-proxy", "--no-socks-proxy"],
+    );
+    router.stderr(std::fs::File::create(root.path().join("log")).unwrap());
+    let mut router = Program::start(router);
+    assert!(router.says("tunnel \"site\"").contains(&b32));
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let (status, said) =
+        i2p_tunnel(&dir, &["add", "irc", "irc-client", "--listen", &free, "--destination", &b32]);
+    assert_eq!(status, Some(0), "{said}");
+    // It listens when the router has seen the file.
+    eventually("the tunnel listens", PATIENCE, || std::net::TcpStream::connect(&free).ok());
+    let (_, said) = i2p_tunnel(&dir, &["list"]);
+    assert!(said.lines().count() == 2 && said.contains(&free) && said.contains(&b32), "{said}");
+    assert_eq!(i2p_tunnel(&dir, &["remove", "irc"]).0, Some(0));
+    eventually("nothing listens any more", PATIENCE, || std::net::TcpStream::connect(&free).err());
+    std::fs::write(dir.join("tunnels.conf"), "[x]\ntype = client\nport = 0\n").unwrap();
+    let log = || std::fs::read_to_string(root.path().join("log")).unwrap();
+    eventually("the mistake is named", PATIENCE, || {
+        log().contains("tunnels.conf, section [x]: destination is missing; left out").then_some(())
+    });
+    router.stops();
+}
+
+#[test]
+fn a_tunnel_runs_over_sam_from_a_command_line_alone() {
+    on_network(6, &[1], async |network| {
+        let there = tempfile::tempdir().unwrap();
+        let servers = tunnels(network.client(3), there.path());
+        servers.add(server("echo", Kind::Server, echo().await)).unwrap();
+        let b32 = ready(&servers, "echo").await.b32.unwrap();
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+        let here = tempfile::tempdir().unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_i2p-tunnel"));
+        command.env_clear().args(["start", "--type", "client", "--listen", &free, "--destination", &b32]);
+        command.args(["--sam", &network.sam()[0].to_string(), "--data-dir"]).arg(here.path());
+        let program = tokio::task::spawn_blocking(move || {
+            let mut program = Program::start(command);
+            program.says("it can be used");
+            program
+        });
+        let program = program.await.unwrap();
+        hears(&mut TcpStream::connect(&free).await.unwrap(), b"by SAM").await;
+        tokio::task::spawn_blocking(move || program.stops()).await.unwrap();
     });
 }

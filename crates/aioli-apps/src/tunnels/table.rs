@@ -340,7 +340,7 @@ impl Inner {
     /// Makes the table what the files say.
     fn reload(&self, first: bool) {
         let mut table = self.lock();
-        let Found { mut tunnels, mut problems } = self.files.read();
+        let Found { mut tunnels, mut problems, unreadable } = self.files.read();
         let configured = self.config.configured.iter().map(|config| (config.clone(), Origin::Configuration));
         tunnels.splice(0..0, configured);
         let mut wanted: BTreeMap<String, (TunnelConfig, Origin)> = BTreeMap::new();
@@ -363,7 +363,9 @@ impl Inner {
         // Without a file, what was added is nowhere else.
         let in_memory = self.config.file.is_none();
         let stays = |name: &String, entry: &Entry| {
-            wanted.contains_key(name) || in_memory && entry.origin == Origin::File
+            wanted.contains_key(name)
+                || in_memory && entry.origin == Origin::File
+                || unreadable.contains(&entry.origin)
         };
         let Table { entries, homes, .. } = &mut *table;
         let gone = entries.extract_if(.., |name, entry| !stays(name, entry));
