@@ -491,7 +491,7 @@ async fn posts(site: &mut Site, listening: SocketAddr) {
         let answer = ask(listening, b"POST /post HTTP/1.1\r\nContent-Length: 2\r\n\r\nab").await;
         assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{answer}");
     }
-    assert!(ask(listening, b"GET / HTTP/1.0\r\n\r\n").await.starts_with("HTTP/1.1 200"));
+    assert!(ask(listening, b"GET / HTTP/1.1\r\n\r\n").await.starts_with("HTTP/1.1 200"));
     while site.heads.try_recv().is_ok() {}
 }
 
