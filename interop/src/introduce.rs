@@ -1,18 +1,18 @@
-//! Two routers of ours behind gateways, of which one builds its tunnels over the
-//! other: they find each other through an introducer, open their NATs, and the
-//! one is a hop for the other.
+//! A router of ours behind a gateway is a hop for two others behind gateways of
+//! theirs: they find it through introducers, and open the NATs between them.
 //!
 //! ```text
-//!   r1: ours ── gateway ┐                      ┌ gateway ── r2: ours, a hop of r1's tunnels
-//!                       ├── introducer: r3... ──┤
-//!                       └ ─ ─ hole punch ─ ─ ─ ┘
+//!   r1, then r3: ours ── gateway ┐                              ┌ gateway ── r2: ours
+//!                                ├── introducer: r4 … or i2pd ──┤
+//!                                └ ─ ─ ─ ─ hole punch ─ ─ ─ ─ ─ ┘
 //! ```
 //!
-//! Once among i2pd's, any of which may be the introducer, and once among ours.
+//! The first knows none but ours, so that one of ours introduces it. Then ours
+//! are stopped: the second can only be introduced by an i2pd.
 
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
@@ -21,15 +21,16 @@ use crate::net::process::Process;
 use crate::net::until;
 use crate::network::{Layout, Network};
 use crate::report::Report;
-use crate::router::{Kind, Router};
+use crate::router::{Binaries, Kind, Router};
+use crate::router_info;
 use crate::scenario::{Place, probe};
 
-/// Routers of ours, and of i2pd's, in the first network.
-pub const ROUTERS: (usize, usize) = (2, 6);
-/// Who builds its tunnels over whom, and where the stream ends.
-const ALICE: usize = 1;
+/// Routers of ours, and of i2pd's. Peer tests need some that have no session with each other.
+pub const ROUTERS: (usize, usize) = (8, 6);
+/// Who is a hop for others.
 const CHARLIE: usize = 2;
-const SERVER: usize = 3;
+/// Who builds tunnels over it, who may introduce them, and where the stream ends.
+const MEETINGS: [(usize, Kind, usize); 2] = [(1, Kind::Aioli, 4), (3, Kind::I2pd, 9)];
 /// Until a router has published who introduces it.
 const INTRODUCED_WITHIN: Duration = Duration::from_secs(120);
 /// A session and a connection.
@@ -44,64 +45,77 @@ const BYTES_PER_SECOND: u64 = 200_000;
 
 /// Runs it; failures are in the report.
 pub fn run(place: &Place, report: &mut Report) {
-    for (i2pd, by) in [(ROUTERS.1, "i2pd"), (0, "ours")] {
-        let aioli = ROUTERS.0 + ROUTERS.1 - i2pd;
-        println!("network of {aioli} aioli and {i2pd} i2pd, two of ours behind gateways");
-        let mut layout = Layout::mixed(aioli, i2pd).with_fresh(ALICE);
-        let edge = Edge::Behind(Nat::KeepingPorts);
-        layout.edges = vec![(ALICE, edge), (CHARLIE, edge)];
-        let directory = place.directory.join(format!("introduce-{by}"));
-        let started =
-            nat::ensure_installed().and_then(|()| Network::start(&layout, &place.binaries, &directory));
-        let mut network = match started {
-            Ok(network) => network,
-            Err(error) => {
-                report.check::<String>(&format!("(introduce) the network, {by}"), Err(error));
-                continue;
-            }
-        };
-        let carried = meet(&mut network, &place.binaries).and_then(|()| carried(&network, &directory));
-        if report
-            .check(&format!("(introduce) a stream over one who was introduced by {by}"), carried)
-            .is_some()
-        {
-            report.check(&format!("(introduce) holes were punched, by {by}"), punched(&network));
-        }
-        report.check(
-            &format!("(introduce) every router still runs, {by}"),
-            network.ensure_running().map(|()| "yes"),
-        );
+    let begun = Instant::now();
+    println!("network of {} aioli and {} i2pd, three of ours behind gateways", ROUTERS.0, ROUTERS.1);
+    let mut layout = Layout::mixed(ROUTERS.0, ROUTERS.1);
+    let edge = Edge::Behind(Nat::KeepingPorts);
+    layout.edges = vec![(CHARLIE, edge)];
+    for (alice, ..) in MEETINGS {
+        layout = layout.with_fresh(alice);
+        layout.edges.push((alice, edge));
     }
+    let directory = place.directory.join("introduce");
+    let started = nat::ensure_installed().and_then(|()| Network::start(&layout, &place.binaries, &directory));
+    let mut network = match started {
+        Ok(network) => network,
+        Err(error) => {
+            report.check::<String>("(introduce) the network", Err(error));
+            return;
+        }
+    };
+    for (alice, by, server) in MEETINGS {
+        let met = meet(&mut network, &place.binaries, alice, by);
+        let met = met.and_then(|()| carried(&network, &directory, alice, server));
+        let name = format!("(introduce) a stream over one who was introduced by {}", by.name());
+        if report.check(&name, met).is_some() {
+            let name = format!("(introduce) holes were punched, introduced by {}", by.name());
+            report.check(&name, punched(&network, alice, by));
+        }
+    }
+    println!("introduce took {} s", begun.elapsed().as_secs());
 }
 
-/// Starts Alice when Charlie has published who introduces it, knowing everybody.
-fn meet(network: &mut Network, binaries: &crate::router::Binaries) -> Result<()> {
-    let charlie = network.router(CHARLIE)?;
-    let introduced =
-        |router: &Router| router.router_info().is_some_and(|info| info.windows(5).any(|w| w == b"itag0"));
-    until(INTRODUCED_WITHIN, || Ok(introduced(charlie)))
-        .context("nobody introduces the router behind the gateway")?;
-    let infos = network.routers().iter().filter_map(Router::router_info).collect::<Vec<_>>();
-    let hash = crate::router_info::name(&charlie.router_info().context("Charlie has a RouterInfo")?)?;
-    let alice = network.router_mut(ALICE)?;
-    alice.build_over(&hash);
-    for info in &infos {
-        alice.seed(info)?;
+/// Starts Alice when Charlie is introduced by routers of this kind, which alone she knows beside him.
+fn meet(network: &mut Network, binaries: &Binaries, alice: usize, by: Kind) -> Result<()> {
+    if by == Kind::I2pd {
+        for router in CHARLIE + 2..=ROUTERS.0 {
+            network.router_mut(router)?.stop();
+        }
     }
+    let known = |router: &&Router| router.kind() == by && !router.is_fresh();
+    let names = network.routers().iter().filter(known).filter_map(Router::router_info);
+    let names = names.map(|info| router_info::name(&info)).collect::<Result<Vec<_>>>()?;
+    let charlie = network.router(CHARLIE)?;
+    let is_introduced = || {
+        let info = charlie.router_info().unwrap_or_default();
+        let has = |what: &[u8]| info.windows(what.len()).any(|w| w == what);
+        has(b"itag0") && names.iter().any(|name| has(name.as_bytes()))
+    };
+    until(INTRODUCED_WITHIN, || Ok(is_introduced()))
+        .context("nobody introduces the router behind the gateway")?;
+    let mut infos =
+        network.routers().iter().filter(known).filter_map(Router::router_info).collect::<Vec<_>>();
+    let info = charlie.router_info().context("Charlie has a RouterInfo")?;
+    let name = router_info::name(&info)?;
+    infos.push(info);
+    let alice = network.router_mut(alice)?;
+    alice.build_over(&name);
+    infos.iter().try_for_each(|info| alice.seed(info))?;
     alice.start(binaries, "run")
 }
 
 /// A stream from Alice, whose tunnels all begin and end at Charlie.
-fn carried(network: &Network, logs: &Path) -> Result<String> {
+fn carried(network: &Network, logs: &Path, alice: usize, server: usize) -> Result<String> {
     let (alice, charlie, server) =
-        (network.router(ALICE)?, network.router(CHARLIE)?, network.router(SERVER)?);
+        (network.router(alice)?, network.router(CHARLIE)?, network.router(server)?);
     let before = charlie.counters()?.transit_bytes;
     let (_server, lines, _) = probe(server.namespace(), logs, server.index())?;
     let destination = lines.expect("DESTINATION", READY_WITHIN)?;
     let mut command: Command = alice.namespace().command(&std::env::current_exe()?);
     command.args(["load", "rebound", &destination, "--hops", "2", "--bytes", &BYTES.to_string()]);
     command.args(["--bytes-per-second", &BYTES_PER_SECOND.to_string()]);
-    let (_client, lines) = Process::start_talking(command, "the stream", &logs.join("stream.log"))?;
+    let log = logs.join(format!("stream{}.log", alice.index()));
+    let (_client, lines) = Process::start_talking(command, "the stream", &log)?;
     lines.expect("RUNNING", READY_WITHIN)?;
     lines.expect("REBOUND", DONE_WITHIN)?;
     let relayed = || anyhow::Ok(charlie.counters()?.transit_bytes.saturating_sub(before));
@@ -111,20 +125,16 @@ fn carried(network: &Network, logs: &Path) -> Result<String> {
 }
 
 /// What both ends, and introducers of ours, counted.
-fn punched(network: &Network) -> Result<String> {
+fn punched(network: &Network, alice: usize, by: Kind) -> Result<String> {
     let counted = |router: usize, what: &str| network.router(router)?.counter(what);
-    until(COUNTED_WITHIN, || {
-        Ok(counted(ALICE, "hole_punches_received")? > 0 && counted(CHARLIE, "hole_punches_sent")? > 0)
-    })
-    .context("no hole was punched")?;
-    let ours =
-        network.routers().iter().filter(|r| r.kind() == Kind::Aioli && usize::from(r.index()) > CHARLIE);
-    let (mut count, mut passed_on) = (0, 0);
-    for router in ours {
-        count += 1;
-        passed_on += router.counter("relays_passed_on")?;
+    let (at_alice, at_charlie) = ("introductions_made", "hole_punches_sent");
+    until(COUNTED_WITHIN, || Ok(counted(alice, at_alice)? > 0 && counted(CHARLIE, at_charlie)? > 0))
+        .context("no hole was punched")?;
+    let mut passed_on = 0;
+    for router in CHARLIE + 2..=ROUTERS.0 {
+        passed_on += counted(router, "relays_passed_on")?;
     }
-    ensure!(count == 0 || passed_on > 0, "no router of ours passed an introduction on");
-    let (sent, received) = (counted(CHARLIE, "hole_punches_sent")?, counted(ALICE, "hole_punches_received")?);
-    Ok(format!("{sent} sent, {received} led to a session, {passed_on} introductions passed on by ours"))
+    ensure!(by == Kind::I2pd || passed_on > 0, "no router of ours passed an introduction on");
+    let (sent, made) = (counted(CHARLIE, at_charlie)?, counted(alice, at_alice)?);
+    Ok(format!("{sent} sent, {made} introductions made, {passed_on} passed on by ours"))
 }

@@ -16,13 +16,13 @@ use interop::client::handshakes;
 use interop::client::load::{self, Bounds};
 use interop::client::programs::{Client, Programs};
 use interop::client::yosemite;
-use interop::compare;
+use interop::compare::{self, Subject};
 use interop::limit;
 use interop::net::{delay, guard, namespace};
 use interop::network::{Layout, Network};
 use interop::report::Report;
 use interop::reseed_server;
-use interop::router::{Binaries, Kind};
+use interop::router::Binaries;
 use interop::scenario::{self, Plan, Scenario};
 use interop::soak;
 
@@ -109,8 +109,8 @@ struct CompareArguments {
     #[command(flatten)]
     places: Places,
     /// Which kinds, in order.
-    #[arg(long, value_delimiter = ',', default_value = "i2pd,aioli")]
-    kind: Vec<Kind>,
+    #[arg(long, value_delimiter = ',', default_value = "i2pd,aioli,aioli-ssu2")]
+    kind: Vec<Subject>,
     /// One-way delays of the links, in milliseconds.
     #[arg(long, value_delimiter = ',', default_value = "0,25")]
     delay: Vec<u64>,
@@ -344,7 +344,7 @@ fn drawn_seed() -> Result<u64> {
 
 fn run_compare(arguments: CompareArguments) -> Result<()> {
     let plan = compare::Plan {
-        kinds: arguments.kind,
+        subjects: arguments.kind,
         delays: arguments.delay,
         bounds: Bounds {
             bytes: arguments.megabytes * 1_000_000,

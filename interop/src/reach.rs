@@ -30,7 +30,7 @@ use crate::scenario::Place;
 const NAMED_WITHIN: Duration = Duration::from_secs(60);
 
 const OPEN: &str = "others reach this router at";
-const FIREWALLED: &str = "a firewall or NAT keeps others out";
+const FIREWALLED: &str = "keeps others out; the router works through";
 const SYMMETRIC: &str = "symmetric NAT";
 const NO_UDP: &str = "lets no UDP through";
 

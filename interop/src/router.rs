@@ -336,13 +336,13 @@ impl Router {
 
     /// What i2pd needs to stay among its own: its reserved list spares 198.18.0.0/15 alone.
     fn i2pd_config(&self) -> String {
-        let address = self.address();
-        let (ipv4, ipv6, floodfill) = (!self.ipv6, self.ipv6, self.floodfill);
-        let family = if ipv6 { 6 } else { 4 };
+        // Where ours have IPv6 alone, i2pd has both: it takes nobody for a floodfill who has no IPv4.
+        let (address, ipv6, floodfill) = (address(self.index, false), self.ipv6, self.floodfill);
+        let address6 = if ipv6 { format!("address6 = {}\n", self.address()) } else { String::new() };
         let level = std::env::var("I2PD_LOG_LEVEL").unwrap_or_else(|_| "warn".to_owned());
         format!(
-            "log = stdout\nloglevel = {level}\nipv4 = {ipv4}\nipv6 = {ipv6}\nnat = false\nnetid = {NET_ID}\n\
-             host = {address}\naddress{family} = {address}\nport = {PORT}\nbandwidth = X\nshare = 100\n\
+            "log = stdout\nloglevel = {level}\nipv4 = true\nipv6 = {ipv6}\nnat = false\nnetid = {NET_ID}\n\
+             host = {address}\naddress4 = {address}\n{address6}port = {PORT}\nbandwidth = X\nshare = 100\n\
              floodfill = {floodfill}\nreservedrange = false\n\
              [reseed]\nthreshold = 0\nurls = http://127.0.0.1:9/\n\
              [upnp]\nenabled = false\n[nettime]\nenabled = false\n\

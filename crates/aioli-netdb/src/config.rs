@@ -117,6 +117,9 @@ pub const MAX_ROUTER_AGE_FEW: Duration = Duration::from_secs(72 * 3600);
 pub const MIN_ROUTER_AGE: Duration = Duration::from_secs(90 * 60);
 /// Oldest RouterInfo that a floodfill keeps: routers republish to it sooner.
 pub const FLOODFILL_ROUTER_AGE: Duration = Duration::from_secs(60 * 60);
+/// Oldest RouterInfo that a floodfill keeps of a router that has been of use, to use it and not to serve it; and
+/// the age from which one is fetched anew when a reply names the router.
+pub const PROVEN_ROUTER_AGE: Duration = Duration::from_secs(3 * 3600);
 /// Oldest RouterInfo of an unreachable router: how to reach it changes fast.
 pub const UNREACHABLE_ROUTER_AGE: Duration = Duration::from_secs(75 * 60);
 /// No RouterInfo expires this soon after the start: those from disk are old.
@@ -169,8 +172,8 @@ pub const FETCH_PATIENCE: Duration = Duration::from_millis(1_200);
 pub const RETRY_PATH: Duration = Duration::from_millis(200);
 /// Floodfills that one search asks.
 pub const MAX_QUERIES: u8 = 8;
-/// Floodfills that a search asks if only a reply named the router.
-pub const MAX_DERIVED_QUERIES: u8 = 3;
+/// Floodfills that a search asks if only a reply named the router: who named it, and three others.
+pub const MAX_DERIVED_QUERIES: u8 = 4;
 /// Times that one silent floodfill is asked when there is no other.
 pub const MAX_ASKED_AGAIN: u8 = 3;
 /// Failures in a row that put a floodfill behind the others.
@@ -181,8 +184,16 @@ pub const FLOODFILL_PENALTY: Duration = Duration::from_secs(5 * 60);
 pub const MAX_FLOODFILL_PENALTY: Duration = Duration::from_secs(60 * 60);
 /// Routers that a floodfill names and nobody knows, until it counts as failing.
 pub const MAX_LIES: u8 = 4;
-/// From this query on, every other one goes to a floodfill that has answered us before.
-pub const TRUST_FROM_QUERY: u8 = 2;
+/// Routers that replies to one search named and that it remembers.
+pub const MAX_NAMED: usize = 32;
+/// One in so many queries for a LeaseSet, and of the stores of one publication, goes to a floodfill that we
+/// have not met, if it is closer than all that we have.
+pub const STRANGER_ONE_IN: u8 = 4;
+/// When so many floodfills have said that they do not know a router, no stranger is asked for it.
+pub const ENOUGH_DENIALS: usize = 5;
+/// Queries through the tunnels of one view that may stay unanswered in a row before it is taken for the tunnels'
+/// fault and not for that of floodfills that we have met.
+pub const MAX_SILENCES: u8 = 2;
 /// How long a key is taken for absent after one failed search. Twice as long after each further one.
 pub const NEGATIVE_PAUSE: Duration = Duration::from_millis(500);
 /// The longest of these pauses.
@@ -209,7 +220,7 @@ pub const MUTE_MAX: Duration = Duration::from_secs(15 * 60);
 /// Floodfills that a store is flooded to.
 pub const FLOOD_TO: usize = 3;
 /// Further ones, of the next day, near midnight.
-pub const FLOOD_NEXT_DAY: usize = 2;
+pub const FLOOD_NEXT_DAY: usize = 3;
 /// How near for RouterInfos.
 pub const NEXT_DAY_ROUTER: Duration = Duration::from_secs(45 * 60);
 /// How near for LeaseSets.
@@ -231,6 +242,12 @@ pub const RENEW_MAX: Duration = Duration::from_secs(43 * 60);
 pub const CONFIRM_TIMEOUT: Duration = Duration::from_secs(3);
 /// Patience with a confirmation from a router that may have to be dialled.
 pub const DIRECT_CONFIRM_TIMEOUT: Duration = Duration::from_secs(8);
+/// Floodfills that our RouterInfo is stored at, one after the other: nobody looks whether they keep it.
+pub const ROUTER_INFO_COPIES: usize = 2;
+/// The second after a time between this...
+pub const COPY_MIN: Duration = Duration::from_secs(10);
+/// ...and this.
+pub const COPY_MAX: Duration = Duration::from_secs(40);
 /// A LeaseSet is looked up after a time between this...
 pub const VERIFY_MIN: Duration = Duration::from_secs(5);
 /// ...and this.

@@ -1,4 +1,5 @@
-//! Learning of routers that nobody told us about (`network-database#exploration`).
+//! Learning of routers that nobody told us about, and meeting floodfills that somebody told us about
+//! (`network-database#exploration`).
 
 use aioli_core::{Cx, Duration, Rng};
 
@@ -31,7 +32,7 @@ impl Explorer {
     }
 
     /// The pause until the next one.
-    fn pause(&self, routers: usize, uptime: Duration, rng: &mut Rng) -> Duration {
+    fn pause(&self, routers: usize, strangers: bool, uptime: Duration, rng: &mut Rng) -> Duration {
         let secs = Duration::from_secs;
         let pause = if routers < HURRY_ROUTERS && uptime < HURRY_TIME {
             rng.duration(secs(8), secs(16))
@@ -40,7 +41,8 @@ impl Explorer {
         } else {
             rng.duration(secs(55), secs(225))
         };
-        pause * (1 << self.fruitless)
+        // Whatever a reply names, there is somebody to be met.
+        pause * if strangers { 2 } else { 1 << self.fruitless }
     }
 }
 
@@ -59,7 +61,8 @@ impl NetDb {
             }
         }
         let uptime = self.started.map_or(Duration::ZERO, |start| cx.now.mono.since(start));
-        let pause = self.explorer.pause(routers, uptime, cx.rng);
+        let strangers = self.routers.has_enough_newcomers() && self.routers.has_strangers(cx.now.mono);
+        let pause = self.explorer.pause(routers, strangers, uptime, cx.rng);
         self.timers.set(Timer::Explore, cx.now.mono + pause);
     }
 }

@@ -8,7 +8,7 @@ use aioli_wire::i2np::{
     DatabaseLookup, DatabaseSearchReply, DatabaseStore, DeliveryStatus, LookupType, MAX_SEARCH_REPLY_PEERS,
     ReplyEncryption, StoreData, StoreReply,
 };
-use aioli_wire::{DestinationHash, Hash, MessageType, RouterHash, Wire};
+use aioli_wire::{DestinationHash, Hash, MessageType, RouterHash, RouterInfo, Verified, Wire};
 
 use crate::{NetDb, Output, RoutingKey, Source, Via, config};
 
@@ -76,9 +76,16 @@ impl NetDb {
         key: &Hash,
         at: Date,
         n: usize,
-        keep: impl FnMut(&RouterHash) -> bool,
+        mut keep: impl FnMut(&RouterHash) -> bool,
     ) -> Vec<RouterHash> {
-        self.routers.good_floodfills(&RoutingKey::of(key, at), n, self.now.mono, keep)
+        let (near, now) = (RoutingKey::of(key, at), self.now.mono);
+        let mut targets = self.routers.good_floodfills(&near, n, now, &mut keep);
+        // One that nobody has tried yet, if it would be among them: dialling it shows what it is.
+        let stranger = self.routers.stranger_for(&near, now, |h| !targets.contains(h) && keep(h));
+        let closer =
+            |h: &RouterHash| targets.last().is_some_and(|last| near.distance(h) < near.distance(last));
+        targets.extend(stranger.filter(closer));
+        targets
     }
 
     /// A DatabaseLookup of another router.
@@ -121,7 +128,10 @@ impl NetDb {
         if router {
             let hash = RouterHash::from(lookup.key);
             let ours = self.local.as_ref().filter(|info| hash == self.our_hash() && !info.caps().hidden);
-            if let Some(info) = ours.or_else(|| self.routers.served(&hash)) {
+            // Whoever publishes to us does so sooner; of an older one there is a newer elsewhere.
+            let max_age = self.max_router_age();
+            let young = |info: &&Arc<Verified<RouterInfo>>| cx.now.wall.since(info.published) <= max_age;
+            if let Some(info) = ours.or_else(|| self.routers.served(&hash).filter(young)) {
                 return Some(DatabaseStore::router_info(info, None));
             }
         }

@@ -56,7 +56,7 @@ pub use disk::{router_info_name, router_info_path};
 pub use routers::Stored;
 pub use routing::RoutingKey;
 pub use stats::Stats;
-pub use watch::{SearchEnded, Sought, VerifyCache};
+pub use watch::{Answer, SearchEnded, Sought, VerifyCache};
 
 use explore::Explorer;
 use gate::Gate;
@@ -279,6 +279,8 @@ pub struct NetDb {
     lease_sets: BTreeMap<View, LeaseSetStore>,
     searches: BTreeMap<SearchKey, Search>,
     next_lookup: u64,
+    /// Queries through a view's tunnels since the last answer out of them.
+    silences: BTreeMap<View, u8>,
     failures: NegativeCache,
     publications: BTreeMap<PublicationKey, Publication>,
     tokens: BTreeMap<u32, (PublicationKey, RouterHash)>,
@@ -313,6 +315,7 @@ impl NetDb {
             searches: BTreeMap::new(),
             // Not from zero: numbers of one run must not be taken for those of another.
             next_lookup: u64::from(rng.u32()) << 16,
+            silences: BTreeMap::new(),
             failures: NegativeCache::new(limits.failures),
             publications: BTreeMap::new(),
             tokens: BTreeMap::new(),
@@ -374,6 +377,9 @@ impl NetDb {
         paths: &dyn ReplyPaths,
     ) -> bool {
         self.begin(cx.now);
+        if let Source::Tunnel(view) = from {
+            self.silences.remove(&view);
+        }
         match message.kind {
             MessageType::DatabaseStore => match DatabaseStore::from_bytes(&message.body) {
                 Ok(store) => self.on_store(from, store, cx, paths),
@@ -450,6 +456,7 @@ impl NetDb {
             return;
         }
         self.lease_sets.remove(&view);
+        self.silences.remove(&view);
         let searches: Vec<_> = self.searches.keys().filter(|key| key.view == view).copied().collect();
         for key in searches {
             self.searches.remove(&key);

@@ -8,11 +8,12 @@
 //!   └───────────────────────────┼─────────────────┘
 //!                               ▼
 //!                           Confirmed ── 5..10 s ──► Verifying ──► Rest
-//!                               └ RouterInfo: no verification ──────▲
+//!                               └ RouterInfo: stored at another one ─▲
 //! ```
 //!
 //! A RouterInfo is not looked up afterwards: the specification gave that up,
-//! because it tells two floodfills that we know each other's neighbours. With
+//! because it tells two floodfills that we know each other's neighbours. As one
+//! of them may confirm and forget it, it is stored at two. With
 //! one floodfill only, a LeaseSet is verified where it was stored.
 
 use std::collections::BTreeSet;
@@ -72,6 +73,8 @@ pub(crate) struct Publication {
     set: Option<Arc<Verified<LeaseSet>>>,
     phase: Phase,
     failed: BTreeSet<RouterHash>,
+    /// Who has confirmed our RouterInfo.
+    kept_by: BTreeSet<RouterHash>,
     tokens: BTreeSet<u32>,
     last_sent: Option<Instant>,
     /// The sending that a hurried version follows.
@@ -86,6 +89,7 @@ impl Publication {
             set,
             phase: Phase::Due,
             failed: BTreeSet::new(),
+            kept_by: BTreeSet::new(),
             tokens: BTreeSet::new(),
             last_sent: None,
             hurried: None,
@@ -113,6 +117,7 @@ impl Publication {
     fn restart(&mut self) {
         self.phase = Phase::Due;
         self.failed.clear();
+        self.kept_by.clear();
         self.rounds = 0;
         self.backoff = config::PUBLISH_BACKOFF;
     }
@@ -203,19 +208,19 @@ impl NetDb {
         let now = cx.now.mono;
         match publication.phase {
             Phase::Due => self.send_publication(key, cx, paths),
-            Phase::Sent { to, .. } => {
+            Phase::Sent { to, direct } => {
                 publication.failed.insert(to);
                 self.stats.publish_failed += 1;
-                self.routers.note_failure(&to, now);
+                self.note_silence((!direct).then_some(key.view()), &to, now);
                 self.send_publication(key, cx, paths);
             }
             Phase::Confirmed { at } => self.verify(key, (at, None), cx, paths),
             Phase::Verifying { at, asked, again: false } => {
-                self.routers.note_failure(&asked, now);
+                self.note_silence(Some(key.view()), &asked, now);
                 self.verify(key, (at, Some(asked)), cx, paths);
             }
             Phase::Verifying { at, asked, again: true } => {
-                self.routers.note_failure(&asked, now);
+                self.note_silence(Some(key.view()), &asked, now);
                 self.store_elsewhere(key, at, cx, paths);
             }
             Phase::Rest => {}
@@ -237,13 +242,16 @@ impl NetDb {
         let target = Self::store_key(&key, self.config.our_hash);
         let near = RoutingKey::of(&target, wall);
         let failed = &publication.failed;
-        // The closest may all be inventions of one attacker.
-        let trusted = failed.len() >= usize::from(config::TRUST_FROM_QUERY) && failed.len().is_multiple_of(2);
-        let open = |h: &RouterHash| !failed.contains(h);
-        let trusted = trusted.then(|| self.routers.proven_floodfill_for(&near, now, open)).flatten();
-        let next = trusted.or_else(|| self.routers.floodfill_for(&near, now, open));
+        let open = |h: &RouterHash| !failed.contains(h) && !publication.kept_by.contains(h);
+        let try_stranger = (failed.len() + 1).is_multiple_of(config::STRANGER_ONE_IN.into());
+        let stranger = try_stranger.then(|| self.routers.stranger_for(&near, now, open)).flatten();
+        let next = stranger.or_else(|| self.routers.floodfill_for(&near, now, open));
         let itself = self.floodfill && self.routers.floodfills() == 0 && key != PublicationKey::Router;
         let Some(to) = next.or_else(|| itself.then_some(self.config.our_hash)) else {
+            if !publication.kept_by.is_empty() {
+                publication.phase = Phase::Rest;
+                return;
+            }
             // All have failed, or none is known yet.
             let wait = if publication.failed.is_empty() {
                 Duration::from_secs(1)
@@ -338,8 +346,15 @@ impl NetDb {
             let wait = cx.rng.duration(config::VERIFY_MIN, config::VERIFY_MAX);
             self.timers.set(Timer::Publish(key), cx.now.mono + wait);
         } else {
-            publication.phase = Phase::Rest;
-            self.timers.stop(&Timer::Publish(key));
+            publication.kept_by.insert(at);
+            if publication.kept_by.len() < config::ROUTER_INFO_COPIES {
+                publication.phase = Phase::Due;
+                let wait = cx.rng.duration(config::COPY_MIN, config::COPY_MAX);
+                self.timers.set(Timer::Publish(key), cx.now.mono + wait);
+            } else {
+                publication.phase = Phase::Rest;
+                self.timers.stop(&Timer::Publish(key));
+            }
         }
         self.outputs.push_back(Output::Published { what: key.published(), floodfill: at, verified: false });
         true
@@ -359,8 +374,7 @@ impl NetDb {
         let Some(publication) = self.publications.get(&key) else { return };
         let other = |h: &RouterHash| *h != at && Some(*h) != before;
         let trusted = |h: &RouterHash| other(h) && !publication.failed.contains(h);
-        let sure = before.and_then(|_| self.routers.proven_floodfill_for(&near, now, trusted));
-        let asked = sure.or_else(|| self.routers.floodfill_for(&near, now, trusted));
+        let asked = self.routers.floodfill_for(&near, now, trusted);
         let asked = asked.or_else(|| self.routers.floodfill_for(&near, now, other)).unwrap_or(at);
         let Some(route) = self.store_route(&key, &asked, paths) else {
             self.timers.set(Timer::Publish(key), now + config::RETRY_PATH);

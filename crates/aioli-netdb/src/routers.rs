@@ -97,6 +97,11 @@ impl Entry {
     fn is_proven(&self) -> bool {
         self.rank() >= PROVEN
     }
+
+    /// Whether it has shown that it exists: it was of use, or it came to us.
+    fn is_met(&self) -> bool {
+        self.rank() >= MET
+    }
 }
 
 /// The place of an entry among those of its class: the first goes first.
@@ -135,7 +140,8 @@ impl Part {
 pub(crate) struct RouterStore {
     entries: BTreeMap<RouterHash, Entry>,
     floodfills: BTreeSet<RouterHash>,
-    proven_floodfills: BTreeSet<RouterHash>,
+    /// Those of them that have shown that they exist.
+    met_floodfills: BTreeSet<RouterHash>,
     others: BTreeSet<RouterHash>,
     newcomers: Part,
     proven: Part,
@@ -150,7 +156,7 @@ impl RouterStore {
         Self {
             entries: BTreeMap::new(),
             floodfills: BTreeSet::new(),
-            proven_floodfills: BTreeSet::new(),
+            met_floodfills: BTreeSet::new(),
             others: BTreeSet::new(),
             newcomers: Part::new(),
             proven: Part::new(),
@@ -177,6 +183,11 @@ impl RouterStore {
     /// Whether this one has been of use, and not failed too often since.
     pub(crate) fn is_proven(&self, hash: &RouterHash) -> bool {
         self.entries.get(hash).is_some_and(Entry::is_proven)
+    }
+
+    /// Whether this one has shown that it exists.
+    pub(crate) fn is_met(&self, hash: &RouterHash) -> bool {
+        self.entries.get(hash).is_some_and(Entry::is_met)
     }
 
     pub(crate) fn get(&self, hash: &RouterHash) -> Option<&Info> {
@@ -336,32 +347,62 @@ impl RouterStore {
     /// Whether this one may be asked: failures in a row put it off, the more the longer.
     pub(crate) fn healthy(&self, hash: &RouterHash, now: Instant) -> bool {
         self.entries.get(hash).is_some_and(|e| {
-            let over = e.fails.saturating_sub(config::MAX_FLOODFILL_FAILURES);
+            // One that has shown nothing yet has no failure to spare.
+            let most = if e.uses > 0 { config::MAX_FLOODFILL_FAILURES } else { config::MAX_FAILURES_NEW };
+            let over = e.fails.saturating_sub(most);
             let penalty = (config::FLOODFILL_PENALTY * (1 << over.min(8))).min(config::MAX_FLOODFILL_PENALTY);
-            e.fails < config::MAX_FLOODFILL_FAILURES || now.since(e.failed_at) > penalty
+            e.fails < most || now.since(e.failed_at) > penalty
         })
     }
 
-    /// The closest floodfill that `keep` lets pass; one that failed lately only
-    /// if there is no other.
+    /// The floodfill to ask next: the closest that we have met and that did not fail lately. If there is none, a
+    /// stranger; if all have failed, one of these.
+    ///
+    /// Anybody can invent floodfills near any key. Whoever asks one of those waits in vain, and so does the end of
+    /// the tunnel, which seeks it and may ask others of its kind.
     pub(crate) fn floodfill_for(
         &self,
         key: &RoutingKey,
         now: Instant,
         mut keep: impl FnMut(&RouterHash) -> bool,
     ) -> Option<RouterHash> {
-        let healthy = key.closest(&self.floodfills, 1, |h| keep(h) && self.healthy(h, now));
-        healthy.first().copied().or_else(|| key.closest(&self.floodfills, 1, keep).first().copied())
+        let closest =
+            |set, keep: &mut dyn FnMut(&RouterHash) -> bool| key.closest(set, 1, keep).first().copied();
+        closest(&self.met_floodfills, &mut |h| keep(h) && self.healthy(h, now))
+            .or_else(|| self.stranger_for(key, now, &mut keep))
+            .or_else(|| closest(&self.met_floodfills, &mut keep))
+            .or_else(|| closest(&self.floodfills, &mut keep))
     }
 
-    /// The same among those that have answered before, for whom one need not wait in vain.
-    pub(crate) fn proven_floodfill_for(
+    /// The closest floodfill that has not failed and of which we do not know whether it exists; rather one that
+    /// was sought or comes from the disk than one of which we were only told.
+    pub(crate) fn stranger_for(
         &self,
         key: &RoutingKey,
         now: Instant,
         mut keep: impl FnMut(&RouterHash) -> bool,
     ) -> Option<RouterHash> {
-        key.closest(&self.proven_floodfills, 1, |h| keep(h) && self.healthy(h, now)).first().copied()
+        let mut closest = |least: u8| {
+            let is_new = |e: &Entry| (least..MET).contains(&e.rank());
+            key.closest(&self.floodfills, 1, |h| {
+                self.entries.get(h).is_some_and(is_new) && self.healthy(h, now) && keep(h)
+            })
+            .first()
+            .copied()
+        };
+        closest(SOUGHT).or_else(|| closest(TOLD))
+    }
+
+    /// The closest of these that is a floodfill and did not fail lately.
+    pub(crate) fn floodfill_of(
+        &self,
+        names: &BTreeSet<RouterHash>,
+        key: &RoutingKey,
+        now: Instant,
+        mut keep: impl FnMut(&RouterHash) -> bool,
+    ) -> Option<RouterHash> {
+        let fit = |h: &RouterHash| self.floodfills.contains(h) && self.healthy(h, now);
+        key.closest(names, 1, |h| fit(h) && keep(h)).first().copied()
     }
 
     /// The `n` closest floodfills that `keep` lets pass.
@@ -374,8 +415,8 @@ impl RouterStore {
         key.closest(&self.floodfills, n, keep)
     }
 
-    /// The `n` closest floodfills that did not fail lately, and if none of them
-    /// has been of use, the closest that has.
+    /// The `n` closest floodfills that we have met and that did not fail lately; while they are fewer, strangers
+    /// besides.
     pub(crate) fn good_floodfills(
         &self,
         key: &RoutingKey,
@@ -383,9 +424,11 @@ impl RouterStore {
         now: Instant,
         mut keep: impl FnMut(&RouterHash) -> bool,
     ) -> Vec<RouterHash> {
-        let mut out = key.closest(&self.floodfills, n, |h| keep(h) && self.healthy(h, now));
-        if !out.iter().any(|h| self.proven_floodfills.contains(h)) {
-            out.extend(self.proven_floodfill_for(key, now, keep));
+        let mut out = key.closest(&self.met_floodfills, n, |h| keep(h) && self.healthy(h, now));
+        while out.len() < n
+            && let Some(next) = self.stranger_for(key, now, |h| !out.contains(h) && keep(h))
+        {
+            out.push(next);
         }
         out
     }
@@ -400,14 +443,29 @@ impl RouterStore {
         key.closest(&self.others, n, |h| keep(h) && self.entries.get(h).is_some_and(|e| e.served))
     }
 
+    /// Whether there are more newcomers than could be tried, so that nobody need look for others.
+    pub(crate) fn has_enough_newcomers(&self) -> bool {
+        self.newcomers.len() >= self.proven.len().max(self.max / config::NEWCOMERS_PART)
+    }
+
+    /// Whether there are floodfills that nobody has tried yet.
+    pub(crate) fn has_strangers(&self, now: Instant) -> bool {
+        self.floodfills.iter().any(|h| !self.met_floodfills.contains(h) && self.healthy(h, now))
+    }
+
     /// Removes those whose publication is longer ago than `max_age` of reachable,
-    /// or `unreachable_age` of unreachable ones; says how many.
-    pub(crate) fn expire(&mut self, now: Date, max_age: Duration, unreachable_age: Duration) -> usize {
+    /// or `unreachable_age` of unreachable ones; says how many. The proven have at least `proven_age`.
+    pub(crate) fn expire(
+        &mut self,
+        now: Date,
+        (max_age, unreachable_age, proven_age): (Duration, Duration, Duration),
+    ) -> usize {
         let old: Vec<RouterHash> = self
             .entries
             .iter()
             .filter(|(_, e)| {
-                let limit = if e.unreachable { unreachable_age.min(max_age) } else { max_age };
+                let limit = if e.is_proven() { max_age.max(proven_age) } else { max_age };
+                let limit = if e.unreachable { unreachable_age.min(limit) } else { limit };
                 now.since(e.info.published) > limit
             })
             .map(|(hash, _)| *hash)
@@ -464,8 +522,8 @@ impl RouterStore {
         self.part(&entry).insert(worth);
         if entry.floodfill {
             self.floodfills.insert(hash);
-            if entry.is_proven() {
-                self.proven_floodfills.insert(hash);
+            if entry.is_met() {
+                self.met_floodfills.insert(hash);
             }
         } else {
             self.others.insert(hash);
@@ -478,7 +536,7 @@ impl RouterStore {
         let worth = (entry.rank(), entry.heard, *hash);
         self.part(&entry).remove(&worth);
         self.floodfills.remove(hash);
-        self.proven_floodfills.remove(hash);
+        self.met_floodfills.remove(hash);
         self.others.remove(hash);
         Some(entry)
     }

@@ -62,10 +62,11 @@ impl RoutingKey {
                 break;
             }
             let (low, high) = self.class(shared);
-            let mut class: Vec<RouterHash> = set.range(low..=high).copied().collect();
+            let mut class: Vec<RouterHash> =
+                set.range(low..=high).filter(|router| keep(router)).copied().collect();
             class.sort_unstable_by_key(|router| self.distance(router));
             let room = n - out.len();
-            out.extend(class.into_iter().filter(|router| keep(router)).take(room));
+            out.extend(class.into_iter().take(room));
         }
         out
     }

@@ -107,6 +107,8 @@ pub(crate) struct Search {
     /// Routers that replies named and that we are fetching.
     pub(crate) fetching: BTreeSet<RouterHash>,
     pub(crate) fetches: usize,
+    /// Whom replies named: who is closer knows better who is there.
+    pub(crate) named: BTreeSet<RouterHash>,
 }
 
 impl Search {
@@ -128,6 +130,7 @@ impl Search {
             last_query: None,
             fetching: BTreeSet::new(),
             fetches: 0,
+            named: BTreeSet::new(),
         }
     }
 
@@ -156,13 +159,7 @@ impl Search {
             if let Some(hint) = self.hint.filter(|h| fresh(h) && routers.get(h).is_some()) {
                 return Step::Ask(hint);
             }
-            // The closest may all be inventions of one attacker.
-            let trusted = self.queries >= config::TRUST_FROM_QUERY
-                && (self.queries - config::TRUST_FROM_QUERY).is_multiple_of(2);
-            if trusted && let Some(next) = routers.proven_floodfill_for(&near, mono, fresh) {
-                return Step::Ask(next);
-            }
-            if let Some(next) = routers.floodfill_for(&near, mono, fresh) {
+            if let Some(next) = self.next_floodfill(key.what, &near, routers, mono, fresh) {
                 return Step::Ask(next);
             }
         }
@@ -177,6 +174,36 @@ impl Search {
             return Step::Wait((mono + config::RETRY_PATH).min(self.deadline));
         }
         self.ask_again(max, mono)
+    }
+
+    /// Who is asked next of those that were not yet.
+    fn next_floodfill(
+        &self,
+        what: What,
+        near: &RoutingKey,
+        routers: &RouterStore,
+        now: Instant,
+        fresh: impl Fn(&RouterHash) -> bool,
+    ) -> Option<RouterHash> {
+        let mut next = routers.floodfill_for(near, now, &fresh);
+        let closer = |than: Option<RouterHash>, other: &RouterHash| {
+            than.is_none_or(|than| near.distance(other) < near.distance(&than))
+        };
+        let named = routers.floodfill_of(&self.named, near, now, &fresh);
+        if named.is_some_and(|named| closer(next.filter(|next| routers.is_met(next)), &named)) {
+            next = named;
+        }
+        let stranger = match what {
+            // What it explores is its business alone: here strangers are met.
+            What::Explore if self.queries == 0 => routers.stranger_for(near, now, &fresh),
+            What::LeaseSet if (self.queries + 1).is_multiple_of(config::STRANGER_ONE_IN) => {
+                routers.stranger_for(near, now, &fresh).filter(|h| closer(next, h))
+            }
+            What::Explore | What::LeaseSet | What::Router => None,
+        };
+        let denied = self.asked.values().filter(|asked| asked.outcome == Outcome::NotHere).count();
+        let enough = what == What::Router && denied >= config::ENOUGH_DENIALS;
+        stranger.or_else(|| next.filter(|next| !enough || routers.is_met(next)))
     }
 
     /// Nobody new is left.
@@ -227,6 +254,13 @@ impl Search {
             self.current = None;
         }
         true
+    }
+
+    /// A reply named this router.
+    pub(crate) fn note_named(&mut self, router: RouterHash) {
+        if self.named.len() < config::MAX_NAMED {
+            self.named.insert(router);
+        }
     }
 
     /// Whether anyone has said that there is nothing.

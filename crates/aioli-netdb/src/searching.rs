@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use aioli_core::crypto::Secret;
-use aioli_core::{Cx, Date, Duration};
+use aioli_core::{Cx, Date, Duration, Instant};
 use aioli_wire::i2np::{DatabaseLookup, DatabaseSearchReply, LookupType, ReplyEncryption};
 use aioli_wire::{DestinationHash, Hash, Lease, LeaseSet, MessageType, RouterHash, SessionTag, Verified};
 
@@ -131,9 +131,22 @@ impl NetDb {
             if !direct {
                 self.outputs.push_back(Output::Silent(key.view));
             }
-            self.routers.note_failure(&router, cx.now.mono);
+            self.note_silence((!direct).then_some(key.view), &router, cx.now.mono);
         }
         self.advance(key, cx, paths);
+    }
+
+    /// This router was asked, through tunnels of `view` or over a session, and has kept silent.
+    pub(crate) fn note_silence(&mut self, view: Option<View>, router: &RouterHash, now: Instant) {
+        let Some(view) = view else {
+            self.routers.note_failure(router, now);
+            return;
+        };
+        let silences = self.silences.entry(view).or_default();
+        *silences = silences.saturating_add(1);
+        if *silences <= config::MAX_SILENCES || !self.routers.is_met(router) {
+            self.routers.note_failure(router, now);
+        }
     }
 
     /// Does what the search wants next.
@@ -157,7 +170,9 @@ impl NetDb {
     /// How to ask `to`; none: the tunnels that it takes are not there yet.
     fn route(&self, key: &SearchKey, to: &RouterHash, secret: bool, paths: &dyn ReplyPaths) -> Option<Route> {
         let open = key.what != What::LeaseSet && !secret;
-        if open && paths.is_connected(to) {
+        // A stranger is dialled: who is not there must not keep the end of a tunnel busy.
+        let stranger = key.what == What::Explore && !self.routers.is_met(to);
+        if open && (stranger || paths.is_connected(to)) {
             return Some(Route::Direct);
         }
         let tunnels = paths.has_outbound(key.view).then(|| paths.inbound(key.view)).flatten();
@@ -288,6 +303,9 @@ impl NetDb {
         paths: &dyn ReplyPaths,
     ) {
         self.routers.touch(&reply.from, cx.now.mono);
+        if let Some(search) = self.searches.get_mut(&key) {
+            reply.peers.iter().for_each(|peer| search.note_named(*peer));
+        }
         let news = self.fetch_named(key, reply, cx);
         if key.what == What::Explore {
             self.searches.remove(&key);
@@ -301,7 +319,8 @@ impl NetDb {
 
     /// Fetches the routers that a reply names and we do not know; says how many.
     fn fetch_named(&mut self, key: SearchKey, reply: &DatabaseSearchReply, cx: &Cx<'_>) -> usize {
-        if self.searches.get(&key).is_some_and(|s| s.derived) {
+        let crowded = key.what == What::Explore && self.routers.has_enough_newcomers();
+        if crowded || self.searches.get(&key).is_some_and(|s| s.derived) {
             return 0;
         }
         let max = self.config.limits.fetches_per_search;
@@ -309,7 +328,7 @@ impl NetDb {
         let secret = key.what == What::LeaseSet && key.view != View::Router;
         let mut news = 0;
         for peer in &reply.peers {
-            let stale = |published| cx.now.wall.since(published) > config::MAX_FLOOD_AGE;
+            let stale = |published| cx.now.wall.since(published) > config::PROVEN_ROUTER_AGE;
             let known = self.routers.get(peer).is_some_and(|info| !stale(info.published));
             if known || *peer == self.our_hash() {
                 continue;

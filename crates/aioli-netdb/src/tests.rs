@@ -1,6 +1,7 @@
 //! A mesh of databases under virtual time: messages take a while and may be
 //! lost, tunnels are a hop, some routers are dead or lie.
 
+mod choice;
 mod crowds;
 mod mesh;
 mod rules;

@@ -48,7 +48,8 @@ impl NetDb {
         }
         let max = self.max_router_age();
         let unreachable = if known < config::FEW_ROUTERS { max } else { config::UNREACHABLE_ROUTER_AGE };
-        self.stats.routers_expired += self.routers.expire(now.wall, max, unreachable) as u64;
+        self.stats.routers_expired +=
+            self.routers.expire(now.wall, (max, unreachable, config::PROVEN_ROUTER_AGE)) as u64;
     }
 
     /// How old a RouterInfo may be, the less the more we have.

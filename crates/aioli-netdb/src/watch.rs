@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use aioli_core::Instant;
-use aioli_wire::{Hash, RouterInfo, Unverified, Verified, VerifyError};
+use aioli_wire::{Hash, RouterHash, RouterInfo, Unverified, Verified, VerifyError};
 
 use crate::search::{Outcome, Search, SearchKey, What};
 use crate::{NetDb, Output};
@@ -27,8 +27,19 @@ pub enum Sought {
     LeaseSet,
 }
 
+/// What became of asking one floodfill.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Answer {
+    /// None, and there was still time when the search ended.
+    Open,
+    /// It has nothing.
+    NotHere,
+    /// None in time.
+    Silent,
+}
+
 /// How a search of the network ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SearchEnded {
     /// What was sought.
     pub what: Sought,
@@ -38,10 +49,8 @@ pub struct SearchEnded {
     pub found: bool,
     /// Queries sent.
     pub queries: u8,
-    /// Floodfills that kept silent.
-    pub silent: usize,
-    /// Floodfills that said that they have nothing.
-    pub denied: usize,
+    /// Who was asked. Whoever brought what was sought counts as open.
+    pub asked: Vec<(RouterHash, Answer)>,
     /// Only a reply's naming it made us look.
     pub derived: bool,
     /// When it began.
@@ -76,14 +85,17 @@ impl NetDb {
             What::Explore => return,
         };
         if self.reports_searches {
-            let count = |outcome| search.asked.values().filter(|asked| asked.outcome == outcome).count();
+            let answer = |outcome| match outcome {
+                Outcome::Waiting => Answer::Open,
+                Outcome::NotHere => Answer::NotHere,
+                Outcome::Silent => Answer::Silent,
+            };
             let ended = SearchEnded {
                 what,
                 key: key.key,
                 found,
                 queries: search.queries,
-                silent: count(Outcome::Silent),
-                denied: count(Outcome::NotHere),
+                asked: search.asked.iter().map(|(who, asked)| (*who, answer(asked.outcome))).collect(),
                 derived: search.derived,
                 began: search.began,
             };

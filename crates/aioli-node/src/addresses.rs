@@ -125,6 +125,10 @@ pub(crate) async fn watch(shared: Rc<Shared>, known: Rc<Known>, mut watch: Addre
                 if let Some(before) = before.replace(now.clone()).filter(|before| *before != now) {
                     shared.network_changed(&(&before - &now));
                 }
+                if !watch.listening.is_loopback() {
+                    let (ipv4, ipv6) = families(&found);
+                    shared.with_machines(|m, _| m.router.set_families(ipv4, ipv6));
+                }
                 let chosen = watch.choose(published, &found).filter(|_| watch.publishes);
                 seen = if chosen == candidate { seen + 1 } else { 1 };
                 candidate = chosen;
@@ -142,6 +146,13 @@ pub(crate) async fn watch(shared: Rc<Shared>, known: Rc<Known>, mut watch: Addre
         }
         tokio::time::sleep(watch.every).await;
     }
+}
+
+/// In which families others can be dialled: those of which there is an address, or both if there is none yet.
+fn families(found: &[IpAddr]) -> (bool, bool) {
+    let ipv4 = found.iter().any(|ip| ip.is_ipv4() && !ip.is_loopback());
+    let ipv6 = found.iter().any(|ip| ip.is_ipv6() && !is_local(*ip));
+    if ipv4 || ipv6 { (ipv4, ipv6) } else { (true, true) }
 }
 
 /// Whether an address is of no use beyond this computer and its next neighbours.
@@ -175,6 +186,15 @@ mod tests {
         assert_eq!(chosen(Some("45.1.2.9"), &server, "0.0.0.0", false).as_deref(), Some("45.1.2.9"));
         assert_eq!(chosen(Some("45.1.2.8"), &server, "0.0.0.0", false).as_deref(), Some("45.1.2.3"));
         assert_eq!(chosen(None, &server, "::", false).as_deref(), Some("2a01:4f8::2"));
+    }
+
+    #[test]
+    fn a_family_without_an_address_is_not_dialled() {
+        let of = |there: &[&str]| families(&there.iter().map(|t| t.parse().unwrap()).collect::<Vec<_>>());
+        assert_eq!(of(&["127.0.0.1", "::1", "192.168.1.7", "fe80::1"]), (true, false));
+        assert_eq!(of(&["127.0.0.1", "::1", "2a01:4f8::2"]), (false, true));
+        assert_eq!(of(&["169.254.1.2", "2a01:4f8::2"]), (true, true), "a gateway may translate");
+        assert_eq!(of(&["127.0.0.1", "::1"]), (true, true), "the network is not up yet");
     }
 
     #[test]

@@ -149,6 +149,7 @@ impl Router {
     /// will ever come over them, and their peers may not know.
     pub fn network_changed(&mut self, broken: &[ConnId], now: Now) {
         self.enter(now);
+        tracing::debug!("the addresses of this machine have changed: {} connections are over", broken.len());
         for conn in broken {
             self.accepted_from.remove(conn);
             self.transport.handle_closed(*conn, &mut cx!(self));

@@ -196,7 +196,7 @@ mod tests {
     fn both_transports_are_published_on_one_port_and_their_keys_stay() {
         let identity = Identity::generate(&mut Rng::from_seed([1; 32]));
         let now = Now { mono: Instant::ZERO, wall: Date::from_secs(1_780_000_000) };
-        let published: Vec<std::net::SocketAddr> =
+        let published: Vec<SocketAddr> =
             ["5.1.2.3:9000", "[2a00::5]:9000"].map(|a| a.parse().unwrap()).to_vec();
         let config = Config { published: published.clone(), ..Config::default() };
         let info = create_router_info(&config, &identity, now);
@@ -214,6 +214,12 @@ mod tests {
         let ssu2_alone = create_router_info(&Config { ntcp2: false, ..Config::default() }, &identity, now);
         assert_eq!((ssu2_alone.ntcp2().count(), ssu2_alone.ssu2().count()), (0, 1));
         assert_eq!(ssu2_alone.ssu2().next().map(|a| (a.host, a.ipv4, a.cost)), Some((None, true, 15)));
+        let narrow =
+            create_router_info(&Config { mtu: 1_400, published, ..Config::default() }, &identity, now);
+        assert!(narrow.ssu2().all(|a| a.mtu == 1_400));
+        for address in &narrow.addresses {
+            assert_eq!(address.options.get("mtu"), (address.style == "SSU2").then_some("1400"));
+        }
     }
 
     #[test]

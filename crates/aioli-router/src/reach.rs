@@ -19,6 +19,8 @@ use crate::router::{Output, Router, Timer, cx};
 
 /// It is looked at this often while something is to be found out, or introducers are wanted.
 pub(crate) const SOON: Duration = Duration::from_secs(4);
+/// And so soon when a test was refused.
+const AT_ONCE: Duration = Duration::from_secs(1);
 /// And this often otherwise.
 const LATER: Duration = Duration::from_secs(30);
 /// Sessions over SSU2, in a family, that are enough to be seen and tested.
@@ -149,8 +151,19 @@ impl Router {
             self.reaching.reconnected.pop_front();
         }
         self.reaching.reconnected.push_back((now, peer));
+        tracing::debug!("the session with {peer:?}, who is next to us in tunnels, is lost: begun anew");
         if let Some(info) = self.netdb.router(&peer).map(Arc::clone) {
             self.transport.reconnect_ntcp2(&info, &mut cx!(self));
+        }
+    }
+
+    /// Somebody sends into a session over SSU2 that ended when this router last did: if a router publishes that
+    /// address, a new one is begun.
+    pub(crate) fn on_stray(&mut self, from: SocketAddr) {
+        let is_there = |info: &&Arc<Verified<RouterInfo>>| info.ssu2().any(|a| a.host == Some(from));
+        let Some(info) = self.netdb.routers().find(is_there).map(Arc::clone) else { return };
+        if !self.shutting_down && !self.refuses(&info) {
+            self.transport.connect_ssu2(&info, &mut cx!(self));
         }
     }
 
@@ -187,10 +200,14 @@ impl Router {
                 if self.seek_out(family) {
                     again = now + SOON;
                 }
+                if self.reaching.observer.was_refused(family) {
+                    again = now + AT_ONCE;
+                }
             }
+            // Some give a tag only when a session begins: it is asked for while nobody knows whether it will be needed.
             let [ipv4, ipv6] = Family::ALL.map(|family| {
-                self.reaching.observer.wants_introducers(family)
-                    && self.reaching.introducers[family as usize].wants_more()
+                let (observer, introducers) = (&self.reaching.observer, &self.reaching.introducers);
+                observer.may_want_introducers(family) && introducers[family as usize].wants_more()
             });
             self.transport.want_tags(ipv4, ipv6);
             let [ipv4, ipv6] = Family::ALL.map(|family| self.reaching.observer.outside(family));
@@ -221,6 +238,13 @@ impl Router {
         let closed = self.reaching.observer.wants_introducers(family);
         let introducers = &mut self.reaching.introducers[family as usize];
         introducers.keep(|router| closed && self.transport.tag_at(router).is_some());
+        for (router, at) in peers.iter().filter(|_| closed) {
+            if !introducers.knows(router)
+                && let Some(tag) = self.transport.tag_at(router)
+            {
+                introducers.offered(*router, *at, tag, now);
+            }
+        }
         let renew = introducers.to_renew(now);
         let wants = closed && introducers.wants_more();
         for bob in &renew {
@@ -263,7 +287,14 @@ impl Router {
         let known = self.netdb.router_count();
         let start = self.rng.up_to(known.saturating_sub(1) as u64) as usize;
         let round = self.netdb.routers().skip(start).chain(self.netdb.routers()).take(known.min(LOOKED_AT));
-        let is_new = |info: &RouterInfo| !peers.iter().any(|(peer, _)| *peer == info.hash());
+        // While nobody answers over UDP, those who are there over TCP show why.
+        let silent = peers.is_empty() && self.transport.sessions() > 0;
+        let is_new = |info: &RouterInfo| {
+            let hash = info.hash();
+            let backed_off = self.transport.is_silent(&hash, self.now.mono);
+            !peers.iter().any(|(peer, _)| *peer == hash)
+                && (!silent || (self.transport.is_connected(&hash) && !backed_off))
+        };
         let found = round.filter(|info| is_new(info)).find(|info| fits(info)).map(Arc::clone);
         if let Some(info) = found.filter(|info| !self.refuses(info)) {
             self.transport.connect_ssu2(&info, &mut cx!(self));

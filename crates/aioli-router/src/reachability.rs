@@ -28,10 +28,11 @@ const HOLDS: Duration = Duration::from_secs(90 * 60);
 const TEST_AGAIN: Duration = Duration::from_secs(60 * 60);
 /// Between two tests while there is no judgement, at first.
 const TEST_SOON: Duration = Duration::from_secs(4);
+/// And after one that was refused, of which so many do not count.
+const TEST_REFUSED: Duration = Duration::from_secs(1);
+const MANY_REFUSED: u32 = 40;
 /// And when so many have not led to one.
 const MANY_TESTS: u32 = 12;
-/// So many that were refused are not counted.
-const MANY_REFUSED: u32 = 30;
 /// Then it is this.
 const TEST_LATER: Duration = Duration::from_secs(120);
 /// So many must not answer over UDP, and nobody does, before it is believed that none gets through.
@@ -196,6 +197,7 @@ struct One {
     silent: Said<()>,
     tests: u32,
     refused: u32,
+    refused_last: bool,
     tested: Option<Instant>,
     /// The address that a test showed to be open.
     proven: Option<SocketAddr>,
@@ -346,7 +348,11 @@ impl One {
 
     fn is_test_due(&self, now: Instant) -> bool {
         let pause = if self.is_unjudged() {
-            if self.tests < MANY_TESTS { TEST_SOON } else { TEST_LATER }
+            match self.tests {
+                0..MANY_TESTS if self.refused_last => TEST_REFUSED,
+                0..MANY_TESTS => TEST_SOON,
+                MANY_TESTS.. => TEST_LATER,
+            }
         } else if self.is_doubted(now) {
             TEST_IN_DOUBT
         } else {
@@ -452,6 +458,7 @@ impl Observer {
             TestOutcome::Refused { .. } if one.refused < MANY_REFUSED => {
                 one.refused += 1;
                 one.tests = one.tests.saturating_sub(1);
+                one.refused_last = true;
             }
             TestOutcome::Unproven | TestOutcome::Refused { .. } | TestOutcome::NoAnswer => {}
         }
@@ -461,7 +468,7 @@ impl Observer {
     pub const fn on_asked(&mut self, family: Family, now: Instant) {
         let one = &mut self.of[family as usize];
         one.tests = one.tests.saturating_add(1);
-        one.tested = Some(now);
+        (one.tested, one.refused_last) = (Some(now), false);
     }
 
     /// The address to test, if a test is due.
@@ -495,6 +502,12 @@ impl Observer {
         self.of[family as usize].is_unjudged()
     }
 
+    /// Whether the last test was refused, and another is due soon.
+    pub fn was_refused(&self, family: Family) -> bool {
+        let one = &self.of[family as usize];
+        one.is_unjudged() && one.refused_last
+    }
+
     /// Whether more should say where they see us.
     pub fn wants_witnesses(&self, family: Family) -> bool {
         let one = &self.of[family as usize];
@@ -526,6 +539,13 @@ impl Observer {
     /// Whether others are to introduce us.
     pub fn wants_introducers(&self, family: Family) -> bool {
         self.publish(family) == Publish::NoHost { introducers: true }
+    }
+
+    /// The same, or they may be before long.
+    pub fn may_want_introducers(&self, family: Family) -> bool {
+        let is_found_out = !self.of[family as usize].is_unjudged();
+        self.wants_introducers(family)
+            || (!is_found_out && self.publish(family) == Publish::NoHost { introducers: false })
     }
 
     /// What the user has not been told yet. Nothing is said of testing that follows another state.

@@ -31,9 +31,11 @@ const MIN_VERSION: (u8, u8, u8) = (0, 9, 62);
 /// The oldest that knows short build records, for private networks.
 const MIN_VERSION_PRIVATE: (u8, u8, u8) = (0, 9, 51);
 /// How old the list may become.
-const REFRESH_EVERY: Duration = Duration::from_secs(15);
-/// With no more routers than this, it follows every change of their number.
+const REFRESH_EVERY: Duration = Duration::from_secs(60);
+/// With no more routers than this, it follows every change of their number, and
 const FEW: usize = 256;
+/// becomes no older than this.
+const REFRESH_FEW_EVERY: Duration = Duration::from_secs(15);
 /// Beyond that, it follows once so many of a hundred came or went.
 const FOLLOW_PERCENT: usize = 12;
 /// While fewer have answered us or were brought by the user, time alone settles a router: it costs an inventor
@@ -140,9 +142,10 @@ impl Roster {
     pub(crate) fn follow(&mut self, netdb: &NetDb, profiles: &Profiles, now: Instant) {
         let (before, count) = (self.known.len(), netdb.router_count());
         let changed = before.abs_diff(count);
+        let every = if count <= FEW { REFRESH_FEW_EVERY } else { REFRESH_EVERY };
         let due = match self.refreshed {
             None => true,
-            Some(at) if now.since(at) >= REFRESH_EVERY => true,
+            Some(at) if now.since(at) >= every => true,
             Some(_) if count <= FEW => changed > 0,
             Some(_) => changed > before * FOLLOW_PERCENT / 100,
         };
@@ -160,22 +163,42 @@ impl Roster {
 
     fn refresh(&mut self, netdb: &NetDb, profiles: &Profiles, now: Instant) {
         self.refreshed = Some(now);
-        let mut old = std::mem::take(&mut self.known);
+        let (came, gone) = self.differences(netdb);
+        for hash in gone {
+            self.known.remove(&hash);
+        }
         let mut arrived = 0;
-        for info in netdb.routers() {
-            let hash = info.hash();
-            let known = match old.remove(&hash) {
-                Some(known) if Arc::ptr_eq(&known.info, info) => known,
+        for info in came {
+            let entry = match self.known.remove(&info.hash()) {
                 Some(known) => Known { info: Arc::clone(info), facts: self.facts_of(info), ..known },
                 None => {
                     arrived += 1;
                     self.entry(info, now)
                 }
             };
-            self.known.insert(hash, known);
+            self.known.insert(info.hash(), entry);
         }
         self.note_arrivals(arrived, now);
         self.sort(profiles, now);
+    }
+
+    /// What the NetDB knows that is new or newer than what we have, and what it knows no longer. Both stand in the
+    /// order of hashes, so that one walk tells.
+    fn differences<'a>(&self, netdb: &'a NetDb) -> (Vec<&'a Arc<Verified<RouterInfo>>>, Vec<RouterHash>) {
+        let (mut came, mut gone) = (Vec::new(), Vec::new());
+        let mut infos = netdb.routers().peekable();
+        for (hash, known) in &self.known {
+            while let Some(info) = infos.next_if(|info| info.hash() < *hash) {
+                came.push(info);
+            }
+            match infos.next_if(|info| info.hash() == *hash) {
+                Some(info) if Arc::ptr_eq(&known.info, info) => {}
+                Some(info) => came.push(info),
+                None => gone.push(*hash),
+            }
+        }
+        came.extend(infos);
+        (came, gone)
     }
 
     /// Counts arrivals. In a surge, all who came with it are distrusted for longer.

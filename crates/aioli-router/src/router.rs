@@ -129,7 +129,7 @@ pub(crate) enum Timer {
     Addresses,
     /// A session waits no longer for its LeaseSet to be confirmed.
     SessionReady(PoolId),
-    /// An ended session has had its last words.
+    /// An ended session may have had its last words.
     SessionEnds(PoolId),
 }
 
@@ -417,6 +417,18 @@ impl Router {
         self.transport.set_ssu2_families(ipv4, ipv6);
     }
 
+    /// The address families that the machine has addresses of; both at first. Nobody is dialled in another.
+    pub const fn set_families(&mut self, ipv4: bool, ipv6: bool) {
+        self.transport.set_families(ipv4, ipv6);
+    }
+
+    /// Which families' UDP sockets take datagrams for now; both at first. [`Self::poll_datagrams`] gives none for the
+    /// other.
+    pub fn set_ssu2_writable(&mut self, ipv4: bool, ipv6: bool) {
+        self.dirty = true;
+        self.transport.set_ssu2_writable(ipv4, ipv6);
+    }
+
     /// A datagram came; it is decrypted in place.
     pub fn handle_datagram(&mut self, from: SocketAddr, bytes: &mut [u8], now: Now) {
         self.enter(now);
@@ -532,7 +544,7 @@ impl Router {
             paths_moved: ssu2.paths_moved,
             relays_passed_on: ssu2.relays_passed_on,
             hole_punches_sent: ssu2.hole_punches_sent,
-            hole_punches_received: ssu2.hole_punches_received,
+            introductions_made: ssu2.introductions_made,
         }
     }
 
@@ -641,7 +653,7 @@ impl Router {
                 Timer::Addresses => self.publish_addresses(),
                 Timer::Reach => self.review_reach(),
                 Timer::SessionReady(pool) => self.announce_session(pool),
-                Timer::SessionEnds(pool) => self.remove_session(pool),
+                Timer::SessionEnds(pool) => self.end_farewell(pool),
             }
         }
     }

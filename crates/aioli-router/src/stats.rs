@@ -129,8 +129,8 @@ pub struct Stats {
     pub relays_passed_on: u64,
     /// Packets that opened our NAT for somebody who was introduced to us.
     pub hole_punches_sent: u64,
-    /// Those that we were sent.
-    pub hole_punches_received: u64,
+    /// Introductions that we asked for and that led to an address.
+    pub introductions_made: u64,
 }
 
 impl Stats {
@@ -187,7 +187,7 @@ impl Stats {
             ("paths_moved", self.paths_moved),
             ("relays_passed_on", self.relays_passed_on),
             ("hole_punches_sent", self.hole_punches_sent),
-            ("hole_punches_received", self.hole_punches_received),
+            ("introductions_made", self.introductions_made),
         ]);
         all
     }

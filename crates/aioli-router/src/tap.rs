@@ -7,11 +7,12 @@
 
 use std::sync::Arc;
 
-pub use aioli_netdb::{Output as Reply, SearchEnded, Sought, Source, VerifyCache, Via};
+pub use aioli_netdb::{Answer, Output as Reply, SearchEnded, Sought, Source, VerifyCache, Via};
 pub use aioli_tunnel::BuildResult;
 
 use aioli_core::{Duration, Now};
-use aioli_wire::{Message, MessageType, RouterHash};
+use aioli_netdb::View;
+use aioli_wire::{DestinationHash, Message, MessageType, RouterHash};
 
 use crate::router::{Output, Router, cx};
 
@@ -69,6 +70,16 @@ impl Router {
     pub fn inject(&mut self, reply: Reply, now: Now) {
         self.enter(now);
         self.on_netdb_output(reply);
+    }
+
+    /// The routers that our NetDB knows, and whether they have been of use to us.
+    pub fn known_routers(&self) -> impl Iterator<Item = (RouterHash, bool)> {
+        self.netdb.routers().map(|info| (info.hash(), self.netdb.is_proven(&info.hash())))
+    }
+
+    /// Whether we hold the LeaseSet of this destination for others.
+    pub fn holds_lease_set(&self, destination: &DestinationHash) -> bool {
+        self.netdb.lease_set(View::Router, destination).is_some()
     }
 
     /// Looks a RouterInfo up in the network, known or not.

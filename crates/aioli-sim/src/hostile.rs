@@ -168,6 +168,7 @@ impl World {
         };
         self.report.tally.fakes += 1;
         let info = self.fake(number, floodfill);
+        self.fakes.insert(info.hash());
         let to = self.hosts[to].identity.hash();
         let token = NonZeroU32::new(self.rng.u32() | 1).unwrap_or(NonZeroU32::MIN);
         // As out of a tunnel: nobody learns who sent it.

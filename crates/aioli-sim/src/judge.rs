@@ -66,6 +66,7 @@ impl World {
                 }
             }
         }
+        self.take_census();
         self.report.tally.up = self.hosts.iter().filter(|host| host.up.is_some()).count() as u64;
         let stuck = self.transfers.iter().find(|(_, t)| self.now.since(t.since) > TRANSFER_WITHIN);
         stuck.map_or(Ok(()), |(id, t)| Err(Violation::Stuck { id: *id, since: t.since }))

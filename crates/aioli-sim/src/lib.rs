@@ -11,6 +11,7 @@
 //! ```
 
 mod app;
+mod census;
 mod datagrams;
 mod faults;
 mod host;
@@ -26,6 +27,7 @@ mod scenario;
 mod tally;
 mod world;
 
+pub use census::{Census, Kind, Searches};
 pub use limited::{Second, limited};
 pub use oracle::{Failure, LostTransfer, Report, Violation};
 pub use pipe::LinkModel;

@@ -14,8 +14,8 @@ use crate::world::{Happening, World};
 
 /// Whoever has been up for this long is published where it must be.
 const SETTLED: Duration = Duration::from_secs(180);
-/// Lost searches of which a report tells.
-const MOST_LOST: usize = 40;
+/// Lost searches of one quarter of which a report tells.
+const MOST_LOST: usize = 10;
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// The hosts that a scenario begins with.
@@ -136,6 +136,7 @@ impl World {
     }
 
     fn on_search(&mut self, host: usize, ended: &SearchEnded) {
+        self.count_search(ended);
         let quarter = self.quarter();
         let exists = match ended.what {
             Sought::RouterInfo => self.is_up_since(&RouterHash::from(ended.key), ended.began, SETTLED),
@@ -158,10 +159,11 @@ impl World {
     }
 
     fn report_lost_search(&mut self, asker: usize, ended: &SearchEnded) {
-        if self.report.tally.lost.len() >= MOST_LOST {
+        let quarter = self.quarter();
+        if self.report.tally.quarters[quarter].lost.len() >= MOST_LOST {
             return;
         }
-        let SearchEnded { what, key, queries, silent, denied, derived, began, .. } = *ended;
+        let SearchEnded { what, key, queries, derived, began, .. } = *ended;
         let owner = match what {
             Sought::RouterInfo => self.by_router.get(&RouterHash::from(key)),
             Sought::LeaseSet => self.by_destination.get(&DestinationHash::from(key)),
@@ -169,12 +171,15 @@ impl World {
         let owner = owner.copied().unwrap_or_default();
         let (at, took) = (self.now.since(Instant::ZERO).as_secs_f64(), self.now.since(began).as_secs_f64());
         let stats = self.hosts[asker].up.as_ref().map(|up| up.router.stats()).unwrap_or_default();
-        self.report.tally.lost.push(format!(
+        let lost = format!(
             "host {asker} for the {what:?} of host {owner}, until {at:.1} s, {took:.1} s long, \
-             {queries} queries, {silent} silent, {denied} denied; derived: {derived}; \
-             {} floodfills known, {} and {} tunnels",
-            stats.floodfills, stats.tunnels_in, stats.tunnels_out
-        ));
+             {queries} queries; derived: {derived}; {} floodfills known, {} and {} tunnels; {}",
+            stats.floodfills,
+            stats.tunnels_in,
+            stats.tunnels_out,
+            self.why_lost(ended)
+        );
+        self.report.tally.quarters[quarter].lost.push(lost);
     }
 
     fn on_build(&mut self, hops: &[RouterHash], result: &BuildResult, took: Duration) {
@@ -218,7 +223,7 @@ impl World {
         })
     }
 
-    fn quarter(&self) -> usize {
+    pub(crate) fn quarter(&self) -> usize {
         let passed = self.now.since(Instant::ZERO) * 4;
         let total = self.scenario.duration;
         (1..4).rev().find(|n| passed >= total * *n).map_or(0, |n| n as usize)

@@ -1,6 +1,9 @@
 //! What is counted of a network like the live one, by quarters of the run.
 
+use std::collections::BTreeMap;
 use std::fmt;
+
+use crate::census::Census;
 
 /// How many of how many.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,7 +35,7 @@ impl fmt::Display for Share {
 }
 
 /// Searches and builds of honest routers in one quarter of the run.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Searches for RouterInfos of routers that were up.
     pub routers: Share,
@@ -54,6 +57,12 @@ pub struct Counts {
     pub honest_timed_out: u64,
     /// Of these, with an answer that made no sense.
     pub honest_damaged: u64,
+    /// Whom they seek, ask and know.
+    pub census: Census,
+    /// The first searches that failed for what exists.
+    pub lost: Vec<String>,
+    /// Events by kind.
+    pub events: BTreeMap<&'static str, u64>,
 }
 
 impl Counts {
@@ -68,6 +77,10 @@ impl Counts {
         self.honest_rejected += other.honest_rejected;
         self.honest_timed_out += other.honest_timed_out;
         self.honest_damaged += other.honest_damaged;
+        self.census.add(&other.census);
+        for (kind, more) in &other.events {
+            *self.events.entry(kind).or_default() += more;
+        }
     }
 }
 
@@ -82,8 +95,6 @@ pub struct Tally {
     pub fakes: u64,
     /// Routers up at the end.
     pub up: u64,
-    /// The first searches that failed for what exists.
-    pub lost: Vec<String>,
 }
 
 impl Tally {
@@ -113,8 +124,13 @@ impl fmt::Display for Tally {
                 c.honest_builds, c.honest_rejected, c.honest_timed_out, c.honest_damaged
             )?;
             writeln!(f, "    builds {}, after a flood began {}", c.builds, c.builds_flooded)?;
+            write!(f, "    events:")?;
+            for (kind, n) in &c.events {
+                write!(f, " {kind} {n};")?;
+            }
+            write!(f, "\n{}", c.census)?;
         }
-        for lost in &self.lost {
+        for lost in self.quarters.iter().flat_map(|quarter| &quarter.lost) {
             writeln!(f, "  lost: {lost}")?;
         }
         Ok(())

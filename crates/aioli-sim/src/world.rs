@@ -93,6 +93,7 @@ pub struct World {
     pub(crate) by_destination: BTreeMap<DestinationHash, usize>,
     /// Fakes that hostile floodfills have stored.
     pub(crate) fakes_sent: usize,
+    pub(crate) fakes: BTreeSet<RouterHash>,
     memo: Option<Arc<Memo>>,
 }
 
@@ -138,6 +139,7 @@ impl World {
             by_address: BTreeMap::new(),
             by_destination: BTreeMap::new(),
             fakes_sent: 0,
+            fakes: BTreeSet::new(),
             memo: scenario.scale.as_ref().map(|_| Arc::default()),
         };
         world.introduce();
@@ -174,12 +176,26 @@ impl World {
             self.now = at;
             self.report.events += 1;
             let inspects = matches!(happening, Happening::Inspect);
+            self.count_event(&happening);
             self.handle(happening)?;
             if inspects {
                 watch(at.since(Instant::ZERO), &self.report);
             }
         }
         Ok(())
+    }
+
+    fn count_event(&mut self, happening: &Happening) {
+        let kind = match happening {
+            Happening::Wake { .. } => "wakes",
+            Happening::Dialled { .. } => "dials",
+            Happening::Connected { .. } | Happening::Refused { .. } => "dials ended",
+            Happening::Bytes { .. } | Happening::Datagram { .. } => "deliveries",
+            Happening::Closed { .. } => "closes",
+            _ => "others",
+        };
+        let quarter = self.quarter();
+        *self.report.tally.quarters[quarter].events.entry(kind).or_default() += 1;
     }
 
     /// Everyone's first RouterInfo is on everyone's disk, as after a reseed.

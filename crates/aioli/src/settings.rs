@@ -16,8 +16,11 @@ use aioli_apps::tunnels::{TunnelConfig, from_toml};
 use aioli_core::Duration;
 use aioli_router::{Bandwidth, FloodfillRole, Limits, Profile};
 use aioli_wire::RouterHash;
-use clap::{Arg, ArgAction, Command};
+use aioli_wire::ssu2::{MAX_MTU, MIN_MTU};
+use clap::{Arg, ArgAction, ArgMatches, Command};
 use thiserror::Error;
+
+use crate::setup;
 
 /// One setting: its names and its default.
 struct Setting {
@@ -36,6 +39,9 @@ const MOST_KBPS: u64 = 100_000_000;
 const TIME_SERVERS: &str = "0.pool.ntp.org,1.pool.ntp.org,2.pool.ntp.org,3.pool.ntp.org";
 /// No tunnel lasts longer, in seconds.
 const MOST_GRACE: u64 = 660;
+
+/// The configuration file in the data directory.
+const CONFIG_FILE: &str = "router.toml";
 
 /// The value name of a setting that is on or off.
 const SWITCH: &str = "";
@@ -150,6 +156,13 @@ const SETTINGS: &[Setting] = &[
     ),
     setting("no-ntcp2", "I2P_NO_NTCP2", "false", SWITCH, "Do not speak NTCP2, the transport over TCP"),
     setting("no-ssu2", "I2P_NO_SSU2", "false", SWITCH, "Do not speak SSU2, the transport over UDP"),
+    setting(
+        "mtu",
+        "I2P_MTU",
+        "1500",
+        "BYTES",
+        "The largest IP packet of SSU2 that the way to the Internet takes, 1280 to 1500",
+    ),
     setting("sam", "I2P_SAM", "127.0.0.1:7656", "HOST:PORT", "Where SAM listens for applications"),
     setting("no-sam", "I2P_NO_SAM", "false", SWITCH, "Do not offer SAM"),
     setting(
@@ -372,10 +385,10 @@ pub struct Listen {
 pub struct TunnelSettings {
     /// In the configuration file.
     pub configured: Vec<TunnelConfig>,
-    /// In a file of i2pd's.
-    pub conf: PathBuf,
+    /// In a file of i2pd's, if the user has named one.
+    pub conf: Option<PathBuf>,
     /// In a directory of i2pd's.
-    pub dir: PathBuf,
+    pub dir: Option<PathBuf>,
 }
 
 /// All settings, checked.
@@ -421,6 +434,8 @@ pub struct Settings {
     pub ntcp2: bool,
     /// Whether SSU2 is spoken.
     pub ssu2: bool,
+    /// The largest IP packet of SSU2.
+    pub mtu: u16,
     /// SAM, unless switched off.
     pub sam: Option<SocketAddr>,
     /// The HTTP proxy, unless switched off.
@@ -463,8 +478,7 @@ impl Settings {
         env: impl Fn(&str) -> Option<String>,
     ) -> Result<Self, SettingsError> {
         let matches = command().try_get_matches_from(args)?;
-        let file_path = matches.get_one::<String>("config").cloned().or_else(|| env("I2P_CONFIG"));
-        let file = file_path.map(|p| read_file(&expand_home(&p, &env))).transpose()?.unwrap_or_default();
+        let file = config_file(&matches, &env).map(|path| read_file(&path)).transpose()?.unwrap_or_default();
         let FileValues { values: file, tunnels } = file;
         let mut values = Values::default();
         for s in SETTINGS {
@@ -502,6 +516,21 @@ impl Settings {
             live: matches!(*key, "bandwidth" | "bandwidth-in" | "bandwidth-out"),
         };
         self.table.iter().map(row).collect()
+    }
+
+    /// What `--setup` on this command line asks for.
+    pub fn setup(
+        args: impl IntoIterator<Item = String>,
+        env: impl Fn(&str) -> Option<String>,
+    ) -> Result<Option<setup::Request>, SettingsError> {
+        let matches = command().try_get_matches_from(args)?;
+        let Some(kind) = matches.get_one::<String>("setup") else { return Ok(None) };
+        let named = named_config_file(&matches, &env);
+        Ok(Some(setup::Request {
+            kind: setup::Kind::named(kind),
+            usual: named.is_none(),
+            file: named.unwrap_or_else(|| usual_config_file(&matches, &env)),
+        }))
     }
 
     /// One line per setting: name, value, where it came from; then the limits that follow from them.
@@ -552,6 +581,7 @@ impl Values {
             limits: self.limits()?,
             ntcp2: !self.switch("no-ntcp2")?,
             ssu2: self.ssu2()?,
+            mtu: self.number("mtu", MIN_MTU, MAX_MTU, "bytes")?,
             sam: self.listen("sam", "no-sam", "127.0.0.1:7656")?.map(|listen| listen.address),
             http_proxy: self.listen("http-proxy", "no-http-proxy", "127.0.0.1:4444")?,
             socks_proxy: self.listen("socks-proxy", "no-socks-proxy", "127.0.0.1:4447")?,
@@ -598,13 +628,7 @@ impl Values {
         if self.switch("no-tunnels")? {
             return Ok(None);
         }
-        let data_dir = expand_home(&self.text("data-dir"), env);
-        let named = |key: &str| match self.path(key, env) {
-            Some(path) if !path.exists() => Err(self.wrong(key, "there is no such file".to_owned())),
-            path => Ok(path),
-        };
-        let conf = named("tunnels-conf")?.unwrap_or_else(|| data_dir.join("tunnels.conf"));
-        let dir = named("tunnels-dir")?.unwrap_or_else(|| data_dir.join("tunnels.d"));
+        let (conf, dir) = (self.path("tunnels-conf", env), self.path("tunnels-dir", env));
         Ok(Some(TunnelSettings { configured: Vec::new(), conf, dir }))
     }
 
@@ -794,13 +818,24 @@ pub fn command() -> Command {
             Arg::new("config")
                 .long("config")
                 .value_name("FILE")
-                .help("TOML file with any of these settings [env: I2P_CONFIG]"),
+                .help("TOML file with any of these settings; without this, router.toml of the data directory if it is there [env: I2P_CONFIG]"),
         )
         .arg(
             Arg::new("print-config")
                 .long("print-config")
                 .action(ArgAction::SetTrue)
                 .help("Show every value and where it came from, then exit"),
+        )
+        .arg(
+            Arg::new("setup")
+                .long("setup")
+                .value_name("FOR")
+                .num_args(0..=1)
+                .require_equals(true)
+                .default_missing_value("ask")
+                .value_parser(["ask", "auto", "paranoid", "performance"])
+                .hide_possible_values(true)
+                .help("Ask three questions and write the configuration file; with =auto, =paranoid or =performance ask none"),
         );
     for s in SETTINGS {
         let default = if s.value == SWITCH || s.default.is_empty() {
@@ -830,6 +865,34 @@ pub fn command() -> Command {
 pub fn first_line(error: &clap::Error) -> String {
     let text = error.to_string();
     text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned()
+}
+
+/// The configuration file that the command line or the environment names.
+fn named_config_file(matches: &ArgMatches, env: &impl Fn(&str) -> Option<String>) -> Option<PathBuf> {
+    let named = matches.get_one::<String>("config").cloned().or_else(|| env("I2P_CONFIG"));
+    named.filter(|path| !path.is_empty()).map(|path| expand_home(&path, env))
+}
+
+/// The one of the data directory, which is read without being named.
+fn usual_config_file(matches: &ArgMatches, env: &impl Fn(&str) -> Option<String>) -> PathBuf {
+    let Some(setting) = SETTINGS.iter().find(|s| s.key == "data-dir") else { return PathBuf::new() };
+    let given = matches.get_one::<String>(setting.key).cloned().or_else(|| env(setting.env));
+    let directory = given.filter(|path| !path.is_empty()).unwrap_or_else(|| setting.default.to_owned());
+    expand_home(&directory, env).join(CONFIG_FILE)
+}
+
+/// The configuration file to read, if there is one.
+fn config_file(matches: &ArgMatches, env: &impl Fn(&str) -> Option<String>) -> Option<PathBuf> {
+    named_config_file(matches, env)
+        .or_else(|| Some(usual_config_file(matches, env)).filter(|path| path.exists()))
+}
+
+/// The configuration file that these arguments and this environment lead to, if there is one.
+pub fn config_file_of(
+    args: impl IntoIterator<Item = String>,
+    env: &impl Fn(&str) -> Option<String>,
+) -> Option<PathBuf> {
+    config_file(&command().try_get_matches_from(args).ok()?, env)
 }
 
 /// What a configuration file says.
@@ -863,20 +926,23 @@ fn read_file(path: &Path) -> Result<FileValues, SettingsError> {
             let known: Vec<_> = SETTINGS.iter().map(|s| s.key).collect();
             return Err(wrong(format!("it has no setting \"{key}\"; it may have: {}", known.join(", "))));
         }
-        let value = match value {
-            toml::Value::String(s) => s,
-            toml::Value::Integer(n) => n.to_string(),
-            toml::Value::Boolean(b) => b.to_string(),
-            other @ (toml::Value::Float(_)
-            | toml::Value::Datetime(_)
-            | toml::Value::Array(_)
-            | toml::Value::Table(_)) => {
-                return Err(wrong(format!("{key} cannot be a {}", other.type_str())));
-            }
-        };
+        let value = file_value(value).map_err(|kind| wrong(format!("{key} cannot be a {kind}")))?;
         values.insert(key, value);
     }
     Ok(FileValues { values, tunnels })
+}
+
+/// A value of the file as it would stand on the command line, or what it is instead.
+fn file_value(value: toml::Value) -> Result<String, &'static str> {
+    match value {
+        toml::Value::String(s) => Ok(s),
+        toml::Value::Integer(n) => Ok(n.to_string()),
+        toml::Value::Boolean(b) => Ok(b.to_string()),
+        other @ (toml::Value::Float(_)
+        | toml::Value::Datetime(_)
+        | toml::Value::Array(_)
+        | toml::Value::Table(_)) => Err(other.type_str()),
+    }
 }
 
 /// The limits that a user may want to know, by name.
@@ -907,5 +973,6 @@ pub fn expand_home(path: &str, env: &impl Fn(&str) -> Option<String>) -> PathBuf
     }
 }
 
+pub mod file;
 #[cfg(test)]
 mod tests;

@@ -120,7 +120,7 @@ fn serve_stream(mut stream: TcpStream) -> Result<()> {
 }
 
 /// Sends so many bytes at a rate to a server that gives all back. Prints `RUNNING` when the first are back, and at the
-/// end for how long nothing came at most.
+/// end for how many seconds nothing came at most, and how many seconds after the first that began.
 pub fn rebound(destination: &str, options: &str, bytes: u64, bytes_per_second: u64) -> Result<()> {
     let (session, _) = session_within(options, Duration::from_secs(120))?;
     let mut stream = open(&session, destination)?;
@@ -129,7 +129,7 @@ pub fn rebound(destination: &str, options: &str, bytes: u64, bytes_per_second: u
     let sender = thread::spawn(move || pour(&mut stream, bytes, bytes_per_second));
     back.set_read_timeout(Some(STALLED))?;
     let (mut sha, mut received) = (Sha256::default(), 0);
-    let (mut longest, mut last) = (Duration::ZERO, None::<Instant>);
+    let (mut longest, mut at, mut begun, mut last) = (Duration::ZERO, Duration::ZERO, None, None::<Instant>);
     let mut buffer = vec![0; FRAME];
     while received < bytes {
         let read =
@@ -137,14 +137,17 @@ pub fn rebound(destination: &str, options: &str, bytes: u64, bytes_per_second: u
         ensure!(read > 0, "the stream ended after {received} bytes");
         sha.update(buffer.get(..read).unwrap_or_default());
         received += u64::try_from(read)?;
-        match last.replace(Instant::now()) {
-            Some(before) => longest = longest.max(before.elapsed()),
+        let now = Instant::now();
+        let begun = *begun.get_or_insert(now);
+        match last.replace(now) {
+            Some(before) if now - before > longest => (longest, at) = (now - before, before - begun),
+            Some(_) => {}
             None => println!("RUNNING"),
         }
     }
     let sent = sender.join().ok().context("the sender panicked")??;
     ensure!(sha.finish() == sent, "what came back differs from what was sent");
-    println!("REBOUND {:.3}", longest.as_secs_f64());
+    println!("REBOUND {:.1} {:.1}", longest.as_secs_f64(), at.as_secs_f64());
     Ok(())
 }
 

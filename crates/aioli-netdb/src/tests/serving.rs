@@ -115,7 +115,7 @@ fn near_midnight_tomorrows_floodfills_get_it_too() {
         let store = DatabaseStore::lease_set(&dest.lease_set(bench.wall(), secs(600)), Some(token()));
         most = most.max(sent(&bench.receive(Source::Garlic, MessageType::DatabaseStore, &store)).len());
     }
-    assert_eq!(most, 5);
+    assert_eq!(most, 6);
 }
 
 #[test]

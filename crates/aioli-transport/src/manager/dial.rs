@@ -326,6 +326,9 @@ impl Transport {
             if dial.is_over() {
                 peer.dial = None;
             }
+            if by_ssu2 && reason.blames_peer() {
+                self.note_failed(hash, true, cx);
+            }
             return;
         }
         if reason != DialError::Unreachable {

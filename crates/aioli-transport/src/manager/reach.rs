@@ -164,6 +164,11 @@ impl Transport {
         udp.endpoint.peers().filter_map(at).collect()
     }
 
+    /// Whether SSU2 has not led to the router lately.
+    pub fn is_silent(&self, peer: &RouterHash, now: Instant) -> bool {
+        self.udp.as_ref().is_none_or(|udp| udp.back_off.holds(peer, now))
+    }
+
     /// Begins a session over SSU2, whatever else there is with the router.
     pub fn connect_ssu2(&mut self, to: &Arc<Verified<RouterInfo>>, cx: &mut Cx<'_>) {
         let here = self.udp.as_ref().is_none_or(|udp| udp.endpoint.is_connected(&to.hash()));
@@ -202,13 +207,10 @@ impl Transport {
         self.say_datagrams();
     }
 
-    /// A peer sees us elsewhere than others did before. Whoever is silent until we say something learns of it.
-    pub(super) fn doubt_address(&mut self, seen: SocketAddr, now: Instant) {
+    /// A peer sees us elsewhere than before. Whoever is silent until we say something learns of it.
+    pub(super) fn doubt_address(&mut self, now: Instant) {
         let Some(udp) = &mut self.udp else { return };
-        let known = udp.endpoint.external(Family::of(&seen.ip()));
-        if known.is_some_and(|known| known.ip() != seen.ip())
-            && udp.doubted.is_none_or(|at| now.since(at) >= DOUBT)
-        {
+        if udp.doubted.is_none_or(|at| now.since(at) >= DOUBT) {
             udp.doubted = Some(now);
             self.addresses_changed();
         }

@@ -10,8 +10,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aioli::console::{ConsolePort, Shown};
+use aioli::service::Service;
 use aioli::services::{Services, start_tunnels};
 use aioli::settings::{Reseed, Settings, SettingsError};
+use aioli::setup;
 use aioli::terminal::{INTERRUPTED, Phases, TERMINATED, complain, log_to, say};
 use aioli_apps::Apps;
 use aioli_apps::address_book::AddressBook;
@@ -39,6 +41,10 @@ const PORTS: (u64, u64) = (9_151, 30_777);
 const DRAWS: usize = 20;
 
 fn main() -> ExitCode {
+    let asked = Settings::setup(std::env::args(), |name| std::env::var(name).ok());
+    if let Ok(Some(request)) = asked {
+        return set_up(&request);
+    }
     let settings = match Settings::resolve(std::env::args(), |name| std::env::var(name).ok()) {
         Ok(settings) => settings,
         Err(SettingsError::CommandLine(error)) if !error.use_stderr() => error.exit(),
@@ -54,6 +60,17 @@ fn main() -> ExitCode {
     let journal = Arc::new(Journal::default());
     log_to(settings.log_level, Some(Arc::clone(&journal)));
     match run(&settings, journal) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(format!("i2p-router: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn set_up(request: &setup::Request) -> ExitCode {
+    let mut talk = setup::Talk { input: &mut std::io::stdin().lock(), say: &mut |line| say(line) };
+    match setup::run(request, &mut talk) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             complain(format!("i2p-router: {error:#}"));
@@ -112,10 +129,14 @@ fn run(settings: &Settings, journal: Arc<Journal>) -> Result<()> {
         clock: Clock::start(),
         addresses: Some(addresses),
         port_mapping: mapped,
+        links: None,
+        seed: None,
     })?;
     let _people = for_people(settings, (services, console), &node, &journal, (inbound, outbound))?;
+    let service = Service::of_environment();
+    service.ready();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(until_stopped(node, Run { started, grace: settings.grace, reseeds, journal }))
+    runtime.block_on(until_stopped(node, service, Run { started, grace: settings.grace, reseeds, journal }))
 }
 
 /// What is offered to people; it ends with this.
@@ -168,7 +189,7 @@ fn router_config(settings: &Settings, port: u16, published: Option<SocketAddr>) 
         hidden: settings.hidden,
         ntcp2: settings.ntcp2,
         ssu2: settings.ssu2,
-        mtu: 1500,
+        mtu: settings.mtu,
         port,
         explicit_peers: settings.explicit_peers.clone(),
         published: published.into_iter().collect(),
@@ -368,7 +389,7 @@ enum Way {
 
 /// Tells what happens until the router has stopped. SIGINT lets others' tunnels end first,
 /// SIGTERM does not; each further signal goes one step on.
-async fn until_stopped(mut node: Node, run: Run) -> Result<()> {
+async fn until_stopped(mut node: Node, mut service: Service, run: Run) -> Result<()> {
     let mut signals =
         Signals { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? };
     let (mut phases, mut way) = (Phases::default(), Way::Running);
@@ -379,16 +400,22 @@ async fn until_stopped(mut node: Node, run: Run) -> Result<()> {
                 Some(Notice::Router(Event::NoRouters)) if run.reseeds => continue,
                 Some(Notice::Stopping) => {
                     way = Way::Leaving;
+                    service.stopping();
                     phases.stopping();
                     continue;
                 }
                 Some(notice) => {
+                    service.follow(&notice);
                     tell(&mut phases, notice, run.started);
                     continue;
                 }
                 None if way == Way::Leaving => break,
                 None => anyhow::bail!("the router has ended by itself; the log says why"),
             },
+            () = service.due() => {
+                service.alive(node.snapshot().number);
+                continue;
+            }
             _ = signals.interrupt.recv() => INTERRUPTED,
             _ = signals.terminate.recv() => TERMINATED,
         };

@@ -258,6 +258,9 @@ impl Net {
             other @ (Output::Established { .. }
             | Output::Disconnected { .. }
             | Output::HandshakeFailed { .. }
+            | Output::HandshakeRefused { .. }
+            | Output::Lost { .. }
+            | Output::Silent { .. }
             | Output::DialFailed { .. }
             | Output::Messages { .. }
             | Output::RouterInfo { .. }
@@ -268,6 +271,7 @@ impl Net {
             | Output::RelayTag { .. }
             | Output::WantRouterInfo { .. }
             | Output::WantIntroducers { .. }
+            | Output::Stray { .. }
             | Output::ClockSkew { .. }) => self.nodes[n].told.push(other),
         }
     }

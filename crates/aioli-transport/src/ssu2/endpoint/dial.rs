@@ -284,6 +284,7 @@ impl Endpoint {
                 by: remote.hash,
                 at: remote.address,
                 address,
+                moved: false,
             });
         }
         if let Some(token) = established.token {

@@ -189,6 +189,7 @@ impl Endpoint {
         let mut seeks = self.intro.seeking.values();
         let Some((seek, bob)) = seeks.find_map(|(seek, _)| Some((seek, seek.bob_of(nonce)?))) else {
             // It comes more than once, and after Bob's answer.
+            tracing::debug!("a hole was punched towards us from {from}");
             return Some(());
         };
         let charlie = seek.remote.hash;
@@ -408,7 +409,10 @@ impl Endpoint {
         if !self.introduces(Family::of(&remote.ip())) || !self.is_connected(&charlie) {
             return;
         }
-        let until = cx.now.mono + TAG_LIFE;
+        let (now, until) = (cx.now.mono, cx.now.mono + TAG_LIFE);
+        if self.intro.tags.len() >= self.common.limits.relay_tags {
+            self.intro.tags.retain(|_, given| now < given.until);
+        }
         let tag = match self.intro.tags.iter().find(|(_, given)| given.charlie == charlie) {
             Some((tag, _)) => *tag,
             None if self.intro.tags.len() >= self.common.limits.relay_tags => {
