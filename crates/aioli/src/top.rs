@@ -254,10 +254,13 @@ fn draw(frame: &mut Frame<'_>, seen: &Seen) {
     );
 }
 
+/// A name, the value of the moment, and those before.
+type Plot = (&'static str, u64, fn(&Sample) -> u64);
+
 fn draw_plots(frame: &mut Frame<'_>, area: Rect, seen: &Seen) {
     let areas: [Rect; 2] = Layout::horizontal([Constraint::Fill(1), Constraint::Fill(1)]).areas(area);
     let (b, samples) = (&seen.overview.bandwidth, &seen.history.samples);
-    let plots: [(&str, u64, fn(&Sample) -> u64); 2] =
+    let plots: [Plot; 2] =
         [("received", b.received_rate, |s| s.received_rate), ("sent", b.sent_rate, |s| s.sent_rate)];
     for (area, (name, now, of)) in areas.into_iter().zip(plots) {
         let room = usize::from(area.width.saturating_sub(2));

@@ -77,7 +77,9 @@ fn client_tunnel(info: TunnelInfo) -> model::ClientTunnel {
         kind: config.kind.to_string(),
         state: state.to_owned(),
         detail,
-        listening: listening.or(config.listen.filter(|_| config.kind.listens())).map(|at| at.to_string()),
+        listening: listening
+            .or_else(|| config.listen.filter(|_| config.kind.listens()))
+            .map(|at| at.to_string()),
         leads_to: [config.destination, config.target].concat(),
         b32,
         origin: origin.to_owned(),

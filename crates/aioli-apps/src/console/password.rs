@@ -179,7 +179,7 @@ impl Throttle {
             let oldest = self.hosts.iter().min_by_key(|(_, tries)| tries.at).map(|(host, _)| *host);
             oldest.map(|host| self.hosts.remove(&host));
         }
-        let tries = self.hosts.entry(host).or_insert(Tries::new(TRIES, now));
+        let tries = self.hosts.entry(host).or_insert_with(|| Tries::new(TRIES, now));
         tries.refill(TRIES, TRY_EVERY, now);
         if tries.left == 0 || self.all.left == 0 {
             return false;
