@@ -2,7 +2,7 @@
 
 use std::hint::black_box;
 
-use aioli_bench::Pair;
+use aioli_bench::{Over, Pair};
 use aioli_core::Rng;
 use aioli_core::crypto::aead::ChaChaKey;
 use aioli_core::crypto::ed25519::SigningKey;
@@ -21,7 +21,7 @@ const MESSAGES: u32 = 64;
 /// Both roles of one handshake, keys and RouterInfos at hand.
 #[divan::bench]
 fn handshake_both_roles(bencher: Bencher<'_, '_>) {
-    bencher.with_inputs(|| Pair::new(1)).bench_refs(Pair::handshake);
+    bencher.with_inputs(|| Pair::new(1, Over::Ntcp2)).bench_refs(Pair::handshake);
 }
 
 /// What the two roles need: each makes an ephemeral key and agrees on three
@@ -48,7 +48,7 @@ fn handshake_floor(bencher: Bencher<'_, '_>) {
 /// Tunnel messages from one router to another: framed, sealed, opened, decoded.
 #[divan::bench]
 fn data_phase(bencher: Bencher<'_, '_>) {
-    let mut pair = Pair::connected(1);
+    let mut pair = Pair::connected(1, Over::Ntcp2);
     bencher.counter(BytesCount::new(MESSAGES * 1037)).bench_local(|| pair.carry(MESSAGES));
 }
 

@@ -2,7 +2,7 @@
 
 use std::hint::black_box;
 
-use aioli_bench::{Datagrams, Victim};
+use aioli_bench::{Datagrams, Over, Pair, Victim};
 use aioli_core::Rng;
 use aioli_core::crypto::aead::ChaChaKey;
 use aioli_core::crypto::chacha20;
@@ -25,14 +25,14 @@ fn handshake_both_roles(bencher: Bencher<'_, '_>) {
 /// Tunnel messages from one router to another: packed, sealed, opened, decoded, acknowledged.
 #[divan::bench]
 fn data_phase(bencher: Bencher<'_, '_>) {
-    let mut pair = Datagrams::connected(1);
+    let mut pair = Pair::connected(1, Over::Ssu2);
     bencher.counter(BytesCount::new(MESSAGES * 1037)).bench_local(|| pair.carry(MESSAGES));
 }
 
 /// The same by the megabyte: acknowledgements and timers spread over more.
 #[divan::bench]
 fn data_phase_bulk(bencher: Bencher<'_, '_>) {
-    let mut pair = Datagrams::connected(1);
+    let mut pair = Pair::connected(1, Over::Ssu2);
     bencher.counter(BytesCount::new(1_024_u32 * 1037)).bench_local(|| pair.carry(1_024));
 }
 

@@ -6,10 +6,8 @@ use std::net::SocketAddr;
 use aioli_core::crypto::chacha20;
 use aioli_core::crypto::x25519::PrivateKey;
 use aioli_core::{Cx, Duration, Now, Rng};
-use aioli_transport::Lane;
 use aioli_transport::ssu2::{Config, Endpoint, IntroKey, Output, Remote};
 use aioli_wire::ssu2::Ssu2Parts;
-use aioli_wire::{Message, MessageId, MessageType};
 
 use crate::{address, now, published};
 
@@ -33,10 +31,6 @@ pub struct Datagrams {
     /// What is on its way to each end.
     flying: [VecDeque<Vec<u8>>; 2],
     now: Now,
-    id: u32,
-    arrived: usize,
-    /// Datagrams that were sent by either end.
-    pub sent: u64,
 }
 
 impl Datagrams {
@@ -47,17 +41,7 @@ impl Datagrams {
     }
 
     fn with_ends(ends: [End; 2]) -> Self {
-        Self { ends, flying: Default::default(), now: now(), id: 1, arrived: 0, sent: 0 }
-    }
-
-    /// The same with a session on which some megabytes have been sent.
-    pub fn connected(seed: u8) -> Self {
-        let mut pair = Self::new(seed);
-        pair.handshake();
-        for _ in 0..32 {
-            pair.carry(256);
-        }
-        pair
+        Self { ends, flying: Default::default(), now: now() }
     }
 
     /// One handshake, both roles, without a token at hand.
@@ -66,22 +50,6 @@ impl Datagrams {
         let dialled = self.with(0, |e, cx| e.connect(remote, cx));
         assert!(dialled.is_ok(), "it can be tried");
         self.run(|pair| pair.ends.iter().all(|end| end.endpoint.peers().count() == 1));
-    }
-
-    /// Carries `count` tunnel messages from 0 to 1: sealed, opened, decoded, acknowledged.
-    pub fn carry(&mut self, count: u32) {
-        let target = self.ends[1].remote.hash;
-        let expires = self.now.wall + Duration::from_secs(30);
-        for id in 0..count {
-            let body = vec![id as u8; 1028];
-            self.id = self.id.wrapping_add(0x9e37_79b9);
-            let id = MessageId(self.id);
-            let message = Message { kind: MessageType::TunnelData, id, expires, body };
-            let taken = self.ends[0].endpoint.send(&target, Lane::Own, message);
-            assert!(taken.is_ok(), "the queue has room");
-        }
-        self.arrived = 0;
-        self.run(|pair| pair.arrived >= count as usize && pair.ends[0].endpoint.queued_bytes(&target) == 0);
     }
 
     /// Until `done`.
@@ -116,18 +84,12 @@ impl Datagrams {
         self.now.wall = now().wall + self.now.mono.since(now().mono);
     }
 
-    #[expect(clippy::wildcard_enum_match_arm, reason = "what else is told does not matter here")]
     fn drain(&mut self, n: usize) -> bool {
         let mut moved = false;
         while let Some(output) = self.with(n, Endpoint::poll_output) {
-            match output {
-                Output::Datagram { bytes, .. } => {
-                    self.flying[1 - n].push_back(bytes);
-                    self.sent += 1;
-                    moved = true;
-                }
-                Output::Messages { messages, .. } if n == 1 => self.arrived += messages.len(),
-                _ => {}
+            if let Output::Datagram { bytes, .. } = output {
+                self.flying[1 - n].push_back(bytes);
+                moved = true;
             }
         }
         moved

@@ -9,7 +9,7 @@ pub mod peers;
 
 pub use datagrams::{Datagrams, Victim};
 pub use hop::Hop;
-pub use pair::Pair;
+pub use pair::{Over, Pair};
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -1,5 +1,6 @@
 //! Ten routers of one kind, then ten of another, on the same machine under the
-//! same load, with and without delay on the links: one table.
+//! same load, with and without delay on the links: one table. Ours also with SSU2 as
+//! their only transport; i2pd finds no peers without NTCP2.
 
 use std::fmt::Write;
 use std::fs;
@@ -8,6 +9,7 @@ use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
+use clap::ValueEnum;
 
 use crate::client::load::Bounds;
 use crate::net::process::{Lines, Process};
@@ -25,11 +27,46 @@ const HANDSHAKES: u32 = 3_000;
 /// Echoes per measurement; the median counts.
 const PINGS: u32 = 21;
 
+/// Ten of what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Subject {
+    /// i2pd, both transports.
+    I2pd,
+    /// Ours, both transports; between routers that do not know each other yet that is NTCP2.
+    Aioli,
+    /// Ours over SSU2 alone.
+    AioliSsu2,
+}
+
+impl Subject {
+    const fn title(self) -> &'static str {
+        match self {
+            Self::I2pd => "i2pd",
+            Self::Aioli => "aioli",
+            Self::AioliSsu2 => "aioli over SSU2",
+        }
+    }
+
+    const fn kind(self) -> Kind {
+        match self {
+            Self::I2pd => Kind::I2pd,
+            Self::Aioli | Self::AioliSsu2 => Kind::Aioli,
+        }
+    }
+
+    fn layout(self) -> Layout {
+        match self.kind() {
+            Kind::I2pd => Layout::mixed(0, ROUTERS),
+            Kind::Aioli => Layout { ssu2_only: self == Self::AioliSsu2, ..Layout::mixed(ROUTERS, 0) },
+        }
+    }
+}
+
 /// What to compare.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// In this order.
-    pub kinds: Vec<Kind>,
+    pub subjects: Vec<Subject>,
     /// One-way delays of the links in milliseconds; 0 is a plain bridge.
     pub delays: Vec<u64>,
     /// Of each bulk transfer.
@@ -51,15 +88,15 @@ struct Column {
 pub fn run(plan: &Plan) -> Result<String> {
     let mut columns = Vec::new();
     for delay in &plan.delays {
-        for kind in &plan.kinds {
+        for subject in &plan.subjects {
             let title = match delay {
-                0 => kind.name().to_owned(),
-                _ => format!("{}, {delay} ms links", kind.name()),
+                0 => subject.title().to_owned(),
+                _ => format!("{}, {delay} ms links", subject.title()),
             };
             println!("measuring {title}");
             let mut column = Column { title, cells: Vec::new() };
             let delay = (*delay > 0).then(|| Duration::from_millis(*delay));
-            if let Err(error) = measure(plan, *kind, delay, &mut column) {
+            if let Err(error) = measure(plan, *subject, delay, &mut column) {
                 // A network that fails should not cost the numbers of the others.
                 column.add("failed", format!("{error:#}").lines().next().unwrap_or_default().to_owned());
             }
@@ -73,12 +110,8 @@ pub fn run(plan: &Plan) -> Result<String> {
 }
 
 /// One network of one kind.
-fn measure(plan: &Plan, kind: Kind, delay: Option<Duration>, column: &mut Column) -> Result<()> {
-    let layout = match kind {
-        Kind::Aioli => Layout::mixed(ROUTERS, 0),
-        Kind::I2pd => Layout::mixed(0, ROUTERS),
-    }
-    .with_delay(delay);
+fn measure(plan: &Plan, subject: Subject, delay: Option<Duration>, column: &mut Column) -> Result<()> {
+    let layout = subject.layout().with_delay(delay);
     let directory = plan.directory.join(column.title.replace([' ', ','], "-"));
     let mut network = Network::start(&layout, &plan.binaries, &directory)?;
     column.add("first tunnel after the start", first_tunnel(&network)?);
@@ -101,7 +134,7 @@ fn measure(plan: &Plan, kind: Kind, delay: Option<Duration>, column: &mut Column
     handshakes(&network, column)?;
     // i2pd 2.45.1 crashes now and then when SAM streams end: said, but not held against the comparison.
     match network.ensure_running() {
-        Err(error) if kind == Kind::I2pd => {
+        Err(error) if subject == Subject::I2pd => {
             column.add("ended by itself", format!("{error:#}").lines().next().unwrap_or_default().to_owned());
             Ok(())
         }
@@ -144,16 +177,13 @@ fn handshakes(network: &Network, column: &mut Column) -> Result<()> {
     let line = match lines.expect("HANDSHAKES", Duration::from_secs(60)) {
         Ok(line) => line,
         Err(error) => {
-            column.add(
-                "NTCP2 handshakes per second",
-                format!("{error:#}").lines().next().unwrap_or("?").into(),
-            );
+            column.add("handshakes per second", format!("{error:#}").lines().next().unwrap_or("?").into());
             return Ok(());
         }
     };
     let cpu = target.usage()?.cpu.saturating_sub(before);
     if let [count, seconds] = numbers(&line)[..] {
-        column.add("NTCP2 handshakes per second", format!("{:.0}", count / seconds));
+        column.add("handshakes per second", format!("{:.0}", count / seconds));
         column
             .add("CPU ms per handshake at the responder", format!("{:.2}", cpu.as_secs_f64() * 1e3 / count));
     }

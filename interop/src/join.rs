@@ -6,7 +6,11 @@
 //!                                        │ a stream through three hops, again and again
 //!                                        ▼
 //!                                        r5: the echoing server on i2pd
+//!                                        ▲
 //! ```
+//!
+//! i2pd publishes the server's LeaseSet in its own time, up to 40 s after it calls the session ready: ours starts
+//! when two other i2pd's have found it.
 
 use std::fs;
 use std::path::PathBuf;
@@ -25,6 +29,9 @@ use crate::router::{Binaries, Kind, Router};
 /// The router that joins, and the one of i2pd's that is spoken to.
 const FRESH: usize = 1;
 const FAR: usize = 5;
+/// The i2pd's that find the server before ours starts, and within which time.
+const WITNESSES: [usize; 2] = [3, 7];
+const PUBLISHED_WITHIN: Duration = Duration::from_secs(120);
 /// The host of the reseed server, and its port.
 const SERVER: u8 = 200;
 const SERVER_PORT: u16 = 8443;
@@ -98,6 +105,7 @@ impl<'a> Join<'a> {
         let layout = Layout::mixed(1, 9).with_fresh(FRESH);
         let mut network = Network::start(&layout, &plan.binaries, &plan.directory.join("join"))?;
         let far = Far::start(&network, "far")?;
+        far.published(&network)?;
         let host = network.add_host(SERVER)?;
         let config = network.directory().join("reseed.toml");
         let mut command = host.command(&std::env::current_exe()?);
@@ -182,8 +190,9 @@ impl<'a> Join<'a> {
             return Err(error);
         }
         ended.iter().for_each(|line| println!("note: {line}; started again, and tried again"));
-        self.far = Far::start(&self.network, &format!("far-{run}"))?;
         self.network.router_mut(FRESH)?.kill();
+        self.far = Far::start(&self.network, &format!("far-{run}"))?;
+        self.far.published(&self.network)?;
         self.start(run)?;
         self.attempt(run, limit)
     }
@@ -191,11 +200,7 @@ impl<'a> Join<'a> {
     fn attempt(&self, run: &str, limit: Duration) -> Result<(Duration, String)> {
         let router = self.network.router(FRESH)?;
         let started = router.started().context("it was not started")?;
-        let mut command = router.namespace().command(&std::env::current_exe()?);
-        command.args(["load", "measure", &self.far.destination, "--pings", "1"]);
-        command.args(["--bytes", &BYTES.to_string(), "--seconds", "60"]);
-        let log = self.network.directory().join(format!("stream-{run}.log"));
-        let (_client, lines) = Process::start_talking(command, "the stream's client", &log)?;
+        let (_client, lines) = self.far.client(&self.network, router, &format!("stream-{run}"), BYTES)?;
         let over = AtomicBool::new(false);
         let (first_echo, steps) = thread::scope(|scope| {
             let steps = scope.spawn(|| steps(router, run, started, &over));
@@ -249,6 +254,28 @@ impl Far {
         lines.expect("SESSION", Duration::from_secs(180))?;
         let destination = lines.expect("DESTINATION", Duration::from_secs(10))?;
         Ok(Self { _process: process, destination })
+    }
+
+    /// Waits until other i2pd's find its LeaseSet.
+    fn published(&self, network: &Network) -> Result<()> {
+        for witness in WITNESSES {
+            let mut command = network.router(witness)?.namespace().command(&std::env::current_exe()?);
+            command.args(["load", "find", &self.destination]);
+            command.args(["--seconds", &PUBLISHED_WITHIN.as_secs().to_string()]);
+            let log = network.directory().join(format!("witness-{witness}.log"));
+            let (_process, lines) = Process::start_talking(command, "the witness", &log)?;
+            lines.expect("FOUND", PUBLISHED_WITHIN * 2).context("no i2pd finds the server on i2pd")?;
+        }
+        Ok(())
+    }
+
+    /// A client on this router that wants an echo of it, and then this many bytes each way.
+    fn client(&self, network: &Network, on: &Router, log: &str, bytes: u32) -> Result<(Process, Lines)> {
+        let mut command = on.namespace().command(&std::env::current_exe()?);
+        command.args(["load", "measure", &self.destination, "--pings", "1"]);
+        command.args(["--bytes", &bytes.to_string(), "--seconds", "60"]);
+        let log = network.directory().join(format!("{log}.log"));
+        Process::start_talking(command, "the stream's client", &log)
     }
 }
 

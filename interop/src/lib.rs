@@ -19,9 +19,11 @@
 
 pub mod client;
 pub mod compare;
+pub mod introduce;
 pub mod join;
 pub mod limit;
 pub mod mapping;
+pub mod moving;
 pub mod net;
 pub mod network;
 pub mod reach;

@@ -22,8 +22,6 @@ const BYTES: u64 = 10_000_000_000;
 /// Until tunnels run through the limited router, so that a table without transit tells nothing.
 const WARM_UP: Duration = Duration::from_secs(10);
 
-/// What the router's own stream transfers each way, for each KB/s of the limit: some ten seconds of it.
-const OWN_BYTES_PER_KBYTE: u64 = 1024 * 8;
 /// Allowed beyond the time that this may take.
 const SLACK: Duration = Duration::from_secs(20);
 /// Headers of Ethernet, IPv4 and TCP with timestamps.
@@ -116,7 +114,7 @@ fn load(plan: &Plan) -> Result<Outcome> {
         lines.expect("ECHO", Duration::from_secs(180))?;
     }
     thread::sleep(WARM_UP);
-    let bytes = u64::from(plan.kbytes) * OWN_BYTES_PER_KBYTE;
+    let bytes = plan.own_bytes();
     let (_client, own) = measure(0, bytes, 600)?;
     own.expect("ECHO", Duration::from_secs(120)).context("its own stream")?;
     let mut outcome = Outcome::default();
@@ -129,6 +127,11 @@ fn load(plan: &Plan) -> Result<Outcome> {
 }
 
 impl Plan {
+    /// What the router's own stream transfers each way: it is not done before the seconds are, had it the limit alone.
+    fn own_bytes(&self) -> u64 {
+        u64::from(self.kbytes) * 1024 * self.time.as_secs()
+    }
+
     /// What the router's own stream must have each way, in bytes per second.
     fn least(&self) -> f64 {
         f64::from(self.kbytes) * 1024.0 * OWN_SHARE

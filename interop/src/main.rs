@@ -16,13 +16,13 @@ use interop::client::handshakes;
 use interop::client::load::{self, Bounds};
 use interop::client::programs::{Client, Programs};
 use interop::client::yosemite;
-use interop::compare;
+use interop::compare::{self, Subject};
 use interop::limit;
 use interop::net::{delay, guard, namespace};
 use interop::network::{Layout, Network};
 use interop::report::Report;
 use interop::reseed_server;
-use interop::router::{Binaries, Kind};
+use interop::router::Binaries;
 use interop::scenario::{self, Plan, Scenario};
 use interop::soak;
 
@@ -109,8 +109,8 @@ struct CompareArguments {
     #[command(flatten)]
     places: Places,
     /// Which kinds, in order.
-    #[arg(long, value_delimiter = ',', default_value = "i2pd,aioli")]
-    kind: Vec<Kind>,
+    #[arg(long, value_delimiter = ',', default_value = "i2pd,aioli,aioli-ssu2")]
+    kind: Vec<Subject>,
     /// One-way delays of the links, in milliseconds.
     #[arg(long, value_delimiter = ',', default_value = "0,25")]
     delay: Vec<u64>,
@@ -183,6 +183,24 @@ enum Load {
         seconds: u64,
         #[arg(long, default_value_t = 20)]
         pings: u32,
+    },
+    /// Waits until the router finds a destination's LeaseSet.
+    Find {
+        #[arg(allow_hyphen_values = true)]
+        destination: String,
+        #[arg(long)]
+        seconds: u64,
+    },
+    /// Sends at a rate and receives the same back.
+    Rebound {
+        #[arg(allow_hyphen_values = true)]
+        destination: String,
+        #[arg(long, default_value_t = 3)]
+        hops: usize,
+        #[arg(long)]
+        bytes: u64,
+        #[arg(long)]
+        bytes_per_second: u64,
     },
     /// When the router of this namespace, an i2pd, has its first tunnel.
     FirstTunnel {
@@ -266,6 +284,12 @@ fn run(task: Task) -> Result<ExitCode> {
             let bounds = Bounds { bytes, time: Duration::from_secs(seconds) };
             load::measure(&destination, &options(hops), bounds, pings)?;
         }
+        Task::Load(Load::Find { destination, seconds }) => {
+            load::find(&destination, Duration::from_secs(seconds))?;
+        }
+        Task::Load(Load::Rebound { destination, hops, bytes, bytes_per_second }) => {
+            load::rebound(&destination, &options(hops), bytes, bytes_per_second)?;
+        }
         Task::Load(Load::FirstTunnel { seconds }) => {
             first_tunnel::first_tunnel(Duration::from_secs(seconds))?;
         }
@@ -320,7 +344,7 @@ fn drawn_seed() -> Result<u64> {
 
 fn run_compare(arguments: CompareArguments) -> Result<()> {
     let plan = compare::Plan {
-        kinds: arguments.kind,
+        subjects: arguments.kind,
         delays: arguments.delay,
         bounds: Bounds {
             bytes: arguments.megabytes * 1_000_000,

@@ -7,7 +7,7 @@
 //! ```
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -19,7 +19,8 @@ use crate::net::process::{Process, tail};
 use crate::net::until;
 use crate::network;
 use crate::report::Report;
-use crate::router::{self, Binaries, NET_ID, PORT};
+use crate::router::{self, NET_ID, PORT};
+use crate::scenario::Place;
 
 /// The gateway's: `miniupnpd` serves no address that is not public, and there is no way out to the real one.
 const EXTERNAL: &str = "45.66.77.88";
@@ -32,21 +33,12 @@ const ENDS_WITHIN: Duration = Duration::from_secs(6);
 /// Until a packet has arrived next door.
 const ARRIVES_WITHIN: Duration = Duration::from_secs(5);
 
-/// What to run.
-#[derive(Clone, Debug)]
-pub struct Plan {
-    /// The routers' programs.
-    pub binaries: Binaries,
-    /// Data directories and logs go below here.
-    pub directory: PathBuf,
-}
-
 /// Runs it; failures are in the report.
-pub fn run(plan: &Plan, report: &mut Report) {
+pub fn run(place: &Place, report: &mut Report) {
     let begun = Instant::now();
     for mapping in [Mapping::Pcp, Mapping::NatPmp, Mapping::Upnp] {
         let name = mapping.name();
-        let mut home = match Home::start(plan, mapping) {
+        let mut home = match Home::start(place, mapping) {
             Ok(home) => home,
             Err(error) => {
                 report.check::<String>(&format!("(mapping) a gateway with {name}"), Err(error));
@@ -75,9 +67,9 @@ struct Home {
 }
 
 impl Home {
-    fn start(plan: &Plan, mapping: Mapping) -> Result<Self> {
+    fn start(place: &Place, mapping: Mapping) -> Result<Self> {
         nat::ensure_installed()?;
-        let directory = plan.directory.join(format!("mapping-{}", mapping.name()));
+        let directory = place.directory.join(format!("mapping-{}", mapping.name()));
         network::empty(&directory)?;
         let guard = Guard::start()?;
         let mut namespaces = Namespaces::new()?;
@@ -96,7 +88,7 @@ impl Home {
         ))?;
         let miniupnpd = gateway.start_miniupnpd(mapping, EXTERNAL, &directory)?;
         inside.ensure_isolated_behind(&gateway)?;
-        let mut command = inside.command(&plan.binaries.aioli);
+        let mut command = inside.command(&place.binaries.aioli);
         command.args(["--host", "0.0.0.0", "--port", PORT]);
         command.args(["--net-id", NET_ID, "--private-network", "--no-sam"]);
         // In a private network gateways are asked only when that is said.

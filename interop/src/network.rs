@@ -40,14 +40,14 @@ pub struct Layout {
     pub limit: Option<(usize, u32)>,
     /// Ours speak SSU2 alone.
     pub ssu2_only: bool,
-    /// All speak IPv6 alone.
+    /// Ours speak IPv6 alone, and i2pd's both families.
     pub ipv6: bool,
     /// The largest packet that reaches each router of ours; what is larger is lost without a word.
     pub mtu: Option<u16>,
     /// Routers of ours that must find out whether others reach them, and what is in the way.
     pub edges: Vec<(usize, Edge)>,
-    /// The router of ours that knows nobody, is known to nobody, and is not started with the others.
-    pub fresh: Option<usize>,
+    /// Routers of ours that know nobody, are known to nobody, and are not started with the others.
+    pub fresh: Vec<usize>,
 }
 
 impl Layout {
@@ -73,13 +73,13 @@ impl Layout {
             ipv6: false,
             mtu: None,
             edges: Vec::new(),
-            fresh: None,
+            fresh: Vec::new(),
         }
     }
 
     /// The same with one router of ours left out of the seeding and the start.
     pub fn with_fresh(mut self, router: usize) -> Self {
-        self.fresh = Some(router);
+        self.fresh.push(router);
         self
     }
 
@@ -119,12 +119,12 @@ impl Network {
             let namespace = namespaces.add(&format!("r{index}"))?;
             let limit =
                 layout.limit.filter(|(router, _)| *router == usize::from(index)).map(|(_, kbytes)| kbytes);
-            let fresh = layout.fresh == Some(usize::from(index));
+            let fresh = layout.fresh.contains(&usize::from(index));
             let edge = layout.edges.iter().find(|(at, _)| *at == usize::from(index)).map(|(_, edge)| *edge);
             let gateway = match edge {
                 Some(Edge::Behind(nat)) => Some(Gateway::new(&mut namespaces, index, nat, &namespace)?),
-                Some(Edge::Filtered) => {
-                    nat::filter_inbound(&namespace)?;
+                Some(edge @ (Edge::Filtered | Edge::NothingInbound)) => {
+                    nat::filter_inbound(&namespace, edge == Edge::NothingInbound)?;
                     None
                 }
                 Some(Edge::Open) | None => None,
@@ -261,6 +261,9 @@ fn bridge(namespaces: &mut Namespaces, routers: &[Router], layout: &Layout) -> R
         match router.gateway() {
             Some(gateway) => plug(&hub, index, gateway.namespace(), "wan0", layout.ipv6)?,
             None => plug(&hub, index, router.namespace(), "eth0", layout.ipv6)?,
+        }
+        if layout.ipv6 && router.kind() == Kind::I2pd {
+            router.namespace().set_up("eth0", &format!("{}/15", router::address(index, false)))?;
         }
         if let Some(mtu) = layout.mtu.filter(|_| router.kind() == Kind::Aioli) {
             // Of this end alone: the router believes that its packets may be larger.

@@ -7,62 +7,60 @@
 //! | 2 | a firewall of its own | firewalled |
 //! | 3 | a gateway that keeps ports | firewalled |
 //! | 4 | a gateway that draws a port for each peer | symmetric NAT |
-//! | 5 | a gateway that lets no UDP pass | firewalled |
-//! | 6, 7 | nothing: they are told their addresses | |
-//! | 8 to 13 | i2pd | |
+//! | 5 | a gateway that lets no UDP pass | no UDP |
+//! | 6 | a firewall of its own, through which nothing comes in but what answers over TCP | no UDP |
+//! | 7, 8 | nothing: they are told their addresses | |
+//! | 9 to 14 | i2pd | |
 //!
-//! Then the address outside of router 3's gateway is replaced.
+//! Then the address outside of router 3's gateway is replaced, and router 1's own: each must say so, and what it
+//! publishes must hold at the new address.
 
-use std::path::PathBuf;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 
 use crate::net::nat::{self, Edge, Nat};
 use crate::net::until;
 use crate::network::{Layout, Network};
 use crate::report::Report;
-use crate::router::{Binaries, Router, address};
+use crate::router::{Router, address};
+use crate::scenario::Place;
 
 /// What a user waits for at most.
 const NAMED_WITHIN: Duration = Duration::from_secs(60);
 
 const OPEN: &str = "others reach this router at";
-const FIREWALLED: &str = "a firewall or NAT keeps others out";
+const FIREWALLED: &str = "keeps others out; the router works through";
 const SYMMETRIC: &str = "symmetric NAT";
+const NO_UDP: &str = "lets no UDP through";
 
 /// What each router is behind, and what it must say.
-const CASES: [(usize, &str, Edge, &str); 5] = [
+const CASES: [(usize, &str, Edge, &str); 6] = [
     (1, "nothing in the way", Edge::Open, OPEN),
     (2, "a firewall", Edge::Filtered, FIREWALLED),
     (3, "a NAT that keeps ports", Edge::Behind(Nat::KeepingPorts), FIREWALLED),
     (4, "a NAT with random ports", Edge::Behind(Nat::RandomPorts), SYMMETRIC),
-    (5, "a NAT without UDP", Edge::Behind(Nat::NoUdp), FIREWALLED),
+    (5, "a NAT without UDP", Edge::Behind(Nat::NoUdp), NO_UDP),
+    (6, "a firewall that lets nothing in", Edge::NothingInbound, NO_UDP),
 ];
-/// Whose address is replaced, and by which.
-const MOVED: usize = 3;
-const MOVED_TO: &str = "198.18.103.2";
-
-/// What to run.
-#[derive(Clone, Debug)]
-pub struct Plan {
-    /// The routers' programs.
-    pub binaries: Binaries,
-    /// Data directories and logs go below here.
-    pub directory: PathBuf,
-}
+/// Whose gateway gets another address, and which.
+const BEHIND: usize = 3;
+const BEHIND_TO: &str = "198.18.103.2";
+/// Whose own address is replaced, and by which.
+const OPEN_ROUTER: usize = 1;
+const OPEN_TO: &str = "198.18.101.2";
 
 /// Routers of ours, and of i2pd's.
-pub const ROUTERS: (usize, usize) = (7, 6);
+pub const ROUTERS: (usize, usize) = (8, 6);
 
 /// Runs it; failures are in the report.
-pub fn run(plan: &Plan, report: &mut Report) {
+pub fn run(place: &Place, report: &mut Report) {
     let begun = Instant::now();
     println!("network of {} aioli and {} i2pd, some of ours behind gateways", ROUTERS.0, ROUTERS.1);
     let mut layout = Layout::mixed(ROUTERS.0, ROUTERS.1);
     layout.edges = CASES.iter().map(|(router, _, edge, _)| (*router, *edge)).collect();
     let started = nat::ensure_installed()
-        .and_then(|()| Network::start(&layout, &plan.binaries, &plan.directory.join("reach")));
+        .and_then(|()| Network::start(&layout, &place.binaries, &place.directory.join("reach")));
     let mut network = match started {
         Ok(network) => network,
         Err(error) => {
@@ -74,7 +72,13 @@ pub fn run(plan: &Plan, report: &mut Report) {
         let named = network.router(router).and_then(|router| named(router, says));
         report.check(&format!("(reach) behind {behind}"), named);
     }
-    report.check("(reach) the gateway has another address", moved(&network));
+    let replaced = replace(&network);
+    if report.check("(reach) addresses are replaced", replaced).is_some() {
+        let (at, behind) = (format!("{OPEN} {OPEN_TO}:"), format!("NAT ({BEHIND_TO})"));
+        report.check("(reach) the gateway's new address is known", moved(&network, BEHIND, &behind));
+        report.check("(reach) the new address is known and open", moved(&network, OPEN_ROUTER, &at));
+        report.check("(reach) the new address is published", published(&network));
+    }
     report.check("(reach) every router still runs", network.ensure_running().map(|()| "yes"));
     println!("reach took {} s", begun.elapsed().as_secs());
 }
@@ -96,15 +100,32 @@ fn verdict(log: &str) -> Option<String> {
     lines.next_back().map(str::to_owned)
 }
 
-/// Gives a gateway another address; the router behind it must have sessions afterwards.
-fn moved(network: &Network) -> Result<String> {
-    let router = network.router(MOVED)?;
-    let gateway = router.gateway().context("it has a gateway")?;
-    let before = router.counters()?.sessions;
-    ensure!(before > 0, "it has no sessions that could outlive the change");
-    gateway.replace_address(&format!("{}/15", address(router.index(), false)), &format!("{MOVED_TO}/15"))?;
-    let replaced = SystemTime::now();
-    until(NAMED_WITHIN, || Ok(router.counted()? > replaced && router.counters()?.sessions > 0))
-        .context("no session")?;
-    Ok(format!("{before} sessions before, {} after", router.counters()?.sessions))
+/// Gives a gateway and a router other addresses.
+fn replace(network: &Network) -> Result<&'static str> {
+    let behind = network.router(BEHIND)?;
+    let gateway = behind.gateway().context("it has a gateway")?;
+    gateway.namespace().replace_address("wan0", &address(behind.index(), false), BEHIND_TO)?;
+    let open = network.router(OPEN_ROUTER)?;
+    open.namespace().replace_address("eth0", &address(open.index(), false), OPEN_TO)?;
+    Ok("yes")
+}
+
+/// Waits until the router's last word is about the new address.
+fn moved(network: &Network, router: usize, says: &str) -> Result<String> {
+    let (router, begun) = (network.router(router)?, Instant::now());
+    let last = || verdict(&router.log("run"));
+    until(NAMED_WITHIN, || Ok(last().is_some_and(|line| line.contains(says))))
+        .with_context(|| format!("it did not say \"{says}\" but: {}", last().unwrap_or_default()))?;
+    Ok(format!("within {} s", begun.elapsed().as_secs() + 1))
+}
+
+/// Waits until the open router publishes its new address, and not the old.
+fn published(network: &Network) -> Result<&'static str> {
+    let router = network.router(OPEN_ROUTER)?;
+    let old = address(router.index(), false);
+    let has = |what: &str| {
+        router.router_info().is_some_and(|i| i.windows(what.len()).any(|w| w == what.as_bytes()))
+    };
+    until(NAMED_WITHIN, || Ok(has(OPEN_TO) && !has(&old))).context("its RouterInfo has not")?;
+    Ok("yes")
 }

@@ -70,6 +70,8 @@ pub struct Router {
     fresh: bool,
     /// Where it reseeds; ours only.
     reseed_config: Option<PathBuf>,
+    /// Who alone is next to it in its tunnels; ours only.
+    explicit_peer: Option<String>,
     running: Option<(Process, Instant)>,
 }
 
@@ -113,6 +115,7 @@ impl Router {
             gateway: None,
             fresh: false,
             reseed_config: None,
+            explicit_peer: None,
             running: None,
         })
     }
@@ -145,6 +148,11 @@ impl Router {
     /// Reseeds as this file says from the next start on.
     pub fn reseed_from(&mut self, configuration: &Path) {
         self.reseed_config = Some(configuration.to_owned());
+    }
+
+    /// Builds all its tunnels over this router from the next start on.
+    pub fn build_over(&mut self, router: &str) {
+        self.explicit_peer = Some(router.to_owned());
     }
 
     /// Whether it is neither seeded nor started with the others.
@@ -248,10 +256,7 @@ impl Router {
 
     /// What it says about itself; only ours does.
     pub fn counters(&self) -> Result<Counters> {
-        ensure!(self.kind == Kind::Aioli, "only our routers write counters");
-        let path = self.stats_file();
-        let text = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
-        let json = serde_json::from_str::<serde_json::Value>(&text)?;
+        let json = self.stats()?;
         let number = |key: &str| json.get(key).and_then(serde_json::Value::as_u64).unwrap_or_default();
         Ok(Counters {
             transit_tunnels: number("transit_tunnels"),
@@ -262,6 +267,19 @@ impl Router {
             sessions: number("sessions"),
             known_routers: number("known_routers"),
         })
+    }
+
+    /// One of its counters, which must exist; only ours has any.
+    pub fn counter(&self, name: &str) -> Result<u64> {
+        let number = self.stats()?.get(name).and_then(serde_json::Value::as_u64);
+        number.with_context(|| format!("there is no counter {name}"))
+    }
+
+    fn stats(&self) -> Result<serde_json::Value> {
+        ensure!(self.kind == Kind::Aioli, "only our routers write counters");
+        let path = self.stats_file();
+        let text = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+        Ok(serde_json::from_str(&text)?)
     }
 
     /// When it wrote last what it says about itself.
@@ -298,6 +316,9 @@ impl Router {
         if let Some(limit) = self.limit {
             command.arg("--bandwidth").arg(limit.to_string());
         }
+        if let Some(router) = &self.explicit_peer {
+            command.arg("--explicit-peers").arg(router);
+        }
         if let Some(configuration) = &self.reseed_config {
             command.arg("--reseed-config").arg(configuration);
         }
@@ -315,13 +336,13 @@ impl Router {
 
     /// What i2pd needs to stay among its own: its reserved list spares 198.18.0.0/15 alone.
     fn i2pd_config(&self) -> String {
-        let address = self.address();
-        let (ipv4, ipv6, floodfill) = (!self.ipv6, self.ipv6, self.floodfill);
-        let family = if ipv6 { 6 } else { 4 };
+        // Where ours have IPv6 alone, i2pd has both: it takes nobody for a floodfill who has no IPv4.
+        let (address, ipv6, floodfill) = (address(self.index, false), self.ipv6, self.floodfill);
+        let address6 = if ipv6 { format!("address6 = {}\n", self.address()) } else { String::new() };
         let level = std::env::var("I2PD_LOG_LEVEL").unwrap_or_else(|_| "warn".to_owned());
         format!(
-            "log = stdout\nloglevel = {level}\nipv4 = {ipv4}\nipv6 = {ipv6}\nnat = false\nnetid = {NET_ID}\n\
-             host = {address}\naddress{family} = {address}\nport = {PORT}\nbandwidth = X\nshare = 100\n\
+            "log = stdout\nloglevel = {level}\nipv4 = true\nipv6 = {ipv6}\nnat = false\nnetid = {NET_ID}\n\
+             host = {address}\naddress4 = {address}\n{address6}port = {PORT}\nbandwidth = X\nshare = 100\n\
              floodfill = {floodfill}\nreservedrange = false\n\
              [reseed]\nthreshold = 0\nurls = http://127.0.0.1:9/\n\
              [upnp]\nenabled = false\n[nettime]\nenabled = false\n\

@@ -19,9 +19,14 @@ pub fn router_hash(router_info: &[u8]) -> Result<[u8; 32]> {
     hash.as_ref().try_into().context("SHA-256 has 32 bytes")
 }
 
+/// The router hash as it is written.
+pub fn name(router_info: &[u8]) -> Result<String> {
+    Ok(base64()?.encode(&router_hash(router_info)?))
+}
+
 /// Where this RouterInfo belongs below a data directory.
 pub fn netdb_path(data_dir: &Path, router_info: &[u8]) -> Result<PathBuf> {
-    let name = base64()?.encode(&router_hash(router_info)?);
+    let name = name(router_info)?;
     let directory = format!("r{}", name.chars().next().unwrap_or('A'));
     Ok(data_dir.join("netDb").join(directory).join(format!("routerInfo-{name}.dat")))
 }

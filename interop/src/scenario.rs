@@ -13,9 +13,11 @@
 //! | ssu2 | ours | i2pd | as a and b, ours with SSU2 alone |
 //! | ssu2-back | i2pd | ours | the same |
 //! | ssu2-mtu | ours | i2pd | the same, and packets of more than 1,280 bytes are lost |
-//! | ssu2-ipv6 | ours | i2pd | the same, with IPv6 alone |
+//! | ssu2-ipv6 | ours | i2pd | the same, ours with IPv6 alone; i2pd takes nobody without IPv4 for a floodfill |
 //! | reach | | | 7 of ours, some behind gateways, and 6 i2pd: see [`crate::reach`] |
 //! | mapping | | | one of ours behind a gateway: see [`crate::mapping`] |
+//! | moving | ours | ours | 4 of ours, 4 i2pd; an address is replaced: see [`crate::moving`] |
+//! | introduce | ours | ours, i2pd | two of ours behind gateways: see [`crate::introduce`] |
 //! | aioli | ours | ours | 10 of ours |
 
 use std::fs;
@@ -33,7 +35,7 @@ use crate::net::process::Process;
 use crate::network::{Layout, Network};
 use crate::report::Report;
 use crate::router::{Binaries, Kind};
-use crate::{join, limit, mapping, reach};
+use crate::{introduce, join, limit, mapping, moving, reach};
 
 /// How long each direction is loaded in `limit`.
 const LIMIT_TIME: Duration = Duration::from_secs(15);
@@ -65,6 +67,10 @@ pub enum Scenario {
     Mapping,
     /// Whether routers say rightly that others reach them.
     Reach,
+    /// Another address in mid-transfer.
+    Moving,
+    /// Two behind gateways, introduced to each other.
+    Introduce,
     /// Ten i2pd and none of ours: whether the harness itself works.
     I2pd,
     /// Ten of ours.
@@ -96,6 +102,8 @@ impl Scenario {
             Self::Limit => (6, 0),
             Self::Mapping => (1, 0),
             Self::Reach => reach::ROUTERS,
+            Self::Moving => moving::ROUTERS,
+            Self::Introduce => introduce::ROUTERS,
             Self::I2pd => (0, 10),
             Self::Aioli => (10, 0),
         }
@@ -117,7 +125,8 @@ impl Scenario {
             Self::A | Self::Join | Self::Ssu2 | Self::Ssu2Mtu | Self::Ssu2Ipv6 => (1, 5),
             Self::B | Self::Ssu2Back => (6, 2),
             Self::C => (5, 6),
-            Self::D | Self::I2pd | Self::Aioli | Self::Limit | Self::Mapping | Self::Reach => (1, 2),
+            Self::D | Self::I2pd | Self::Aioli | Self::Limit | Self::Mapping => (1, 2),
+            Self::Reach | Self::Moving | Self::Introduce => (1, 2),
         }
     }
 
@@ -134,6 +143,8 @@ impl Scenario {
             Self::Ssu2Mtu => "(ssu2-mtu) ours to i2pd, packets of 1,280 bytes at most",
             Self::Ssu2Ipv6 => "(ssu2-ipv6) ours to i2pd over SSU2 and IPv6 alone",
             Self::Reach => "(reach) whether others reach us",
+            Self::Moving => "(moving) another address in mid-transfer",
+            Self::Introduce => "(introduce) two behind gateways",
             Self::Mapping => "(mapping) a gateway that maps ports",
             Self::I2pd => "(i2pd) among i2pd alone",
             Self::Aioli => "(aioli) among ours alone",
@@ -162,6 +173,15 @@ pub struct Plan {
     pub directory: PathBuf,
 }
 
+/// Where a scenario with a network of its own finds what it needs.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// The routers' programs.
+    pub binaries: Binaries,
+    /// Data directories and logs go below here.
+    pub directory: PathBuf,
+}
+
 /// Runs the plan. Failures are in the report; an error means that nothing could be run.
 pub fn run(plan: &Plan, programs: &Programs) -> Result<Report> {
     programs.install(&plan.clients)?;
@@ -179,8 +199,10 @@ pub fn run(plan: &Plan, programs: &Programs) -> Result<Report> {
             Scenario::Limit => {
                 limit::run(&limit::Plan { kbytes: 256, time: LIMIT_TIME, binaries, directory }, &mut report);
             }
-            Scenario::Reach => reach::run(&reach::Plan { binaries, directory }, &mut report),
-            Scenario::Mapping => mapping::run(&mapping::Plan { binaries, directory }, &mut report),
+            Scenario::Reach => reach::run(&Place { binaries, directory }, &mut report),
+            Scenario::Moving => moving::run(&Place { binaries, directory }, &mut report),
+            Scenario::Introduce => introduce::run(&Place { binaries, directory }, &mut report),
+            Scenario::Mapping => mapping::run(&Place { binaries, directory }, &mut report),
             Scenario::A
             | Scenario::B
             | Scenario::C
@@ -344,7 +366,12 @@ fn ready(network: &Network) -> Result<()> {
     Ok(())
 }
 
-fn probe(namespace: &Namespace, logs: &Path, index: u8) -> Result<(Process, crate::net::process::Lines, u8)> {
+/// A server of streams on a router; its lines tell when its session is ready, and where.
+pub fn probe(
+    namespace: &Namespace,
+    logs: &Path,
+    index: u8,
+) -> Result<(Process, crate::net::process::Lines, u8)> {
     let mut command: Command = namespace.command(&std::env::current_exe()?);
     command.args(["load", "serve", "--hops", "3"]);
     let log = logs.join(format!("probe{index}.log"));

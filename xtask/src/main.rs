@@ -2,6 +2,8 @@
 
 #![allow(clippy::print_stdout, reason = "a program for a terminal: its output is its purpose")]
 
+mod deb;
+mod links;
 mod signers;
 mod sources;
 mod tidy;
@@ -41,7 +43,7 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
-    /// Ten i2pd beside ten of ours (root): writes bench/RESULTS.md.
+    /// Ten i2pd beside ten of ours, and ten of ours over SSU2 alone (root): writes bench/RESULTS.md.
     #[command(disable_help_flag = true)]
     Compare {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -56,6 +58,14 @@ enum Task {
     Signer {
         /// The certificate in PEM.
         certificate: PathBuf,
+    },
+    /// The Debian package, in target/debian.
+    Deb(deb::Arguments),
+    /// A release build that is the same wherever it is made.
+    Release {
+        /// For another platform: x86_64-unknown-linux-musl makes programs that need no library.
+        #[arg(long)]
+        target: Option<String>,
     },
     /// The memory of our router in each profile; fails if `tiny` takes more than it may.
     #[command(disable_help_flag = true)]
@@ -88,6 +98,11 @@ fn run_task(task: Task) -> Result<()> {
         Task::Vectors { directory } => vectors(&here.join(directory)),
         Task::Signer { certificate } => signers::print(&here.join(certificate)),
         Task::Ci { no_test, deny } => ci(no_test, deny),
+        Task::Deb(arguments) => deb::deb(&arguments),
+        Task::Release { target } => {
+            println!("{}", deb::release(target.as_deref())?.display());
+            Ok(())
+        }
         Task::Tidy => tidy::tidy(Path::new(".")),
         Task::Interop { arguments } => interop("run", &arguments),
         Task::Compare { arguments } => interop("compare", &arguments),
@@ -121,6 +136,7 @@ fn ci(no_test: bool, deny: bool) -> Result<()> {
         run(command.env("RUSTDOCFLAGS", "--deny warnings"))
     })?;
     licences(deny)?;
+    unit()?;
     println!("ci: passed in {} s", begun.elapsed().as_secs());
     Ok(())
 }
@@ -148,6 +164,23 @@ fn licences(required: bool) -> Result<()> {
         return Ok(());
     }
     step("deny", || cargo(["deny", "--log-level", "error", "check", "bans", "licenses", "sources"]))
+}
+
+/// What systemd thinks of the unit's confinement, where it is installed: at most 2.0 of 10.
+fn unit() -> Result<()> {
+    const THRESHOLD: &str = "--threshold=20";
+    let mut probe = Command::new("systemd-analyze");
+    let probe = probe.arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    if !probe.is_ok_and(|status| status.success()) {
+        println!("== unit: NOT CHECKED, systemd-analyze is not installed (package systemd)");
+        return Ok(());
+    }
+    step("unit", || {
+        let mut command = Command::new("systemd-analyze");
+        let command =
+            command.args(["security", "--offline=true", THRESHOLD, "--no-pager", "packaging/aioli.service"]);
+        run(command.stdout(Stdio::null()))
+    })
 }
 
 /// Builds our router and the interop runner, and lets that one do the rest.

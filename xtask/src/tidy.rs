@@ -9,6 +9,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
+use crate::links;
 use crate::sources::{functions, inline_tests, rust_files};
 
 /// What each crate may use of the others: an arrow that is not here is refused.
@@ -89,6 +90,7 @@ pub(crate) fn tidy(root: &Path) -> Result<()> {
         sizes(&name, &text, &mut longer, &mut findings);
         purity(&name, &text, &mut findings);
     }
+    links::links(root, &mut findings)?;
     for (what, used) in longer {
         if !used {
             findings.push(format!("{what}: listed as longer, but is not"));

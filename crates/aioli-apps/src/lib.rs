@@ -9,13 +9,17 @@
 //! ```
 
 pub mod address_book;
+pub mod console;
 pub mod http;
 pub mod listen;
 pub mod names;
 mod relay;
 pub mod resolve;
 pub mod run;
+mod sam;
 pub mod site;
 pub mod socks;
+pub mod tunnels;
+pub mod way;
 
 pub use run::{Apps, AppsConfig, AppsStats};

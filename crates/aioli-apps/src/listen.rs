@@ -1,16 +1,18 @@
 //! What all proxies have in common: a listener with a limit, and the way to a
 //! destination.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use aioli_node::embed::{Client, ClientError, Session, Stream};
+use aioli_node::embed::ClientError;
 use aioli_router::client::{SessionOptions, Target};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OnceCell, Semaphore};
+use tokio::sync::{OnceCell, Semaphore, watch};
 use tokio::task::JoinSet;
+
+use crate::way::{Session, Stream, Way};
 
 /// A session without tunnels is waited for so long.
 const TUNNELS_WITHIN: Duration = Duration::from_secs(20);
@@ -72,36 +74,93 @@ impl Gate {
     }
 }
 
-/// The way out: a destination of ours, made when it is first needed.
+/// A destination of ours, made when it is first needed: the way out, and in where there is a listener.
 #[derive(Debug)]
 pub struct Outlet {
-    client: Client,
+    way: Way,
     options: SessionOptions,
-    session: OnceCell<Session>,
+    session: Mutex<Arc<OnceCell<Session>>>,
+    /// Connections that use it now.
+    users: watch::Sender<usize>,
+    failed: Mutex<Option<ClientError>>,
 }
 
 impl Outlet {
     /// Nothing is made yet.
-    pub fn new(client: Client, options: SessionOptions) -> Arc<Self> {
-        Arc::new(Self { client, options, session: OnceCell::new() })
+    pub fn new(way: impl Into<Way>, options: SessionOptions) -> Arc<Self> {
+        let (session, failed) = (Mutex::default(), Mutex::default());
+        Arc::new(Self { way: way.into(), options, session, users: watch::Sender::new(0), failed })
+    }
+
+    /// How it is made.
+    pub(crate) const fn options(&self) -> &SessionOptions {
+        &self.options
+    }
+
+    fn cell(&self) -> MutexGuard<'_, Arc<OnceCell<Session>>> {
+        self.session.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The session, if it is made.
+    pub(crate) fn current(&self) -> Option<Session> {
+        self.cell().get().cloned()
     }
 
     /// Whether there are tunnels now.
     pub(crate) fn is_ready(&self) -> bool {
-        self.session.get().is_some_and(Session::is_ready)
+        self.current().is_some_and(|session| session.is_ready())
+    }
+
+    /// Why it could not be made the last time that was tried.
+    pub(crate) fn failure(&self) -> Option<ClientError> {
+        *self.failed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The session. It may have no tunnels yet.
-    pub(crate) async fn session(&self) -> Result<&Session, ClientError> {
-        self.session.get_or_try_init(|| self.client.session(self.options.clone())).await
+    pub(crate) async fn session(&self) -> Result<Session, ClientError> {
+        let cell = Arc::clone(&self.cell());
+        let made = cell.get_or_try_init(|| self.way.session(self.options.clone())).await.cloned();
+        *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = made.as_ref().err().copied();
+        made
+    }
+
+    /// Gives the session up; the next connection makes another. Streams keep theirs.
+    pub(crate) fn close(&self) {
+        *self.cell() = Arc::default();
+    }
+
+    /// Says that a connection uses it, until what is returned is dropped.
+    pub(crate) fn enter(self: &Arc<Self>) -> InUse {
+        self.users.send_modify(|users| *users += 1);
+        InUse(Arc::clone(self))
+    }
+
+    /// How many connections use it.
+    pub(crate) fn users(&self) -> watch::Receiver<usize> {
+        self.users.subscribe()
     }
 
     /// Opens a stream; waits a little for tunnels, and not for ever for the destination.
     pub(crate) async fn dial(&self, target: Target, port: u16) -> Result<Stream, ClientError> {
-        let session = self.session().await?;
-        session.ready(TUNNELS_WITHIN).await?;
-        let dialled = tokio::time::timeout(CONNECT_WITHIN, session.connect_to_port(target, port));
+        let mut session = self.session().await?;
+        if session.ready(TUNNELS_WITHIN).await == Err(ClientError::SessionClosed) {
+            self.close();
+            session = self.session().await?;
+            session.ready(TUNNELS_WITHIN).await?;
+        }
+        session.ready(Duration::ZERO).await?;
+        let dialled = tokio::time::timeout(CONNECT_WITHIN, session.connect(target, port));
         dialled.await.unwrap_or(Err(ClientError::TimedOut))
+    }
+}
+
+/// A connection that uses an outlet.
+#[derive(Debug)]
+pub(crate) struct InUse(Arc<Outlet>);
+
+impl Drop for InUse {
+    fn drop(&mut self) {
+        self.0.users.send_modify(|users| *users = users.saturating_sub(1));
     }
 }
 

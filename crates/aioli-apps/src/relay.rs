@@ -33,12 +33,17 @@ impl Activity {
 
     /// Returns when nothing has moved for [`IDLE`].
     pub(crate) async fn idle(&self) {
+        self.idle_for(IDLE).await;
+    }
+
+    /// Returns when nothing has moved for so long.
+    pub(crate) async fn idle_for(&self, idle: Duration) {
         loop {
             let last = self.begun + Duration::from_millis(self.last.load(Ordering::Relaxed));
-            if last.elapsed() >= IDLE {
+            if last.elapsed() >= idle {
                 return;
             }
-            tokio::time::sleep_until(last + IDLE).await;
+            tokio::time::sleep_until(last + idle).await;
         }
     }
 }
@@ -50,11 +55,31 @@ pub(crate) struct Watched<S> {
     before: Vec<u8>,
     given: usize,
     activity: Activity,
+    /// Bytes read and written, if somebody counts them.
+    counted: Option<Arc<Traffic>>,
+}
+
+/// Bytes that a connection has brought, and those it was given.
+#[derive(Debug, Default)]
+pub(crate) struct Traffic {
+    pub(crate) read: AtomicU64,
+    pub(crate) written: AtomicU64,
 }
 
 impl<S> Watched<S> {
     pub(crate) const fn new(stream: S, before: Vec<u8>, activity: Activity) -> Self {
-        Self { stream, before, given: 0, activity }
+        Self { stream, before, given: 0, activity, counted: None }
+    }
+
+    /// The same, with its bytes counted.
+    pub(crate) const fn counted(stream: S, before: Vec<u8>, activity: Activity, by: Arc<Traffic>) -> Self {
+        Self { stream, before, given: 0, activity, counted: Some(by) }
+    }
+
+    fn count(&self, bytes: usize, of: impl Fn(&Traffic) -> &AtomicU64) {
+        if let Some(traffic) = &self.counted {
+            of(traffic).fetch_add(bytes as u64, Ordering::Relaxed);
+        }
     }
 }
 
@@ -66,15 +91,18 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
             let n = before.len().min(buf.remaining());
             buf.put_slice(before.get(..n).unwrap_or_default());
             this.given += n;
+            this.count(n, |traffic| &traffic.read);
             if this.given == this.before.len() {
                 this.before = Vec::new();
                 this.given = 0;
             }
             return Poll::Ready(Ok(()));
         }
+        let had = buf.filled().len();
         let result = Pin::new(&mut this.stream).poll_read(cx, buf);
         if result.is_ready() {
             this.activity.touch();
+            this.count(buf.filled().len().saturating_sub(had), |traffic| &traffic.read);
         }
         result
     }
@@ -84,8 +112,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let result = Pin::new(&mut this.stream).poll_write(cx, bytes);
-        if result.is_ready() {
+        if let Poll::Ready(written) = &result {
             this.activity.touch();
+            this.count(*written.as_ref().unwrap_or(&0), |traffic| &traffic.written);
         }
         result
     }
@@ -104,13 +133,23 @@ pub(crate) async fn both_ways(
     client: impl AsyncRead + AsyncWrite + Unpin,
     remote: impl AsyncRead + AsyncWrite + Unpin,
 ) {
+    both_ways_within(client, remote, IDLE, Arc::default()).await;
+}
+
+/// The same until nothing moves for so long, with the bytes counted that `remote` brings and is given.
+pub(crate) async fn both_ways_within(
+    client: impl AsyncRead + AsyncWrite + Unpin,
+    remote: impl AsyncRead + AsyncWrite + Unpin,
+    idle: Duration,
+    traffic: Arc<Traffic>,
+) {
     let activity = Activity::new();
     let mut client = Watched::new(client, Vec::new(), activity.clone());
-    let mut remote = Watched::new(remote, Vec::new(), activity.clone());
+    let mut remote = Watched::counted(remote, Vec::new(), activity.clone(), traffic);
     tokio::select! {
         // However it ended, both sides are closed.
         _ = tokio::io::copy_bidirectional(&mut client, &mut remote) => {}
-        () = activity.idle() => {}
+        () = activity.idle_for(idle) => {}
     }
 }
 

@@ -8,13 +8,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use aioli_node::embed::{ClientError, Stream};
+use aioli_node::embed::ClientError;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::listen::{Gate, Outlet, close_gently};
 use crate::relay;
 use crate::resolve::{Naming, Unresolved};
+use crate::way::Stream;
 
 /// A request must be there within this time, and its answer taken.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -99,6 +100,7 @@ impl SocksProxy {
     }
 
     async fn connection(self: Arc<Self>, mut client: TcpStream) {
+        let _using = self.outlet.enter();
         let request = tokio::time::timeout(PATIENCE, read_request(&mut client)).await;
         let Ok(Ok((version, wanted))) = request else {
             self.bad_requests.fetch_add(1, Ordering::Relaxed);

@@ -25,10 +25,12 @@ use aioli_wire::{RouterHash, base64};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+mod inspect;
 mod layout;
 mod lock;
 mod peers;
 
+pub use inspect::Inspection;
 pub use lock::Holder;
 
 /// No RouterInfo file is larger; see `aioli_wire::router_info`.
@@ -182,30 +184,7 @@ impl DataDir {
 
     /// The identity, or none if this is a new router. A damaged file is an error and stays as it is.
     pub fn load_identity(&self) -> Result<Option<Identity>, DiskError> {
-        let path = self.keys_path();
-        let text = match read_bounded(&path, MAX_STATE_FILE) {
-            Ok(bytes) => bytes,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(DiskError::Io { what: "the identity file", path, error }),
-        };
-        let damaged = |reason: String| DiskError::Identity { path: path.clone(), reason };
-        let file: KeysFile = serde_json::from_slice(&text).map_err(|e| damaged(e.to_string()))?;
-        if file.version != 1 {
-            return Err(damaged(format!("version {} is newer than this program", file.version)));
-        }
-        let key = |name: &str, text: &str| {
-            field::<32>(text).ok_or_else(|| damaged(format!("{name} is not 32 bytes of base64")))
-        };
-        Ok(Some(Identity {
-            signing: ed25519::SigningKey::from_seed(Secret::new(key("signing_seed", &file.signing_seed)?)),
-            encryption: x25519::PrivateKey::from_bytes(key("encryption_key", &file.encryption_key)?),
-            ntcp2_static: x25519::PrivateKey::from_bytes(key("ntcp2_static_key", &file.ntcp2_static_key)?),
-            ntcp2_iv: field::<16>(&file.ntcp2_iv)
-                .ok_or_else(|| damaged("ntcp2_iv is not 16 bytes of base64".into()))?,
-            padding: base64::decode(&file.identity_padding)
-                .filter(|p| p.len() == 32 || p.len() == WHOLE_PADDING)
-                .ok_or_else(|| damaged("identity_padding is not 32 or 320 bytes of base64".into()))?,
-        }))
+        read_identity(&self.keys_path())
     }
 
     /// Writes a new identity, mode 0600.
@@ -330,6 +309,34 @@ impl DataDir {
         let shard: String = name.chars().take(1).collect();
         self.root.join("netDb").join(format!("r{shard}")).join(format!("routerInfo-{name}.dat"))
     }
+}
+
+/// The identity in this file, if it is there.
+fn read_identity(path: &Path) -> Result<Option<Identity>, DiskError> {
+    let path = path.to_owned();
+    let text = match read_bounded(&path, MAX_STATE_FILE) {
+        Ok(bytes) => bytes,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(DiskError::Io { what: "the identity file", path, error }),
+    };
+    let damaged = |reason: String| DiskError::Identity { path: path.clone(), reason };
+    let file: KeysFile = serde_json::from_slice(&text).map_err(|e| damaged(e.to_string()))?;
+    if file.version != 1 {
+        return Err(damaged(format!("version {} is newer than this program", file.version)));
+    }
+    let key = |name: &str, text: &str| {
+        field::<32>(text).ok_or_else(|| damaged(format!("{name} is not 32 bytes of base64")))
+    };
+    Ok(Some(Identity {
+        signing: ed25519::SigningKey::from_seed(Secret::new(key("signing_seed", &file.signing_seed)?)),
+        encryption: x25519::PrivateKey::from_bytes(key("encryption_key", &file.encryption_key)?),
+        ntcp2_static: x25519::PrivateKey::from_bytes(key("ntcp2_static_key", &file.ntcp2_static_key)?),
+        ntcp2_iv: field::<16>(&file.ntcp2_iv)
+            .ok_or_else(|| damaged("ntcp2_iv is not 16 bytes of base64".into()))?,
+        padding: base64::decode(&file.identity_padding)
+            .filter(|p| p.len() == 32 || p.len() == WHOLE_PADDING)
+            .ok_or_else(|| damaged("identity_padding is not 32 or 320 bytes of base64".into()))?,
+    }))
 }
 
 /// `N` bytes of I2P base64.

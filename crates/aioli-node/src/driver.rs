@@ -10,7 +10,7 @@ mod datagrams;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -23,6 +23,7 @@ use tokio::sync::Notify;
 use crate::clock::Clock;
 use crate::embed::Embed;
 use crate::link::{Ending, Link, SocketBuffers, WRITE_BATCH, Written};
+use crate::links::{Arrival, Arrivals, LinkConditions};
 use crate::node::Notice;
 use crate::udp::UdpSocket;
 use datagrams::Datagrams;
@@ -33,6 +34,8 @@ const READ_BATCH: usize = 64 * 1024;
 const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
 /// A TCP connection to an application, for `STREAM FORWARD`: what SAM promises.
 const FORWARD_TIMEOUT: Duration = Duration::from_secs(3);
+/// A peer that acknowledges nothing for this long is gone. TCP alone would wait for a quarter of an hour.
+const PEER_PATIENCE: Duration = Duration::from_secs(60);
 /// After a failed accept (out of file descriptors) wait before the next.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -57,6 +60,8 @@ pub(crate) struct Shared {
     /// What the kernel may hold of a peer's bytes.
     buffers: SocketBuffers,
     datagrams: Datagrams,
+    /// What links of a test network hold back.
+    arrivals: Option<RefCell<Arrivals>>,
 }
 
 /// The state machines of one router.
@@ -79,6 +84,7 @@ impl Shared {
         sinks: Sinks,
         buffers: SocketBuffers,
         sockets: Vec<Rc<UdpSocket>>,
+        links: Option<LinkConditions>,
     ) -> Rc<Self> {
         Rc::new(Self {
             machines: RefCell::new(machines),
@@ -91,6 +97,7 @@ impl Shared {
             sinks,
             buffers,
             datagrams: Datagrams::new(sockets),
+            arrivals: links.map(|links| RefCell::new(Arrivals::new(links))),
         })
     }
 
@@ -255,16 +262,39 @@ impl Shared {
         let now = self.now();
         let Machines { router, sam, .. } = &mut *self.machines.borrow_mut();
         match id {
-            LinkId::Peer(conn) => router.closed(conn, now),
+            LinkId::Peer(conn) => {
+                if let Some(arrivals) = &self.arrivals {
+                    arrivals.borrow_mut().forget(conn);
+                }
+                router.closed(conn, now);
+            }
             LinkId::Sam(conn) => sam.handle_closed(conn, router, now),
         }
         self.wake.notify_one();
+    }
+
+    /// The computer's addresses have changed, and it has these no more: connections that were bound to them are over,
+    /// whether or not their other ends will ever hear of it.
+    pub(crate) fn network_changed(&self, gone: &BTreeSet<IpAddr>) {
+        let is_broken = |link: &Link| link.stream.local_addr().is_ok_and(|local| gone.contains(&local.ip()));
+        let mut broken = Vec::new();
+        self.links.borrow_mut().retain(|id, link| match id {
+            LinkId::Peer(conn) if is_broken(link) => {
+                link.end(Ending::Gone);
+                broken.push(*conn);
+                false
+            }
+            LinkId::Peer(_) | LinkId::Sam(_) => true,
+        });
+        self.ended.notify_one();
+        self.with_machines(|m, now| m.router.network_changed(&broken, now));
     }
 
     fn add_link(self: &Rc<Self>, id: LinkId, stream: TcpStream) {
         let link = Rc::new(Link::new(stream));
         if let LinkId::Peer(_) = id {
             link.limit_buffers(self.buffers);
+            link.limit_patience(PEER_PATIENCE);
         }
         self.links.borrow_mut().insert(id, Rc::clone(&link));
         tokio::task::spawn_local(run_link(Rc::clone(self), id, link));
@@ -278,6 +308,10 @@ impl Shared {
                 LinkId::Sam(_) => FORWARD_TIMEOUT,
             };
             let stream = tokio::time::timeout(patience, TcpStream::connect(to)).await;
+            if let (LinkId::Peer(_), Some(arrivals)) = (id, &shared.arrivals) {
+                let handshake = arrivals.borrow().round_trip();
+                tokio::time::sleep(handshake).await;
+            }
             let now = shared.now();
             if let Ok(Ok(stream)) = stream {
                 shared.add_link(id, stream);
@@ -313,6 +347,9 @@ impl Shared {
         if let LinkId::Peer(conn) = id {
             // Asked now that there is something: within a bandwidth limit, room is for those who use it.
             room = room.min(self.machines.borrow_mut().router.read_room(conn, self.now()));
+            if let Some(arrivals) = &self.arrivals {
+                room = room.min(arrivals.borrow().room(conn));
+            }
             if room == 0 {
                 self.wake.notify_one();
                 return Reading::Later;
@@ -325,8 +362,17 @@ impl Shared {
             Err(_) => return Reading::Broken,
         };
         let now = self.now();
-        let Machines { router, sam, .. } = &mut *self.machines.borrow_mut();
         self.wake.notify_one();
+        if let (LinkId::Peer(conn), Some(arrivals)) = (id, &self.arrivals) {
+            let mut arrivals = arrivals.borrow_mut();
+            if n == 0 {
+                arrivals.end(conn, now.mono);
+                return Reading::Ended;
+            }
+            arrivals.bytes(conn, &buffer[..n], now.mono);
+            return Reading::On;
+        }
+        let Machines { router, sam, .. } = &mut *self.machines.borrow_mut();
         match (id, n) {
             (LinkId::Peer(_), 0) => return Reading::Broken,
             (LinkId::Peer(conn), n) => router.handle_bytes(conn, &mut buffer[..n], now),
@@ -433,11 +479,34 @@ pub(crate) async fn run(shared: Rc<Shared>) {
 impl Shared {
     fn next_timeout(&self) -> Instant {
         let machines = self.machines.borrow();
-        let sam = machines.sam.next_timeout().unwrap_or(Instant::FAR_FUTURE);
-        machines.router.next_timeout().unwrap_or(Instant::FAR_FUTURE).min(sam)
+        let arrival = self.arrivals.as_ref().and_then(|arrivals| arrivals.borrow().next());
+        let all = [machines.router.next_timeout(), machines.sam.next_timeout(), arrival];
+        all.into_iter().flatten().min().unwrap_or(Instant::FAR_FUTURE)
+    }
+
+    /// Hands on what links have held back long enough.
+    fn deliver(&self) {
+        let Some(arrivals) = &self.arrivals else { return };
+        loop {
+            let now = self.now();
+            let Some(arrival) = arrivals.borrow_mut().pop(now.mono) else { return };
+            let router = &mut self.machines.borrow_mut().router;
+            match arrival {
+                Arrival::Datagram { from, mut bytes } => router.handle_datagram(from, &mut bytes, now),
+                Arrival::Bytes { conn, mut bytes } => {
+                    router.handle_bytes(conn, &mut bytes, now);
+                    // It may read again.
+                    if let Some(link) = self.link(LinkId::Peer(conn)) {
+                        link.kick.notify_one();
+                    }
+                }
+                Arrival::End { conn } => self.end(LinkId::Peer(conn), Ending::Drain),
+            }
+        }
     }
 
     fn expire(&self) {
+        self.deliver();
         let now = self.now();
         if self.next_timeout() <= now.mono {
             let Machines { router, sam, .. } = &mut *self.machines.borrow_mut();

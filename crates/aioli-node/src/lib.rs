@@ -17,6 +17,7 @@ mod disk;
 mod driver;
 pub mod embed;
 mod link;
+mod links;
 pub mod mapping;
 mod node;
 pub mod reseed;
@@ -25,6 +26,7 @@ pub mod udp;
 
 pub use addresses::AddressWatch;
 pub use clock::{Clock, entropy};
-pub use disk::{DataDir, DiskError, Holder, read_bounded, write_atomic};
+pub use disk::{DataDir, DiskError, Holder, Inspection, read_bounded, write_atomic};
+pub use links::{LOSS_PARTS, LinkConditions};
 pub use node::{Node, NodeConfig, NodeError, Notice, Snapshot, bind, bind_udp};
-pub use sntp::{SntpConfig, SntpError};
+pub use sntp::{SntpConfig, SntpError, clock_offset};

@@ -1,6 +1,7 @@
 //! One TCP connection: what waits to be written, and how it ends.
 
 use std::cell::{Cell, RefCell};
+use std::time::Duration;
 
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
@@ -86,6 +87,16 @@ impl Link {
         if let Some(Err(error)) = buffers.send.map(|bytes| socket.set_send_buffer_size(bytes)) {
             tracing::debug!("SO_SNDBUF: {error}");
         }
+    }
+
+    /// Has the kernel give the connection up when the other end acknowledges nothing for this long.
+    pub(crate) fn limit_patience(&self, patience: Duration) {
+        #[cfg(any(target_os = "android", target_os = "linux"))]
+        if let Err(error) = socket2::SockRef::from(&self.stream).set_tcp_user_timeout(Some(patience)) {
+            tracing::debug!("TCP_USER_TIMEOUT: {error}");
+        }
+        #[cfg(not(any(target_os = "android", target_os = "linux")))]
+        let _ = patience;
     }
 
     pub(crate) fn is_blocked(&self) -> bool {

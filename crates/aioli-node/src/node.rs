@@ -21,6 +21,7 @@ use crate::disk::DataDir;
 use crate::driver::{self, Machines, Shared, Sinks};
 use crate::embed::{self, Client, Commands, Embed, EmbedStats, Hub};
 use crate::link::SocketBuffers;
+use crate::links::LinkConditions;
 use crate::mapping::{Mapper, MappingConfig, MappingEvent};
 use crate::reseed::{self, ReseedConfig, ReseedProgress, ReseedSource};
 use crate::sntp::{self, Sntp, SntpConfig, SntpError};
@@ -79,6 +80,11 @@ pub struct NodeConfig {
     pub addresses: Option<AddressWatch>,
     /// How gateways are asked to let other routers in; none asks nobody.
     pub port_mapping: Option<MappingConfig>,
+    /// For test networks: how the links to other routers behave besides what they do by themselves.
+    pub links: Option<LinkConditions>,
+    /// For test networks: decides what the router draws; none takes the system's entropy. Whoever knows it knows
+    /// the router's secrets.
+    pub seed: Option<[u8; 32]>,
 }
 
 impl NodeConfig {
@@ -99,6 +105,8 @@ impl NodeConfig {
             clock: Clock::start(),
             addresses: None,
             port_mapping: None,
+            links: None,
+            seed: None,
         }
     }
 }
@@ -172,6 +180,8 @@ pub struct Snapshot {
     pub embed: EmbedStats,
     /// Its RouterInfo as published.
     pub router_info: Arc<[u8]>,
+    /// Which snapshot this is: one that does not grow is of a router whose thread hangs.
+    pub number: u64,
 }
 
 /// A running router. Dropping it stops the router.
@@ -355,16 +365,14 @@ async fn serve(
         clock,
         addresses,
         port_mapping,
+        links,
+        seed,
     } = config;
     let sockets = if router.ssu2 { udp_sockets(udp) } else { Vec::new() };
     router.ssu2 = !sockets.is_empty();
     let net_id = router.net_id;
-    let mut rng = Rng::from_seed(entropy());
-    let within_limit = router.bandwidth.inbound.map(receive_buffer);
-    let buffers = SocketBuffers {
-        receive: within_limit.into_iter().chain(router.limits.socket_buffer).min(),
-        send: router.limits.socket_buffer,
-    };
+    let mut rng = Rng::from_seed(seed.unwrap_or_else(entropy));
+    let buffers = socket_buffers(&router);
     let mut router = Router::new(router, identity, rng.bytes(), clock.now());
     let has = |ipv4| sockets.iter().any(|s| s.local_addr().is_ipv4() == ipv4);
     router.set_ssu2_families(has(true), has(false));
@@ -380,7 +388,7 @@ async fn serve(
     load(&mut router, data_dir.as_ref(), known_routers, clock, &notices);
     let embed = Embed::new(Arc::clone(&hub));
     let machines = Machines { router, sam: Sam::new(sam_config, rng.fork()), embed };
-    let shared = Shared::new(machines, clock, Sinks { store, notices }, buffers, sockets);
+    let shared = Shared::new(machines, clock, Sinks { store, notices }, buffers, sockets, links);
     let listening = listen(&shared, listeners, sam);
     shared.receive_datagrams();
     tokio::task::spawn_local(embed::serve(Rc::clone(&shared), hub, commands));
@@ -501,7 +509,16 @@ async fn drain(shared: &Rc<Shared>, grace: Duration, stopped: &mut mpsc::Unbound
     }
 }
 
-/// What the kernel may hold of each peer's bytes under this limit in bytes a second.
+/// What the kernel may hold of each peer's bytes.
+fn socket_buffers(router: &Config) -> SocketBuffers {
+    let within_limit = router.bandwidth.inbound.map(receive_buffer);
+    SocketBuffers {
+        receive: within_limit.into_iter().chain(router.limits.socket_buffer).min(),
+        send: router.limits.socket_buffer,
+    }
+}
+
+/// The same under this limit in bytes a second.
 fn receive_buffer(limit: u64) -> usize {
     usize::try_from(limit / 8).unwrap_or(usize::MAX).clamp(16 << 10, 4 << 20)
 }
@@ -658,6 +675,7 @@ async fn watch(shared: Rc<Shared>, snapshot: Arc<Mutex<Snapshot>>, file: Option<
             udp,
             embed: m.embed.stats(),
             router_info: Arc::from(m.router.router_info().bytes()),
+            number: u64::from(round) + 1,
         });
         if let Some(path) = &file
             && round.is_multiple_of(10)

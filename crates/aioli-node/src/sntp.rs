@@ -99,6 +99,12 @@ impl fmt::Display for SntpError {
     }
 }
 
+/// Asks time servers once: how many agree, and true time minus what this computer's clock shows, in milliseconds.
+pub async fn clock_offset(config: SntpConfig) -> Result<(usize, i64), SntpError> {
+    let answer = Sntp::new(config).ask().await?;
+    Ok((answer.agreeing, answer.offset_ms(crate::clock::system_wall())))
+}
+
 /// Asks time servers, and remembers those that do not want to be asked.
 #[derive(Debug)]
 pub(crate) struct Sntp {

@@ -62,6 +62,12 @@ impl Governor {
         Self { limits, at: now, counters: none, used: 0, rate: 0, peak: 0, bring: u64::MAX }
     }
 
+    /// Other limits hold from now on; what was measured stays.
+    pub(crate) const fn set_limits(&mut self, limits: Bandwidth) {
+        self.limits = limits;
+        self.bring = u64::MAX;
+    }
+
     /// Takes the counters; says how many bytes a second others may bring, if there is a limit.
     pub(crate) fn look(&mut self, counters: Counters, now: Instant) -> Option<u64> {
         let micros = u64::try_from(now.since(self.at).as_micros()).unwrap_or(u64::MAX).max(1);

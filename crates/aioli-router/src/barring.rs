@@ -5,7 +5,7 @@
 use std::net::IpAddr;
 
 use aioli_core::Duration;
-use aioli_transport::{ConnId, DialError, PeerMisbehaved};
+use aioli_transport::{DialError, PeerMisbehaved};
 use aioli_wire::ntcp2::TerminationReason;
 use aioli_wire::{RouterHash, RouterInfo, ip};
 
@@ -62,11 +62,11 @@ impl Router {
     }
 
     /// The handshake of a connection that came in failed.
-    pub(crate) fn on_handshake_failed(&mut self, conn: ConnId, why: PeerMisbehaved) {
+    pub(crate) fn on_handshake_failed(&mut self, from: IpAddr, why: PeerMisbehaved) {
         // Behind one address of a private network there may be everybody.
-        let from = self.accepted_from.get(&conn).filter(|from| ip::is_public(from.to_canonical()));
-        let Some(from) = from else { return };
-        if let Some(ban) = self.bans.note_handshake(*from, why, self.now.mono, &mut self.rng) {
+        if ip::is_public(from.to_canonical())
+            && let Some(ban) = self.bans.note_handshake(from, why, self.now.mono, &mut self.rng)
+        {
             self.on_ban(ban);
         }
     }

@@ -54,6 +54,11 @@ impl Introducers {
         }
     }
 
+    /// Whether this router introduces others to us.
+    pub(crate) fn knows(&self, router: &RouterHash) -> bool {
+        self.offers.contains_key(router)
+    }
+
     /// Those go of whom it is not true that they still introduce us.
     pub(crate) fn keep(&mut self, stays: impl Fn(&RouterHash) -> bool) {
         self.offers.retain(|router, _| stays(router));

@@ -4,11 +4,13 @@
 use std::net::SocketAddr;
 
 use aioli_core::{Date, Duration, Instant, Now};
+use aioli_transport::ConnId;
 use aioli_tunnel::{Acceptance, PoolId};
 use aioli_wire::ntcp2::TerminationReason;
 
 use crate::event::Event;
 use crate::profiles::StoredProfile;
+use crate::reach::Presumed;
 use crate::router::{Output, Router, StoreWrite, Timer, cx, transients_key};
 
 /// A driver that has not called for this long was asleep: something is due every ten seconds.
@@ -123,12 +125,38 @@ impl Router {
         if addresses == self.reaching.fixed {
             return;
         }
-        self.transport.addresses_changed();
         self.reaching.fixed = addresses;
+        self.on_addresses();
+    }
+
+    /// Others may reach us at other addresses from now on: what this machine and its gateways tell.
+    pub fn set_presumed(&mut self, presumed: Presumed, now: Now) {
+        self.enter(now);
+        if self.reaching.presume(presumed) {
+            self.on_addresses();
+        }
+    }
+
+    fn on_addresses(&mut self) {
+        self.transport.addresses_changed();
         self.reaching.observer.moved();
         self.set_up_reach();
         self.review_reach();
         self.expire();
+    }
+
+    /// The machine's own addresses are others than before. These connections were bound to one that is gone: nothing
+    /// will ever come over them, and their peers may not know.
+    pub fn network_changed(&mut self, broken: &[ConnId], now: Now) {
+        self.enter(now);
+        tracing::debug!("the addresses of this machine have changed: {} connections are over", broken.len());
+        for conn in broken {
+            self.accepted_from.remove(conn);
+            self.transport.handle_closed(*conn, &mut cx!(self));
+        }
+        self.transport.addresses_changed();
+        self.reaching.observer.moved();
+        self.review_reach();
     }
 
     pub(crate) fn publish_addresses(&mut self) {

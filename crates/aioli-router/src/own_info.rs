@@ -1,5 +1,6 @@
 //! The RouterInfo that we publish about ourselves (`common-structures#routerinfo`).
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use aioli_core::{Date, Duration, Now, Rng};
@@ -46,13 +47,15 @@ pub(crate) struct Known {
     pub(crate) lease_sets: usize,
 }
 
-/// What a router says of introductions, by IPv4 and IPv6.
+/// What a router says of introductions, and of NTCP2 where that is apart from SSU2; by IPv4 and IPv6.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Serves {
     /// Whether it introduces others.
     pub(crate) introduces: [bool; 2],
     /// Who introduces others to it.
     pub(crate) introducers: [Vec<Introducer>; 2],
+    /// Where NTCP2 is reached, if that is not where SSU2 is.
+    pub(crate) ntcp2: [Option<SocketAddr>; 2],
 }
 
 /// Signs the RouterInfo of a router with this configuration and identity.
@@ -99,7 +102,8 @@ fn addresses(config: &Config, identity: &Identity, serves: &Serves) -> Vec<Route
     let mut all = Vec::new();
     for at in places {
         if config.ntcp2 {
-            all.push(ntcp2(COST_NTCP2, Some((*at, identity.ntcp2_iv))));
+            let at = serves.ntcp2[Family::of(&at.ip()) as usize].unwrap_or(*at);
+            all.push(ntcp2(COST_NTCP2, Some((at, identity.ntcp2_iv))));
         }
         if config.ssu2 {
             let introduces = serves.introduces[Family::of(&at.ip()) as usize];
@@ -192,7 +196,7 @@ mod tests {
     fn both_transports_are_published_on_one_port_and_their_keys_stay() {
         let identity = Identity::generate(&mut Rng::from_seed([1; 32]));
         let now = Now { mono: Instant::ZERO, wall: Date::from_secs(1_780_000_000) };
-        let published: Vec<std::net::SocketAddr> =
+        let published: Vec<SocketAddr> =
             ["5.1.2.3:9000", "[2a00::5]:9000"].map(|a| a.parse().unwrap()).to_vec();
         let config = Config { published: published.clone(), ..Config::default() };
         let info = create_router_info(&config, &identity, now);
@@ -210,6 +214,12 @@ mod tests {
         let ssu2_alone = create_router_info(&Config { ntcp2: false, ..Config::default() }, &identity, now);
         assert_eq!((ssu2_alone.ntcp2().count(), ssu2_alone.ssu2().count()), (0, 1));
         assert_eq!(ssu2_alone.ssu2().next().map(|a| (a.host, a.ipv4, a.cost)), Some((None, true, 15)));
+        let narrow =
+            create_router_info(&Config { mtu: 1_400, published, ..Config::default() }, &identity, now);
+        assert!(narrow.ssu2().all(|a| a.mtu == 1_400));
+        for address in &narrow.addresses {
+            assert_eq!(address.options.get("mtu"), (address.style == "SSU2").then_some("1400"));
+        }
     }
 
     #[test]

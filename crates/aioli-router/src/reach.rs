@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use aioli_core::Duration;
+use aioli_core::{Duration, Instant};
 use aioli_transport::ssu2::{Family, TestOutcome};
 use aioli_wire::ip::is_public;
 use aioli_wire::ssu2::Ssu2Address;
@@ -14,19 +14,43 @@ use aioli_wire::{RouterHash, RouterInfo, Verified};
 use crate::event::Event;
 use crate::introducers::Introducers;
 use crate::own_info::Serves;
-use crate::reachability::{Observer, Publish, Reachability, Setup};
+use crate::reachability::{Observer, Publish, Setup};
 use crate::router::{Output, Router, Timer, cx};
 
 /// It is looked at this often while something is to be found out, or introducers are wanted.
 pub(crate) const SOON: Duration = Duration::from_secs(4);
+/// And so soon when a test was refused.
+const AT_ONCE: Duration = Duration::from_secs(1);
 /// And this often otherwise.
 const LATER: Duration = Duration::from_secs(30);
 /// Sessions over SSU2, in a family, that are enough to be seen and tested.
 const ENOUGH_SESSIONS: usize = 4;
 /// Those asked last for a test are not asked again.
 const ASKED_LAST: usize = 6;
+/// A lost session is begun anew no more often than this,
+const RECONNECT: Duration = Duration::from_secs(10);
+/// and so many are remembered.
+const RECONNECTED: usize = 64;
 /// Routers looked at for another session.
 const LOOKED_AT: usize = 64;
+
+/// Where others may reach us, as far as this machine and its gateways tell: addresses of interfaces, and those that
+/// port mappings lead from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Presumed {
+    /// Over UDP: to be tested.
+    pub udp: Vec<SocketAddr>,
+    /// Over TCP. It differs when a gateway gave each another port.
+    pub tcp: Vec<SocketAddr>,
+}
+
+impl Presumed {
+    /// Where NTCP2 is reached if SSU2 is at `udp`, and NTCP2 at another port.
+    fn tcp_beside(&self, udp: SocketAddr) -> Option<SocketAddr> {
+        let mapped = self.udp.contains(&udp) && !self.tcp.contains(&udp);
+        self.tcp.iter().find(|tcp| mapped && tcp.ip() == udp.ip()).copied()
+    }
+}
 
 /// What a router knows of how others reach it.
 #[derive(Debug)]
@@ -35,6 +59,10 @@ pub(crate) struct Reaching {
     introducers: [Introducers; 2],
     /// Addresses that we were told to publish.
     pub(crate) fixed: Vec<SocketAddr>,
+    /// Addresses at which others may reach us.
+    presumed: Presumed,
+    /// Whose sessions over NTCP2 were begun anew, of late.
+    reconnected: VecDeque<(Instant, RouterHash)>,
     /// What is published of introductions.
     pub(crate) serves: Serves,
     asked: VecDeque<RouterHash>,
@@ -48,8 +76,19 @@ impl Reaching {
             introducers: <[Introducers; 2]>::default(),
             serves: Serves { introduces, ..Serves::default() },
             fixed,
+            presumed: Presumed::default(),
+            reconnected: VecDeque::new(),
             asked: VecDeque::new(),
         }
+    }
+}
+
+impl Reaching {
+    /// Takes over what is presumed. False if nothing is new.
+    pub(crate) fn presume(&mut self, presumed: Presumed) -> bool {
+        let new = self.presumed != presumed;
+        self.presumed = presumed;
+        new
     }
 }
 
@@ -64,9 +103,11 @@ impl Router {
         for family in Family::ALL {
             let of_family = |at: &&SocketAddr| Family::of(&at.ip()) == family;
             let fixed = self.reaching.fixed.iter().find(of_family).copied();
-            let port = if self.config.port == 0 { fixed.map_or(0, |at| at.port()) } else { self.config.port };
+            let presumed = self.reaching.presumed.udp.iter().find(of_family).copied();
+            let known = fixed.or(presumed).map_or(0, |at| at.port());
+            let port = if self.config.port == 0 { known } else { self.config.port };
             let (on, hidden) = (self.config.ssu2, self.config.hidden);
-            let setup = Setup { on, hidden, port, fixed, presumed: None };
+            let setup = Setup { on, hidden, port, fixed, presumed };
             self.reaching.observer.set_up(family, setup, self.now.mono);
         }
     }
@@ -85,6 +126,45 @@ impl Router {
         tracing::debug!("a test of {address}: {outcome:?}");
         self.reaching.observer.on_tested(by, address, outcome, self.now.mono);
         self.timers.set_earlier(Timer::Reach, self.now.mono);
+    }
+
+    /// A router with which there is a session over NTCP2 does not answer over SSU2. If others do, it is its own affair.
+    pub(crate) fn on_silent(&mut self, at: IpAddr) {
+        let family = Family::of(&at);
+        if self.transport.ssu2_peers().iter().all(|(_, peer)| Family::of(&peer.ip()) != family) {
+            self.reaching.observer.on_silent(at, self.now.mono);
+            self.timers.set_earlier(Timer::Reach, self.now.mono);
+        }
+    }
+
+    /// A session over NTCP2 is lost. Who is next to us in our tunnels may go on sending into it: it is begun anew.
+    pub(crate) fn on_lost(&mut self, peer: RouterHash) {
+        let now = self.now.mono;
+        let lately = |(at, who): &(Instant, RouterHash)| *who == peer && now.since(*at) < RECONNECT;
+        if self.shutting_down
+            || !self.tunnels.next_to_us().contains(&peer)
+            || self.reaching.reconnected.iter().any(lately)
+        {
+            return;
+        }
+        if self.reaching.reconnected.len() >= RECONNECTED {
+            self.reaching.reconnected.pop_front();
+        }
+        self.reaching.reconnected.push_back((now, peer));
+        tracing::debug!("the session with {peer:?}, who is next to us in tunnels, is lost: begun anew");
+        if let Some(info) = self.netdb.router(&peer).map(Arc::clone) {
+            self.transport.reconnect_ntcp2(&info, &mut cx!(self));
+        }
+    }
+
+    /// Somebody sends into a session over SSU2 that ended when this router last did: if a router publishes that
+    /// address, a new one is begun.
+    pub(crate) fn on_stray(&mut self, from: SocketAddr) {
+        let is_there = |info: &&Arc<Verified<RouterInfo>>| info.ssu2().any(|a| a.host == Some(from));
+        let Some(info) = self.netdb.routers().find(is_there).map(Arc::clone) else { return };
+        if !self.shutting_down && !self.refuses(&info) {
+            self.transport.connect_ssu2(&info, &mut cx!(self));
+        }
     }
 
     pub(crate) fn on_relay_tag(&mut self, by: RouterHash, at: SocketAddr, tag: u32) {
@@ -120,10 +200,14 @@ impl Router {
                 if self.seek_out(family) {
                     again = now + SOON;
                 }
+                if self.reaching.observer.was_refused(family) {
+                    again = now + AT_ONCE;
+                }
             }
+            // Some give a tag only when a session begins: it is asked for while nobody knows whether it will be needed.
             let [ipv4, ipv6] = Family::ALL.map(|family| {
-                self.reaching.observer.wants_introducers(family)
-                    && self.reaching.introducers[family as usize].wants_more()
+                let (observer, introducers) = (&self.reaching.observer, &self.reaching.introducers);
+                observer.may_want_introducers(family) && introducers[family as usize].wants_more()
             });
             self.transport.want_tags(ipv4, ipv6);
             let [ipv4, ipv6] = Family::ALL.map(|family| self.reaching.observer.outside(family));
@@ -141,7 +225,6 @@ impl Router {
         let now = self.now.mono;
         let peers = self.transport.ssu2_peers();
         let peers: Vec<_> = peers.into_iter().filter(|(_, at)| Family::of(&at.ip()) == family).collect();
-        let state = self.reaching.observer.state(family);
         if let Some(address) = self.reaching.observer.wants_test(family, now)
             && let Some(bob) = self.choose_bob(family, &peers)
             && self.transport.test_reachability(&bob, address, &mut cx!(self))
@@ -155,13 +238,20 @@ impl Router {
         let closed = self.reaching.observer.wants_introducers(family);
         let introducers = &mut self.reaching.introducers[family as usize];
         introducers.keep(|router| closed && self.transport.tag_at(router).is_some());
+        for (router, at) in peers.iter().filter(|(router, _)| closed && !introducers.knows(router)) {
+            if let Some(tag) = self.transport.tag_at(router) {
+                introducers.offered(*router, *at, tag, now);
+            }
+        }
         let renew = introducers.to_renew(now);
         let wants = closed && introducers.wants_more();
         for bob in &renew {
             self.transport.request_tag(bob, &mut cx!(self));
         }
-        let testing = state == Reachability::Testing && (family == Family::V4 || !peers.is_empty());
-        if (testing && peers.len() < ENOUGH_SESSIONS) || wants {
+        let spoken = family == Family::V4 || !peers.is_empty();
+        let testing = spoken && self.reaching.observer.is_unjudged(family);
+        let unseen = spoken && self.reaching.observer.wants_witnesses(family);
+        if (testing && peers.len() < ENOUGH_SESSIONS) || unseen || wants {
             self.meet_another(family, wants, &peers);
         }
         testing || wants
@@ -195,7 +285,14 @@ impl Router {
         let known = self.netdb.router_count();
         let start = self.rng.up_to(known.saturating_sub(1) as u64) as usize;
         let round = self.netdb.routers().skip(start).chain(self.netdb.routers()).take(known.min(LOOKED_AT));
-        let is_new = |info: &RouterInfo| !peers.iter().any(|(peer, _)| *peer == info.hash());
+        // While nobody answers over UDP, those who are there over TCP show why.
+        let silent = peers.is_empty() && self.transport.sessions() > 0;
+        let is_new = |info: &RouterInfo| {
+            let hash = info.hash();
+            let backed_off = self.transport.is_silent(&hash, self.now.mono);
+            !peers.iter().any(|(peer, _)| *peer == hash)
+                && (!silent || (self.transport.is_connected(&hash) && !backed_off))
+        };
         let found = round.filter(|info| is_new(info)).find(|info| fits(info)).map(Arc::clone);
         if let Some(info) = found.filter(|info| !self.refuses(info)) {
             self.transport.connect_ssu2(&info, &mut cx!(self));
@@ -207,12 +304,17 @@ impl Router {
         let mut published = self.reaching.fixed.clone();
         let mut serves = Serves::default();
         let mut due = false;
+        if !self.config.ssu2 && published.is_empty() {
+            // Nobody tests what TCP lets through.
+            published.clone_from(&self.reaching.presumed.tcp);
+        }
         for family in Family::ALL {
             let introducers = &mut self.reaching.introducers[family as usize];
             match self.reaching.observer.publish(family) {
                 Publish::Host { at, introduces } => {
                     if !published.iter().any(|p| Family::of(&p.ip()) == family) {
                         published.push(at);
+                        serves.ntcp2[family as usize] = self.reaching.presumed.tcp_beside(at);
                     }
                     serves.introduces[family as usize] = introduces;
                     introducers.clear();

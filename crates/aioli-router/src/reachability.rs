@@ -28,10 +28,15 @@ const HOLDS: Duration = Duration::from_secs(90 * 60);
 const TEST_AGAIN: Duration = Duration::from_secs(60 * 60);
 /// Between two tests while there is no judgement, at first.
 const TEST_SOON: Duration = Duration::from_secs(4);
+/// And after one that was refused, of which so many do not count.
+const TEST_REFUSED: Duration = Duration::from_secs(1);
+const MANY_REFUSED: u32 = 40;
 /// And when so many have not led to one.
 const MANY_TESTS: u32 = 12;
 /// Then it is this.
 const TEST_LATER: Duration = Duration::from_secs(120);
+/// So many must not answer over UDP, and nobody does, before it is believed that none gets through.
+const SILENT: usize = 3;
 /// Between two tests while something contradicts the judgement.
 const TEST_IN_DOUBT: Duration = Duration::from_secs(20);
 /// Witnesses remembered of each kind.
@@ -49,6 +54,8 @@ pub enum Reachability {
     Firewalled,
     /// They do not, and the NAT shows another port to each of them.
     SymmetricNat,
+    /// They do not, and no UDP gets through at all.
+    NoUdp,
     /// They shall not.
     Hidden,
     /// We do not speak it.
@@ -63,6 +70,7 @@ impl Reachability {
             Self::Open => "open",
             Self::Firewalled => "firewalled",
             Self::SymmetricNat => "symmetric-nat",
+            Self::NoUdp => "no-udp",
             Self::Hidden => "hidden",
             Self::Disabled => "disabled",
         }
@@ -80,7 +88,7 @@ pub struct Told {
     pub family: Family,
     /// How it is.
     pub state: Reachability,
-    /// Where others see us, or reach us.
+    /// Where others reach us, or else where they see us.
     pub address: Option<SocketAddr>,
     /// Where we listen.
     pub port: u16,
@@ -89,6 +97,7 @@ pub struct Told {
 impl fmt::Display for Told {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { family, state, address, port } = self;
+        let seen = address.map(|at| format!(" ({})", at.ip())).unwrap_or_default();
         match (state, address) {
             (Reachability::Testing, _) => write!(f, "{family}: finding out whether others reach this router"),
             (Reachability::Open, Some(address)) => {
@@ -97,13 +106,18 @@ impl fmt::Display for Told {
             (Reachability::Open, None) => write!(f, "{family}: others reach this router"),
             (Reachability::Firewalled, _) => write!(
                 f,
-                "{family}: a firewall or NAT keeps others out; the router works through introducers. To help the network, \
-                 and be faster, let UDP and TCP port {port} through to this machine"
+                "{family}: a firewall or NAT{seen} keeps others out; the router works through introducers. To help the \
+                 network, and be faster, let UDP and TCP port {port} through to this machine"
             ),
             (Reachability::SymmetricNat, _) => write!(
                 f,
-                "{family}: the NAT keeps others out and shows each of them another port (symmetric NAT); the router works \
-                 through introducers, which fails with some. Let UDP and TCP port {port} through to this machine"
+                "{family}: the NAT{seen} keeps others out and shows each of them another port (symmetric NAT); the router \
+                 works through introducers, which fails with some. Let UDP and TCP port {port} through to this machine"
+            ),
+            (Reachability::NoUdp, _) => write!(
+                f,
+                "{family}: a firewall or NAT lets no UDP through, and keeps others out; the router works over TCP, slower. \
+                 Let UDP and TCP port {port} through to this machine, or at least UDP to others and their answers"
             ),
             (Reachability::Hidden, _) => write!(f, "{family}: the router is hidden: others do not reach it"),
             (Reachability::Disabled, _) => write!(f, "{family}: not in use"),
@@ -179,10 +193,18 @@ struct One {
     /// Our address: the host on which they agree.
     host: Option<IpAddr>,
     signs: Said<Sign>,
+    /// Who did not answer over UDP, though it is there.
+    silent: Said<()>,
     tests: u32,
+    refused: u32,
+    refused_last: bool,
     tested: Option<Instant>,
     /// The address that a test showed to be open.
     proven: Option<SocketAddr>,
+    /// What is known is of an address that we had before.
+    stale: bool,
+    /// The network has changed: the first who sees us elsewhere is believed.
+    uprooted: bool,
     /// Whether the next test is of the port on which we listen, whatever others see.
     try_own_port: bool,
 }
@@ -212,20 +234,28 @@ impl One {
 
     fn forget(&mut self) {
         self.signs = Said::default();
+        self.silent = Said::default();
         self.proven = None;
         self.try_own_port = false;
-        self.tests = 0;
+        (self.tests, self.refused) = (0, 0);
+        self.stale = true;
         self.tested = None;
     }
 
     fn on_seen(&mut self, by: IpAddr, at: SocketAddr, now: Instant) {
         self.seen.insert(by, at, now);
+        self.silent = Said::default();
+        if self.state == Reachability::NoUdp {
+            self.state = Reachability::Testing;
+        }
+        let uprooted = std::mem::take(&mut self.uprooted);
         if self.host == Some(at.ip()) {
             return;
         }
         let (count, _) = self.seen.count(now, |a| a.ip() == at.ip());
         let moved = match self.host {
             None => count >= ENOUGH || self.seen.0.len() == 1,
+            Some(_) if uprooted => true,
             Some(old) => {
                 let (_, last) = self.seen.count(now, |a| a.ip() == old);
                 self.seen.count_since(last, |a| a.ip() == at.ip()) >= ENOUGH
@@ -252,11 +282,14 @@ impl One {
         let (closed, last_closed) = self.signs.count(now, |s| s != Sign::Open);
         let (symmetric, _) = self.signs.count(now, |s| s == Sign::Symmetric);
         let kind = if symmetric * 2 > closed { Reachability::SymmetricNat } else { Reachability::Firewalled };
-        self.state = match self.state {
+        let judged = if self.stale { Reachability::Testing } else { self.state };
+        let state = match judged {
             Reachability::Open => {
                 let since = self.signs.count_since(last_open, |s| s != Sign::Open);
                 if since >= TO_CHANGE { kind } else { Reachability::Open }
             }
+            Reachability::NoUdp if open >= ENOUGH => Reachability::Open,
+            Reachability::NoUdp => Reachability::NoUdp,
             Reachability::Firewalled | Reachability::SymmetricNat => {
                 let since = self.signs.count_since(last_closed, |s| s == Sign::Open);
                 if since >= ENOUGH {
@@ -271,14 +304,31 @@ impl One {
                 let alone = |last: Option<Instant>| last.is_some_and(|at| now.since(at) >= ALONE_FOR);
                 if open > closed && (open >= ENOUGH || alone(last_open)) {
                     Reachability::Open
-                } else if closed > open && (closed >= ENOUGH || (alone(last_closed) && !self.ports_differ()))
+                } else if closed > open
+                    && (closed >= ENOUGH || (alone(last_closed) && self.is_decided_by_one(kind)))
                 {
                     kind
+                } else if open == 0 && self.silent.0.len() >= SILENT {
+                    Reachability::NoUdp
                 } else {
                     Reachability::Testing
                 }
             }
         };
+        // What was said of the address before stands until something is said of this one.
+        if state != Reachability::Testing || !self.stale {
+            (self.state, self.stale) = (state, state == Reachability::Testing);
+        }
+    }
+
+    /// Whether nothing is known of the address that we have.
+    fn is_unjudged(&self) -> bool {
+        self.state == Reachability::Testing || self.stale
+    }
+
+    /// Whether one witness is enough: not if the port that was not tested may be let through.
+    fn is_decided_by_one(&self, kind: Reachability) -> bool {
+        kind == Reachability::SymmetricNat || !self.ports_differ()
     }
 
     /// Whether others see us at another port than that on which we listen: then both are tested.
@@ -297,8 +347,12 @@ impl One {
     }
 
     fn is_test_due(&self, now: Instant) -> bool {
-        let pause = if self.state == Reachability::Testing {
-            if self.tests < MANY_TESTS { TEST_SOON } else { TEST_LATER }
+        let pause = if self.is_unjudged() {
+            match self.tests {
+                0..MANY_TESTS if self.refused_last => TEST_REFUSED,
+                0..MANY_TESTS => TEST_SOON,
+                MANY_TESTS.. => TEST_LATER,
+            }
         } else if self.is_doubted(now) {
             TEST_IN_DOUBT
         } else {
@@ -344,7 +398,7 @@ impl Observer {
             one.forget();
         }
         if before.on != setup.on || before.hidden != setup.hidden {
-            one.state = Reachability::Testing;
+            (one.state, one.stale) = (Reachability::Testing, true);
         }
         one.judge(now);
     }
@@ -354,12 +408,20 @@ impl Observer {
         for one in &mut self.of {
             one.forget();
             one.seen = Said::default();
+            one.uprooted = true;
         }
     }
 
     /// A peer at `by` sees us at `at`. Only peers that we dialled are asked, for nobody can choose to be one.
     pub fn on_seen(&mut self, by: IpAddr, at: SocketAddr, now: Instant) {
         self.of[Family::of(&at.ip()) as usize].on_seen(by, at, now);
+    }
+
+    /// A router at `at`, with which there is a session over TCP, does not answer over UDP; nobody else does either.
+    pub fn on_silent(&mut self, at: IpAddr, now: Instant) {
+        let one = &mut self.of[Family::of(&at) as usize];
+        one.silent.insert(at, (), now);
+        one.judge(now);
     }
 
     /// A router of which we knew nothing came to us.
@@ -392,6 +454,12 @@ impl Observer {
                     one.on_sign(by, if same { Sign::Firewalled } else { Sign::Symmetric }, now);
                 }
             }
+            // Nobody was there to test us: it is not one of those that may lead to nothing.
+            TestOutcome::Refused { .. } if one.refused < MANY_REFUSED => {
+                one.refused += 1;
+                one.tests = one.tests.saturating_sub(1);
+                one.refused_last = true;
+            }
             TestOutcome::Unproven | TestOutcome::Refused { .. } | TestOutcome::NoAnswer => {}
         }
     }
@@ -400,7 +468,7 @@ impl Observer {
     pub const fn on_asked(&mut self, family: Family, now: Instant) {
         let one = &mut self.of[family as usize];
         one.tests = one.tests.saturating_add(1);
-        one.tested = Some(now);
+        (one.tested, one.refused_last) = (Some(now), false);
     }
 
     /// The address to test, if a test is due.
@@ -419,6 +487,33 @@ impl Observer {
         self.of[family as usize].state
     }
 
+    /// What is known, as people are told it.
+    pub fn told(&self, family: Family) -> Told {
+        let one = &self.of[family as usize];
+        let address = match self.publish(family) {
+            Publish::Host { at, .. } => Some(at),
+            Publish::Nothing | Publish::NoHost { .. } => None,
+        };
+        Told { family, state: one.state, address: address.or_else(|| one.outside()), port: one.setup.port }
+    }
+
+    /// Whether it is being found out.
+    pub fn is_unjudged(&self, family: Family) -> bool {
+        self.of[family as usize].is_unjudged()
+    }
+
+    /// Whether the last test was refused, and another is due soon.
+    pub fn was_refused(&self, family: Family) -> bool {
+        let one = &self.of[family as usize];
+        one.is_unjudged() && one.refused_last
+    }
+
+    /// Whether more should say where they see us.
+    pub fn wants_witnesses(&self, family: Family) -> bool {
+        let one = &self.of[family as usize];
+        one.setup.on && (one.is_unjudged() || one.state == Reachability::NoUdp) && one.seen.0.len() < ENOUGH
+    }
+
     /// Where our packets seem to come from.
     pub fn outside(&self, family: Family) -> Option<SocketAddr> {
         self.of[family as usize].outside()
@@ -434,7 +529,7 @@ impl Observer {
             (Reachability::Hidden, _) => Publish::NoHost { introducers: false },
             (Reachability::Open, Some(at)) => Publish::Host { at, introduces: true },
             (state, Some(at)) if one.setup.fixed.is_some() => {
-                Publish::Host { at, introduces: !state.is_closed() }
+                Publish::Host { at, introduces: !(state.is_closed() || state == Reachability::NoUdp) }
             }
             (Reachability::Testing, Some(at)) if known.is_some() => Publish::Host { at, introduces: false },
             (state, _) => Publish::NoHost { introducers: state.is_closed() },
@@ -446,6 +541,13 @@ impl Observer {
         self.publish(family) == Publish::NoHost { introducers: true }
     }
 
+    /// The same, or they may be before long.
+    pub fn may_want_introducers(&self, family: Family) -> bool {
+        let is_found_out = !self.of[family as usize].is_unjudged();
+        self.wants_introducers(family)
+            || (!is_found_out && self.publish(family) == Publish::NoHost { introducers: false })
+    }
+
     /// What the user has not been told yet. Nothing is said of testing that follows another state.
     pub fn news(&mut self) -> Vec<Told> {
         let mut news = Vec::new();
@@ -453,9 +555,12 @@ impl Observer {
             let one = &self.of[family as usize];
             let address = match self.publish(family) {
                 Publish::Host { at, .. } => Some(at),
-                Publish::Nothing | Publish::NoHost { .. } => None,
+                Publish::NoHost { introducers: true } => one.outside(),
+                Publish::Nothing | Publish::NoHost { introducers: false } => None,
             };
-            let now = (one.state, address);
+            // Through a NAT the port is another for each, or may be.
+            let at = address.map(|at| if one.state.is_closed() { SocketAddr::new(at.ip(), 0) } else { at });
+            let now = (one.state, at);
             let before = self.told[family as usize];
             let unknown = one.state == Reachability::Testing && one.outside().is_none();
             let quiet = before.is_none() && (one.state == Reachability::Disabled || unknown);

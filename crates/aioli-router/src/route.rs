@@ -176,7 +176,12 @@ impl Router {
                     self.accepted_from.remove(&conn);
                     self.outputs.push_back(Output::Close { conn, reset });
                 }
-                T::HandshakeFailed { conn, why } => self.on_handshake_failed(conn, why),
+                T::HandshakeFailed { conn, why } => {
+                    if let Some(from) = self.accepted_from.get(&conn).copied() {
+                        self.on_handshake_failed(from, why);
+                    }
+                }
+                T::HandshakeRefused { from, why } => self.on_handshake_failed(from, why),
                 T::Established { peer, inbound, router_info } => {
                     if !self.welcomes(&peer, router_info.as_ref().map(Unverified::claims)) {
                         continue;
@@ -192,6 +197,9 @@ impl Router {
                     }
                 }
                 T::Disconnected { .. } => {}
+                T::Lost { peer } => self.on_lost(peer),
+                T::Silent { at } => self.on_silent(at),
+                T::Stray { from } => self.on_stray(from),
                 T::DialFailed { peer, reason, dropped } => self.on_dial_failed(&peer, reason, dropped.len()),
                 T::Messages { from, messages } => self.on_messages(from, messages),
                 T::RouterInfo { from, ri, .. } => self.store_router(ri, from),

@@ -14,7 +14,7 @@ use aioli_core::crypto::hash::sha256_parts;
 use aioli_core::{Cx, Duration, Instant, Now, Rng, Timers};
 use aioli_destination::router_garlic::RouterGarlic;
 use aioli_netdb::{NetDb, Source};
-use aioli_transport::{ConnId, Ssu2Keys, Transmit, Transport, ssu2};
+use aioli_transport::{Bandwidth, ConnId, Ssu2Keys, Transmit, Transport, ssu2};
 use aioli_tunnel::{Acceptance, Load, PoolConfig, PoolId, PoolKind, Side, Tunnels};
 use aioli_wire::build::BandwidthWish;
 use aioli_wire::tunnel::TUNNEL_DATA_SIZE;
@@ -129,7 +129,7 @@ pub(crate) enum Timer {
     Addresses,
     /// A session waits no longer for its LeaseSet to be confirmed.
     SessionReady(PoolId),
-    /// An ended session has had its last words.
+    /// An ended session may have had its last words.
     SessionEnds(PoolId),
 }
 
@@ -186,7 +186,7 @@ pub struct Router {
     /// Where connections that came in are from.
     pub(crate) accepted_from: BTreeMap<ConnId, IpAddr>,
     pub(crate) role: Role,
-    since: Instant,
+    pub(crate) since: Instant,
     /// The last router that we dialled and whose clock differs from ours.
     pub(crate) skewed_peer: Option<(Instant, RouterHash)>,
     lag: Lag,
@@ -326,6 +326,15 @@ impl Router {
         self.guards.load(text)
     }
 
+    /// What may be received and sent from now on, in bytes a second; none for no limit. Others' share of it stays.
+    pub fn set_bandwidth(&mut self, inbound: Option<u64>, outbound: Option<u64>, now: Now) {
+        self.enter(now);
+        self.config.bandwidth = Bandwidth { inbound, outbound, ..self.config.bandwidth };
+        self.transport.set_bandwidth(self.config.bandwidth, now.mono);
+        self.governor.set_limits(self.config.bandwidth);
+        self.govern();
+    }
+
     /// Publishes ourselves and builds tunnels.
     pub fn start(&mut self, now: Now) {
         self.enter(now);
@@ -408,6 +417,18 @@ impl Router {
         self.transport.set_ssu2_families(ipv4, ipv6);
     }
 
+    /// The address families that the machine has addresses of; both at first. Nobody is dialled in another.
+    pub const fn set_families(&mut self, ipv4: bool, ipv6: bool) {
+        self.transport.set_families(ipv4, ipv6);
+    }
+
+    /// Which families' UDP sockets take datagrams for now; both at first. [`Self::poll_datagrams`] gives none for the
+    /// other.
+    pub fn set_ssu2_writable(&mut self, ipv4: bool, ipv6: bool) {
+        self.dirty = true;
+        self.transport.set_ssu2_writable(ipv4, ipv6);
+    }
+
     /// A datagram came; it is decrypted in place.
     pub fn handle_datagram(&mut self, from: SocketAddr, bytes: &mut [u8], now: Now) {
         self.enter(now);
@@ -458,7 +479,7 @@ impl Router {
     /// Counters since the start, and the sizes of tables.
     pub fn stats(&self) -> Stats {
         let (transport, netdb, tunnels) = (self.transport.stats(), self.netdb.stats(), self.tunnels.stats());
-        let garlic = self.garlic.stats();
+        let (garlic, ssu2) = (self.garlic.stats(), self.transport.ssu2_stats().unwrap_or_default());
         Stats {
             sessions: self.transport.sessions() as u64,
             ssu2_sessions: self.transport.ssu2_sessions() as u64,
@@ -470,8 +491,19 @@ impl Router {
             transit_tunnels: tunnels.transit,
             transit_messages: tunnels.transit_messages,
             transit_bytes: tunnels.transit_bytes,
+            transit_bytes_sent: transport.transit_bytes_sent,
+            transit_accepted: tunnels.transit_accepted,
+            transit_refused: tunnels.transit_refused,
             builds_started: tunnels.builds_started,
             builds_succeeded: tunnels.builds_succeeded,
+            builds_refused: tunnels.builds_refused,
+            builds_timed_out: tunnels.builds_timed_out,
+            builds_failed: tunnels.builds_failed,
+            tests_passed: tunnels.tests_passed,
+            tests_failed: tunnels.tests_failed,
+            searches_started: netdb.searches_started,
+            searches_found: netdb.searches_found,
+            searches_failed: netdb.searches_failed,
             bytes_in: transport.bytes_received,
             bytes_out: transport.bytes_sent,
             dials_paced: transport.dials_paced,
@@ -480,12 +512,7 @@ impl Router {
             dials_moved: transport.dials_moved,
             dropped_inbound: transport.dropped_inbound,
             closed_for_room: transport.closed_for_room,
-            refused_connections: transport.refused_connections
-                + transport.refused_paced
-                + transport.refused_per_ip
-                + transport.refused_pending
-                + transport.refused_not_public
-                + transport.refused_not_ready,
+            refused_connections: refused(&transport),
             handshakes_failed: transport.handshakes_failed,
             handshakes_timed_out: transport.handshakes_timed_out,
             replays: transport.replays,
@@ -514,6 +541,10 @@ impl Router {
             gateway_limited: tunnels.gateway_limited,
             clock_voices: self.clock.voices() as u64,
             clock_steps: self.clock.steps(),
+            paths_moved: ssu2.paths_moved,
+            relays_passed_on: ssu2.relays_passed_on,
+            hole_punches_sent: ssu2.hole_punches_sent,
+            introductions_made: ssu2.introductions_made,
         }
     }
 
@@ -622,7 +653,7 @@ impl Router {
                 Timer::Addresses => self.publish_addresses(),
                 Timer::Reach => self.review_reach(),
                 Timer::SessionReady(pool) => self.announce_session(pool),
-                Timer::SessionEnds(pool) => self.remove_session(pool),
+                Timer::SessionEnds(pool) => self.end_farewell(pool),
             }
         }
     }
@@ -665,6 +696,16 @@ impl Router {
         }
         self.with_paths(|netdb, cx, paths| netdb.handle_message(source, message, cx, paths))
     }
+}
+
+/// Connections of others that were not accepted, for any limit.
+const fn refused(transport: &aioli_transport::Stats) -> u64 {
+    transport.refused_connections
+        + transport.refused_paced
+        + transport.refused_per_ip
+        + transport.refused_pending
+        + transport.refused_not_public
+        + transport.refused_not_ready
 }
 
 pub(crate) fn side(options: crate::client::TunnelOptions, allow_zero_hop: bool) -> Side {

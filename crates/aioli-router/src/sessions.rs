@@ -24,12 +24,36 @@ use crate::client::{
 };
 use crate::route::view_of;
 use crate::router::{Output, Router, Timer, cx, order_key, side, transients_key};
+use crate::view::DestinationView;
 
 /// A session whose LeaseSet no floodfill has confirmed is ready all the same after this time.
 const CONFIRM_WITHIN: Duration = Duration::from_secs(2);
 
-/// How long an ended session's closed streams have to tell their peers.
+/// How often an ended session looks whether its streams have delivered what was written.
 const LAST_WORDS: Duration = Duration::from_secs(5);
+/// It waits for them no longer than this,
+const LONGEST_FAREWELL: Duration = Duration::from_secs(600);
+/// nor for so long without any acknowledgement of more.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A session whose client is gone, while its streams deliver what was written.
+#[derive(Clone, Copy, Debug)]
+struct Farewell {
+    began: Instant,
+    /// Bytes that peers had not acknowledged when last there were fewer than before.
+    undelivered: usize,
+    progress: Instant,
+}
+
+impl Farewell {
+    /// Whether to wait longer for so many bytes.
+    fn goes_on(&mut self, undelivered: usize, now: Instant) -> bool {
+        if undelivered < self.undelivered {
+            (self.undelivered, self.progress) = (undelivered, now);
+        }
+        undelivered > 0 && now.since(self.progress) < PATIENCE && now.since(self.began) < LONGEST_FAREWELL
+    }
+}
 
 /// A local destination and what belongs to it.
 #[derive(Debug)]
@@ -41,7 +65,7 @@ pub(crate) struct Session {
     /// The client was told that it can begin.
     announced: bool,
     /// The client is gone; only closed streams are finished.
-    ending: bool,
+    farewell: Option<Farewell>,
     /// Lookups by clients, of destinations that are being looked up.
     lookups: BTreeMap<DestinationHash, Vec<ClientLookup>>,
 }
@@ -149,7 +173,7 @@ impl Router {
             return Err(SessionError::Options);
         }
         let hash = keys.destination.hash();
-        if self.sessions.by_id.values().any(|s| !s.ending && s.destination.hash() == hash) {
+        if self.sessions.by_id.values().any(|s| s.farewell.is_none() && s.destination.hash() == hash) {
             return Err(SessionError::DuplicateDestination);
         }
         let id = SessionId(self.sessions.next_id);
@@ -175,7 +199,7 @@ impl Router {
             destination,
             publish: options.publish,
             announced: false,
-            ending: false,
+            farewell: None,
             lookups: BTreeMap::new(),
         };
         self.sessions.by_id.insert(id, session);
@@ -191,16 +215,46 @@ impl Router {
         Ok(id)
     }
 
-    /// Ends a local destination. Streams that were closed get a moment to tell their peers.
+    /// Keeps so many tunnels each way for a local destination from now on, 1 to 16. Those that are too many are not
+    /// replaced.
+    pub fn set_session_quantities(&mut self, id: SessionId, inbound: u8, outbound: u8, now: Now) {
+        self.enter(now);
+        let Some(session) = self.sessions.get(id) else { return };
+        let (pool, quantities) = (session.pool, 1..=16);
+        if quantities.contains(&inbound) && quantities.contains(&outbound) {
+            self.tunnels.set_quantities(pool, inbound, outbound, now.mono);
+            self.expire();
+        }
+    }
+
+    /// Ends a local destination. Streams that were closed deliver what was written first, as long as they get on.
     pub fn destroy_session(&mut self, id: SessionId, now: Now) {
         self.enter(now);
         let Some(session) = self.sessions.get(id) else { return };
         let pool = session.pool;
-        if session.ending || session.destination.streams().is_empty() || self.shutting_down {
+        let streams = session.destination.streams();
+        if session.farewell.is_some() || streams.is_empty() || self.shutting_down {
             self.remove_session(pool);
         } else {
-            session.ending = true;
+            let undelivered = streams.undelivered();
+            session.farewell = Some(Farewell { began: now.mono, undelivered, progress: now.mono });
+            session.destination.listen(false);
             self.timers.set(Timer::SessionEnds(pool), now.mono + LAST_WORDS);
+        }
+    }
+
+    /// Ends an ended session for good, unless its streams still deliver.
+    pub(crate) fn end_farewell(&mut self, pool: PoolId) {
+        let now = self.now.mono;
+        let session = self.sessions.by_pool.get(&pool).and_then(|id| self.sessions.by_id.get_mut(id));
+        let goes_on = session.is_some_and(|session| {
+            let undelivered = session.destination.streams().undelivered();
+            session.farewell.as_mut().is_some_and(|farewell| farewell.goes_on(undelivered, now))
+        });
+        if goes_on && !self.shutting_down {
+            self.timers.set(Timer::SessionEnds(pool), now + LAST_WORDS);
+        } else {
+            self.remove_session(pool);
         }
     }
 
@@ -215,6 +269,25 @@ impl Router {
         self.timers.stop(&Timer::SessionEnds(pool));
         self.tunnels.remove_pool(pool, &mut cx!(self));
         self.netdb.remove_view(view_of(pool));
+    }
+
+    /// Local destinations, without their keys.
+    pub(crate) fn destination_views(&self, most: usize) -> Vec<DestinationView> {
+        let view = |(id, session): (&SessionId, &Session)| {
+            let lease_set = session.destination.lease_set();
+            DestinationView {
+                id: *id,
+                pool: session.pool,
+                hash: session.destination.hash(),
+                published: session.publish,
+                ready: session.announced,
+                ending: session.farewell.is_some(),
+                leases: lease_set.map_or(0, |set| set.leases().len()),
+                lease_set_ends: lease_set.map(|set| set.expires().since(self.now.wall)),
+                streams: session.destination.streams().len(),
+            }
+        };
+        self.sessions.by_id.iter().take(most).map(view).collect()
     }
 
     /// The keys of a local destination, with those that were made for it.
@@ -498,4 +571,21 @@ const fn end(reason: EndReason) -> StreamEnd {
 
 const fn in_range(tunnels: &TunnelOptions) -> bool {
     tunnels.length <= 8 && tunnels.quantity >= 1 && tunnels.quantity <= 16 && tunnels.backup <= 16
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_farewell_lasts_as_long_as_something_is_delivered() {
+        let at = |secs| Instant::ZERO + Duration::from_secs(secs);
+        let new = || Farewell { began: at(0), undelivered: 1_000, progress: at(0) };
+        assert!(!new().goes_on(0, at(5)), "all is delivered");
+        let mut farewell = new();
+        assert!(farewell.goes_on(1_000, at(19)) && !farewell.goes_on(1_000, at(20)), "it does not get on");
+        let mut farewell = new();
+        let ended = (1..).find(|n| !farewell.goes_on(1_000 - n, at(*n as u64 * 5)));
+        assert_eq!(ended, Some(120), "slow, but not for ever");
+    }
 }

@@ -23,10 +23,32 @@ pub struct Stats {
     pub transit_messages: u64,
     /// Bytes relayed for others.
     pub transit_bytes: u64,
+    /// Bytes sent to other routers that were relayed.
+    pub transit_bytes_sent: u64,
+    /// Others' tunnels that we accepted.
+    pub transit_accepted: u64,
+    /// Others' tunnels that we refused.
+    pub transit_refused: u64,
     /// Tunnels that we asked for.
     pub builds_started: u64,
     /// Tunnels that came about.
     pub builds_succeeded: u64,
+    /// Tunnels that a hop refused.
+    pub builds_refused: u64,
+    /// Tunnels whose request nobody answered in time.
+    pub builds_timed_out: u64,
+    /// Tunnels whose answer was damaged on its way.
+    pub builds_failed: u64,
+    /// Tests of our tunnels that came back.
+    pub tests_passed: u64,
+    /// Tests of our tunnels that did not.
+    pub tests_failed: u64,
+    /// Searches in the NetDB.
+    pub searches_started: u64,
+    /// Searches that found what they sought.
+    pub searches_found: u64,
+    /// Searches that did not.
+    pub searches_failed: u64,
     /// Bytes received from other routers.
     pub bytes_in: u64,
     /// Bytes sent to other routers.
@@ -101,6 +123,14 @@ pub struct Stats {
     pub clock_voices: u64,
     /// Times that the clock was corrected.
     pub clock_steps: u64,
+    /// Sessions over SSU2 whose peer went on at another address.
+    pub paths_moved: u64,
+    /// Introductions of others that we passed on.
+    pub relays_passed_on: u64,
+    /// Packets that opened our NAT for somebody who was introduced to us.
+    pub hole_punches_sent: u64,
+    /// Introductions that we asked for and that led to an address.
+    pub introductions_made: u64,
 }
 
 impl Stats {
@@ -118,6 +148,17 @@ impl Stats {
             ("transit_bytes", self.transit_bytes),
             ("builds_started", self.builds_started),
             ("builds_succeeded", self.builds_succeeded),
+            ("builds_refused", self.builds_refused),
+            ("builds_timed_out", self.builds_timed_out),
+            ("builds_failed", self.builds_failed),
+            ("tests_passed", self.tests_passed),
+            ("tests_failed", self.tests_failed),
+            ("searches_started", self.searches_started),
+            ("searches_found", self.searches_found),
+            ("searches_failed", self.searches_failed),
+            ("transit_bytes_sent", self.transit_bytes_sent),
+            ("transit_accepted", self.transit_accepted),
+            ("transit_refused", self.transit_refused),
             ("proven_peers", self.proven_peers),
             ("newcomers", self.newcomers),
             ("builds_throttled", self.builds_throttled),
@@ -143,6 +184,10 @@ impl Stats {
             ("undecryptable", self.undecryptable),
             ("bugs", self.bugs),
             ("clock_steps", self.clock_steps),
+            ("paths_moved", self.paths_moved),
+            ("relays_passed_on", self.relays_passed_on),
+            ("hole_punches_sent", self.hole_punches_sent),
+            ("introductions_made", self.introductions_made),
         ]);
         all
     }

@@ -34,7 +34,7 @@ mod stats;
 
 pub use config::{Bandwidth, Config, Limits, Ssu2Keys};
 pub use handshake::PeerMisbehaved;
-pub use manager::Transport;
+pub use manager::{SessionView, Transport};
 pub use output::{ConnId, DialError, DisconnectReason, Output, Transmit, Why};
 pub use queue::Lane;
 pub use stats::Stats;

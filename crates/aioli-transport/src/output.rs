@@ -64,10 +64,32 @@ pub enum Output {
         /// Why.
         reason: DisconnectReason,
     },
+    /// A router there may believe that it has a session over SSU2 with us, from before our start. Anyone can forge this.
+    Stray {
+        /// Where it is.
+        from: SocketAddr,
+    },
+    /// A session over NTCP2 ended without a word: the peer may not know, and go on sending into it.
+    Lost {
+        /// Who.
+        peer: RouterHash,
+    },
+    /// A router with which there is a session over NTCP2 does not answer over SSU2.
+    Silent {
+        /// Where it was tried.
+        at: IpAddr,
+    },
     /// The handshake of an accepted connection failed; nobody knows yet who it was.
     HandshakeFailed {
         /// The connection, which may be closed already.
         conn: ConnId,
+        /// How.
+        why: PeerMisbehaved,
+    },
+    /// A handshake over SSU2 failed with its last packet, which proves where it came from.
+    HandshakeRefused {
+        /// Where from.
+        from: IpAddr,
         /// How.
         why: PeerMisbehaved,
     },

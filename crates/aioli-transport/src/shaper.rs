@@ -116,6 +116,12 @@ impl Shaper {
         Self { outbound, inbound: bandwidth.inbound.map(|rate| bucket(rate, now)), ..Self::default() }
     }
 
+    /// Other limits hold from now on. Gives all who wait: they stand in line again if they must.
+    pub(crate) fn set(&mut self, bandwidth: &Bandwidth, now: Instant) -> (Vec<ConnId>, Vec<ConnId>) {
+        let waiting = std::mem::replace(self, Self::new(bandwidth, now));
+        (waiting.own.into_iter().chain(waiting.transit).collect(), waiting.readers.into())
+    }
+
     /// Whether what is sent has a limit.
     pub(crate) const fn limits_sending(&self) -> bool {
         self.outbound.is_some()

@@ -25,6 +25,7 @@ mod reassembly;
 mod throttle;
 mod transit;
 mod types;
+mod view;
 
 #[cfg(test)]
 mod tests;
@@ -49,6 +50,7 @@ pub use types::{
     Acceptance, BuildResult, Config, Delivery, Hop, HopRequest, Limits, NoTunnel, Nowhere, Output, Peers,
     Places, PoolConfig, PoolId, PoolKind, Side, Stats, Why,
 };
+pub use view::TunnelView;
 
 /// What a deadline is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -6,7 +6,7 @@
 //! then on: a message out of one and into another, hidden from their hops by
 //! a one-time key. Two failures in a row end a tunnel.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use aioli_core::crypto::{Secret, one_time};
 use aioli_core::{Cx, Duration, Instant};
@@ -122,6 +122,15 @@ impl Tunnels {
         self.pools.insert(id, pool);
         self.timers.set(Timer::Pool(id), cx.now.mono);
         self.start_sweeping(cx.now.mono);
+    }
+
+    /// Keeps so many tunnels each way from now on. Those that are too many end with their time.
+    pub fn set_quantities(&mut self, id: PoolId, inbound: u8, outbound: u8, now: Instant) {
+        if let Some(pool) = self.pools.get_mut(&id) {
+            pool.config.inbound.quantity = inbound;
+            pool.config.outbound.quantity = outbound;
+            self.timers.set(Timer::Pool(id), now);
+        }
     }
 
     /// Ends an owner's tunnels.
@@ -626,6 +635,13 @@ impl Tunnels {
         let inbound = self.inbound.get(&test.inbound).map(|t| t.hops.as_slice()).unwrap_or_default();
         let hops = outbound.iter().chain(inbound).copied().collect();
         self.outputs.push_back(Output::TestDone { hops, ok, rtt: cx.now.mono.since(test.sent) });
+    }
+
+    /// Who is next to us in our own tunnels: first hops of outbound ones and last hops of inbound ones.
+    pub fn next_to_us(&self) -> BTreeSet<RouterHash> {
+        let outbound = self.outbound.values().filter_map(|t| t.hops.first());
+        let inbound = self.inbound.values().filter_map(|t| t.hops.last());
+        outbound.chain(inbound).copied().collect()
     }
 
     /// Tunnels of each pool, for the console: (towards us, away from us).

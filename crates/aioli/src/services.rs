@@ -2,19 +2,19 @@
 //! book, as the settings say.
 
 use std::net::{SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use aioli_apps::address_book::AddressBook;
 use aioli_apps::http::HttpOptions;
 use aioli_apps::resolve::Naming;
+use aioli_apps::tunnels::{Defaults, State, TunnelInfo, Tunnels, TunnelsConfig, TunnelsFile};
 use aioli_apps::{Apps, AppsConfig};
 use aioli_node::bind;
 use aioli_node::embed::Client;
 use aioli_router::client::{SessionOptions, StreamConfig, TunnelOptions};
 use anyhow::{Context, Result};
 
-use crate::settings::{Listen, Settings};
+use crate::settings::{Listen, Settings, TunnelSettings};
 use crate::terminal::say;
 
 /// Connections to the SOCKS proxy at most.
@@ -54,11 +54,11 @@ impl Services {
         self.http.is_none() && self.socks.is_none()
     }
 
-    /// Offers them over a router, with the names of `book` and tunnels of these kinds.
+    /// Offers them over a router, with these names and tunnels of these kinds.
     pub fn start(
         self,
         client: Client,
-        book: Arc<AddressBook>,
+        naming: Arc<Naming>,
         inbound: TunnelOptions,
         outbound: TunnelOptions,
     ) -> Result<Apps> {
@@ -68,7 +68,7 @@ impl Services {
             socks: self.socks,
             max_socks_connections: MAX_SOCKS_CONNECTIONS,
             session: session_options(inbound, outbound, false),
-            naming: Arc::new(Naming::new(book)),
+            naming,
             subscriptions: self.subscriptions,
         };
         let apps = Apps::start(config, client).context("cannot start the proxies")?;
@@ -83,12 +83,60 @@ impl Services {
     }
 }
 
+/// Starts the client and server tunnels of a data directory and of the settings, over a router.
+pub fn start_tunnels(
+    settings: &TunnelSettings,
+    data_dir: &Path,
+    client: Client,
+    naming: Arc<Naming>,
+    defaults: Defaults,
+) -> Result<Tunnels> {
+    let TunnelSettings { configured, conf, dir } = settings.clone();
+    let tunnels = Tunnels::start(TunnelsConfig {
+        way: client.into(),
+        naming,
+        defaults,
+        data_dir: Some(data_dir.to_owned()),
+        file: Some(TunnelsFile::of(data_dir)),
+        i2pd: Some((conf, dir)),
+        configured,
+    });
+    let tunnels = tunnels.context("cannot start the tunnels")?;
+    tunnels.list().iter().for_each(|tunnel| say(describe_tunnel(tunnel)));
+    Ok(tunnels)
+}
+
+/// A tunnel in a line.
+pub fn describe_tunnel(tunnel: &TunnelInfo) -> String {
+    let TunnelInfo { config, state, listening, b32, .. } = tunnel;
+    let from = if config.kind.listens() {
+        let address = listening.or(config.listen);
+        address.map_or_else(String::new, |address| format!(" from {address}"))
+    } else {
+        String::new()
+    };
+    let to = [&*config.destination, &*config.target].concat().join(", ");
+    let to = if to.is_empty() { to } else { format!(" to {to}") };
+    let known = b32.as_ref().filter(|_| config.kind.hosts());
+    let own = known.map_or_else(String::new, |b32| format!(", as {b32}"));
+    let why = match state {
+        State::Failed => format!(": failed, {}", tunnel.detail),
+        State::Stopped => ": not started".to_owned(),
+        State::Starting | State::Ready | State::Idle => String::new(),
+    };
+    format!("tunnel \"{}\": {}{from}{to}{own}{why}", config.name, config.kind)
+}
+
 /// The options of a session with such tunnels.
 pub fn session_options(inbound: TunnelOptions, outbound: TunnelOptions, publish: bool) -> SessionOptions {
     SessionOptions { keys: None, inbound, outbound, publish, streaming: StreamConfig::default() }
 }
 
-fn taken(listen: Option<Listen>, what: &'static str, option: &'static str) -> Result<Option<TcpListener>> {
+pub(crate) fn taken(
+    listen: Option<Listen>,
+    what: &'static str,
+    option: &'static str,
+) -> Result<Option<TcpListener>> {
     let Some(Listen { address, insisted }) = listen else { return Ok(None) };
     match bind(address, what, option) {
         Ok(listener) => Ok(Some(listener)),

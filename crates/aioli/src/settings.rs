@@ -10,12 +10,17 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use aioli_apps::console;
 use aioli_apps::names::i2p_host;
+use aioli_apps::tunnels::{TunnelConfig, from_toml};
 use aioli_core::Duration;
 use aioli_router::{Bandwidth, FloodfillRole, Limits, Profile};
 use aioli_wire::RouterHash;
-use clap::{Arg, ArgAction, Command};
+use aioli_wire::ssu2::{MAX_MTU, MIN_MTU};
+use clap::{Arg, ArgAction, ArgMatches, Command};
 use thiserror::Error;
+
+use crate::setup;
 
 /// One setting: its names and its default.
 struct Setting {
@@ -34,6 +39,9 @@ const MOST_KBPS: u64 = 100_000_000;
 const TIME_SERVERS: &str = "0.pool.ntp.org,1.pool.ntp.org,2.pool.ntp.org,3.pool.ntp.org";
 /// No tunnel lasts longer, in seconds.
 const MOST_GRACE: u64 = 660;
+
+/// The configuration file in the data directory.
+const CONFIG_FILE: &str = "router.toml";
 
 /// The value name of a setting that is on or off.
 const SWITCH: &str = "";
@@ -148,6 +156,13 @@ const SETTINGS: &[Setting] = &[
     ),
     setting("no-ntcp2", "I2P_NO_NTCP2", "false", SWITCH, "Do not speak NTCP2, the transport over TCP"),
     setting("no-ssu2", "I2P_NO_SSU2", "false", SWITCH, "Do not speak SSU2, the transport over UDP"),
+    setting(
+        "mtu",
+        "I2P_MTU",
+        "1500",
+        "BYTES",
+        "The largest IP packet of SSU2 that the way to the Internet takes, 1280 to 1500",
+    ),
     setting("sam", "I2P_SAM", "127.0.0.1:7656", "HOST:PORT", "Where SAM listens for applications"),
     setting("no-sam", "I2P_NO_SAM", "false", SWITCH, "Do not offer SAM"),
     setting(
@@ -167,6 +182,14 @@ const SETTINGS: &[Setting] = &[
     ),
     setting("no-socks-proxy", "I2P_NO_SOCKS_PROXY", "false", SWITCH, "Do not offer the SOCKS proxy"),
     setting(
+        "console",
+        "I2P_CONSOLE",
+        "127.0.0.1:7657",
+        "HOST:PORT",
+        "Where the console listens for browsers; any address but loopback needs `aioli console-password` first",
+    ),
+    setting("no-console", "I2P_NO_CONSOLE", "false", SWITCH, "Do not offer the console"),
+    setting(
         "outproxy",
         "I2P_OUTPROXY",
         "",
@@ -180,6 +203,21 @@ const SETTINGS: &[Setting] = &[
         SWITCH,
         "Do not fetch others' address books through the HTTP proxy",
     ),
+    setting(
+        "tunnels-conf",
+        "I2P_TUNNELS_CONF",
+        "",
+        "FILE",
+        "Tunnels as i2pd describes them; without it, tunnels.conf of the data directory if there is one",
+    ),
+    setting(
+        "tunnels-dir",
+        "I2P_TUNNELS_DIR",
+        "",
+        "DIR",
+        "More of them, in files that end with .conf; without it, tunnels.d of the data directory",
+    ),
+    setting("no-tunnels", "I2P_NO_TUNNELS", "false", SWITCH, "Run no client and server tunnels"),
     setting("tunnel-length", "I2P_TUNNEL_LENGTH", "3", "HOPS", "Hops in each tunnel, 0 to 8"),
     setting(
         "inbound-tunnels",
@@ -342,6 +380,17 @@ pub struct Listen {
     pub insisted: bool,
 }
 
+/// Where client and server tunnels are described, besides `tunnels.toml`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TunnelSettings {
+    /// In the configuration file.
+    pub configured: Vec<TunnelConfig>,
+    /// In a file of i2pd's.
+    pub conf: PathBuf,
+    /// In a directory of i2pd's.
+    pub dir: PathBuf,
+}
+
 /// All settings, checked.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -385,16 +434,22 @@ pub struct Settings {
     pub ntcp2: bool,
     /// Whether SSU2 is spoken.
     pub ssu2: bool,
+    /// The largest IP packet of SSU2.
+    pub mtu: u16,
     /// SAM, unless switched off.
     pub sam: Option<SocketAddr>,
     /// The HTTP proxy, unless switched off.
     pub http_proxy: Option<Listen>,
     /// The SOCKS proxy, unless switched off.
     pub socks_proxy: Option<Listen>,
+    /// The console, unless switched off.
+    pub console: Option<Listen>,
     /// Hosts in I2P that open pages of the ordinary web.
     pub outproxies: Vec<String>,
     /// Whether others' address books are fetched.
     pub subscriptions: bool,
+    /// Client and server tunnels, unless switched off.
+    pub tunnels: Option<TunnelSettings>,
     /// Hops in each tunnel.
     pub tunnel_length: u8,
     /// Inbound tunnels.
@@ -423,8 +478,8 @@ impl Settings {
         env: impl Fn(&str) -> Option<String>,
     ) -> Result<Self, SettingsError> {
         let matches = command().try_get_matches_from(args)?;
-        let file_path = matches.get_one::<String>("config").cloned().or_else(|| env("I2P_CONFIG"));
-        let file = file_path.map(|p| read_file(&expand_home(&p, &env))).transpose()?.unwrap_or_default();
+        let file = config_file(&matches, &env).map(|path| read_file(&path)).transpose()?.unwrap_or_default();
+        let FileValues { values: file, tunnels } = file;
         let mut values = Values::default();
         for s in SETTINGS {
             let on_command_line = if s.value == SWITCH {
@@ -443,7 +498,39 @@ impl Settings {
             };
             values.0.push((s.key, value, source));
         }
-        values.check(matches.get_flag("print-config"), &env)
+        let mut settings = values.check(matches.get_flag("print-config"), &env)?;
+        if let Some(of_settings) = &mut settings.tunnels {
+            of_settings.configured = tunnels;
+        }
+        Ok(settings)
+    }
+
+    /// Each setting for the console, which can change some of them while the router runs.
+    pub fn rows(&self) -> Vec<console::model::Setting> {
+        let help = |key: &str| SETTINGS.iter().find(|s| s.key == key).map_or("", |s| s.help);
+        let row = |(key, value, source): &(&str, String, Source)| console::model::Setting {
+            name: (*key).to_owned(),
+            value: value.clone(),
+            source: source.to_string(),
+            help: help(key).to_owned(),
+            live: matches!(*key, "bandwidth" | "bandwidth-in" | "bandwidth-out"),
+        };
+        self.table.iter().map(row).collect()
+    }
+
+    /// What `--setup` on this command line asks for.
+    pub fn setup(
+        args: impl IntoIterator<Item = String>,
+        env: impl Fn(&str) -> Option<String>,
+    ) -> Result<Option<setup::Request>, SettingsError> {
+        let matches = command().try_get_matches_from(args)?;
+        let Some(kind) = matches.get_one::<String>("setup") else { return Ok(None) };
+        let named = named_config_file(&matches, &env);
+        Ok(Some(setup::Request {
+            kind: setup::Kind::named(kind),
+            usual: named.is_none(),
+            file: named.unwrap_or_else(|| usual_config_file(&matches, &env)),
+        }))
     }
 
     /// One line per setting: name, value, where it came from; then the limits that follow from them.
@@ -494,11 +581,14 @@ impl Values {
             limits: self.limits()?,
             ntcp2: !self.switch("no-ntcp2")?,
             ssu2: self.ssu2()?,
+            mtu: self.number("mtu", MIN_MTU, MAX_MTU, "bytes")?,
             sam: self.listen("sam", "no-sam", "127.0.0.1:7656")?.map(|listen| listen.address),
             http_proxy: self.listen("http-proxy", "no-http-proxy", "127.0.0.1:4444")?,
             socks_proxy: self.listen("socks-proxy", "no-socks-proxy", "127.0.0.1:4447")?,
+            console: self.listen("console", "no-console", "127.0.0.1:7657")?,
             outproxies: self.outproxies()?,
             subscriptions: !self.switch("no-subscriptions")?,
+            tunnels: self.tunnels(env)?,
             tunnel_length: self.number("tunnel-length", 0, 8, "hops")?,
             inbound_tunnels: self.number("inbound-tunnels", 1, 16, "tunnels")?,
             outbound_tunnels: self.number("outbound-tunnels", 1, 16, "tunnels")?,
@@ -529,6 +619,23 @@ impl Values {
         let insisted = self.get(key).2 != Source::Default;
         let address = self.parse(key, &format!("an address and a port, as {example}"))?;
         Ok(Some(Listen { address, insisted }))
+    }
+
+    fn tunnels(
+        &self,
+        env: &impl Fn(&str) -> Option<String>,
+    ) -> Result<Option<TunnelSettings>, SettingsError> {
+        if self.switch("no-tunnels")? {
+            return Ok(None);
+        }
+        let data_dir = expand_home(&self.text("data-dir"), env);
+        let named = |key: &str| match self.path(key, env) {
+            Some(path) if !path.exists() => Err(self.wrong(key, "there is no such file".to_owned())),
+            path => Ok(path),
+        };
+        let conf = named("tunnels-conf")?.unwrap_or_else(|| data_dir.join("tunnels.conf"));
+        let dir = named("tunnels-dir")?.unwrap_or_else(|| data_dir.join("tunnels.d"));
+        Ok(Some(TunnelSettings { configured: Vec::new(), conf, dir }))
     }
 
     fn outproxies(&self) -> Result<Vec<String>, SettingsError> {
@@ -717,13 +824,24 @@ pub fn command() -> Command {
             Arg::new("config")
                 .long("config")
                 .value_name("FILE")
-                .help("TOML file with any of these settings [env: I2P_CONFIG]"),
+                .help("TOML file with any of these settings; without this, router.toml of the data directory if it is there [env: I2P_CONFIG]"),
         )
         .arg(
             Arg::new("print-config")
                 .long("print-config")
                 .action(ArgAction::SetTrue)
                 .help("Show every value and where it came from, then exit"),
+        )
+        .arg(
+            Arg::new("setup")
+                .long("setup")
+                .value_name("FOR")
+                .num_args(0..=1)
+                .require_equals(true)
+                .default_missing_value("ask")
+                .value_parser(["ask", "auto", "paranoid", "performance"])
+                .hide_possible_values(true)
+                .help("Ask three questions and write the configuration file; with =auto, =paranoid or =performance ask none"),
         );
     for s in SETTINGS {
         let default = if s.value == SWITCH || s.default.is_empty() {
@@ -755,7 +873,42 @@ pub fn first_line(error: &clap::Error) -> String {
     text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned()
 }
 
-fn read_file(path: &Path) -> Result<BTreeMap<String, String>, SettingsError> {
+/// The configuration file that the command line or the environment names.
+fn named_config_file(matches: &ArgMatches, env: &impl Fn(&str) -> Option<String>) -> Option<PathBuf> {
+    let named = matches.get_one::<String>("config").cloned().or_else(|| env("I2P_CONFIG"));
+    named.filter(|path| !path.is_empty()).map(|path| expand_home(&path, env))
+}
+
+/// The one of the data directory, which is read without being named.
+fn usual_config_file(matches: &ArgMatches, env: &impl Fn(&str) -> Option<String>) -> PathBuf {
+    let Some(setting) = SETTINGS.iter().find(|s| s.key == "data-dir") else { return PathBuf::new() };
+    let given = matches.get_one::<String>(setting.key).cloned().or_else(|| env(setting.env));
+    let directory = given.filter(|path| !path.is_empty()).unwrap_or_else(|| setting.default.to_owned());
+    expand_home(&directory, env).join(CONFIG_FILE)
+}
+
+/// The configuration file to read, if there is one.
+fn config_file(matches: &ArgMatches, env: &impl Fn(&str) -> Option<String>) -> Option<PathBuf> {
+    named_config_file(matches, env)
+        .or_else(|| Some(usual_config_file(matches, env)).filter(|path| path.exists()))
+}
+
+/// The configuration file that these arguments and this environment lead to, if there is one.
+pub fn config_file_of(
+    args: impl IntoIterator<Item = String>,
+    env: &impl Fn(&str) -> Option<String>,
+) -> Option<PathBuf> {
+    config_file(&command().try_get_matches_from(args).ok()?, env)
+}
+
+/// What a configuration file says.
+#[derive(Default)]
+struct FileValues {
+    values: BTreeMap<String, String>,
+    tunnels: Vec<TunnelConfig>,
+}
+
+fn read_file(path: &Path) -> Result<FileValues, SettingsError> {
     let text = std::fs::read_to_string(path)
         .map_err(|error| SettingsError::ReadFile { path: path.to_owned(), error })?;
     let wrong = |reason: String| SettingsError::File { path: path.to_owned(), reason };
@@ -764,27 +917,38 @@ fn read_file(path: &Path) -> Result<BTreeMap<String, String>, SettingsError> {
         let line = 1 + text.bytes().take(at).filter(|b| *b == b'\n').count();
         wrong(format!("line {line}: {}", e.message()))
     })?;
-    let mut values = BTreeMap::new();
+    let (mut values, mut tunnels) = (BTreeMap::new(), Vec::new());
     for (key, value) in table {
+        if key == "tunnels" {
+            let described = from_toml(value, "[[tunnels]]");
+            if let Some(problem) = described.problems.into_iter().chain(described.warnings).next() {
+                return Err(wrong(problem));
+            }
+            tunnels = described.tunnels;
+            continue;
+        }
         let key = key.replace('_', "-");
         if !SETTINGS.iter().any(|s| s.key == key) {
             let known: Vec<_> = SETTINGS.iter().map(|s| s.key).collect();
             return Err(wrong(format!("it has no setting \"{key}\"; it may have: {}", known.join(", "))));
         }
-        let value = match value {
-            toml::Value::String(s) => s,
-            toml::Value::Integer(n) => n.to_string(),
-            toml::Value::Boolean(b) => b.to_string(),
-            other @ (toml::Value::Float(_)
-            | toml::Value::Datetime(_)
-            | toml::Value::Array(_)
-            | toml::Value::Table(_)) => {
-                return Err(wrong(format!("{key} cannot be a {}", other.type_str())));
-            }
-        };
+        let value = file_value(value).map_err(|kind| wrong(format!("{key} cannot be a {kind}")))?;
         values.insert(key, value);
     }
-    Ok(values)
+    Ok(FileValues { values, tunnels })
+}
+
+/// A value of the file as it would stand on the command line, or what it is instead.
+fn file_value(value: toml::Value) -> Result<String, &'static str> {
+    match value {
+        toml::Value::String(s) => Ok(s),
+        toml::Value::Integer(n) => Ok(n.to_string()),
+        toml::Value::Boolean(b) => Ok(b.to_string()),
+        other @ (toml::Value::Float(_)
+        | toml::Value::Datetime(_)
+        | toml::Value::Array(_)
+        | toml::Value::Table(_)) => Err(other.type_str()),
+    }
 }
 
 /// The limits that a user may want to know, by name.
@@ -815,5 +979,6 @@ pub fn expand_home(path: &str, env: &impl Fn(&str) -> Option<String>) -> PathBuf
     }
 }
 
+pub mod file;
 #[cfg(test)]
 mod tests;

@@ -1,10 +1,14 @@
 //! Lines for people: status on stdout, errors on stderr, logs apart.
 
 use std::io::{IsTerminal, Write};
+use std::sync::Arc;
 use std::time::Duration;
 
+use aioli_apps::console::Journal;
 use aioli_node::reseed::{ReseedProgress, ReseedSource};
 use indicatif::{ProgressBar, ProgressStyle};
+use tracing_subscriber::layer::SubscriberExt;
+use zeroize::Zeroizing;
 
 /// Exit status of a second SIGINT: that which a shell gives to a program that it killed.
 pub const INTERRUPTED: i32 = 130;
@@ -189,12 +193,72 @@ impl Phases {
 
 /// Sends logs of this level and above to stderr.
 pub fn log_to_stderr(level: tracing::Level) {
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(level)
-        .with_writer(std::io::stderr)
-        .with_target(false)
-        .finish();
+    log_to(level, None);
+}
+
+/// The same, and to the journal of a console if there is one.
+pub fn log_to(level: tracing::Level, journal: Option<Arc<Journal>>) {
+    let to_stderr = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
+    let to_journal = journal.map(|journal| {
+        let writer = move || Noted(Arc::clone(&journal));
+        tracing_subscriber::fmt::layer().with_writer(writer).with_target(false).with_ansi(false)
+    });
+    let level = tracing_subscriber::filter::LevelFilter::from_level(level);
+    let subscriber = tracing_subscriber::registry().with(level).with(to_stderr).with(to_journal);
     if tracing::subscriber::set_global_default(subscriber).is_err() {
         complain("logs are already set up");
     }
+}
+
+/// Writes lines of the log into a journal: each event is one write.
+struct Noted(Arc<Journal>);
+
+impl Write for Noted {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.log(String::from_utf8_lossy(bytes).trim_end());
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Bytes of a line that is not shown at most.
+const MOST_HIDDEN: usize = 1_024;
+
+/// Asks for a line on the terminal that is not shown.
+pub fn ask_hidden(question: &str) -> std::io::Result<Zeroizing<String>> {
+    use crossterm::event::{Event, KeyCode, KeyEventKind, KeyModifiers, read};
+    let mut out = std::io::stdout();
+    write!(out, "{question}")?;
+    out.flush()?;
+    crossterm::terminal::enable_raw_mode()?;
+    // No longer than a password may be: it does not move in memory.
+    let mut line = Zeroizing::new(String::with_capacity(MOST_HIDDEN));
+    let answer = loop {
+        let event = match read() {
+            Ok(event) => event,
+            Err(error) => break Err(error),
+        };
+        let Event::Key(key) = event else { continue };
+        if key.kind != KeyEventKind::Press {
+            continue;
+        }
+        if key.code == KeyCode::Enter {
+            break Ok(line);
+        } else if key.code == KeyCode::Backspace {
+            line.pop();
+        } else if let KeyCode::Char(c) = key.code {
+            if key.modifiers.contains(KeyModifiers::CONTROL) {
+                break Err(std::io::ErrorKind::Interrupted.into());
+            }
+            if line.len() + c.len_utf8() <= MOST_HIDDEN {
+                line.push(c);
+            }
+        }
+    };
+    crossterm::terminal::disable_raw_mode()?;
+    writeln!(out)?;
+    answer
 }

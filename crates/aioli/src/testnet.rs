@@ -3,6 +3,10 @@
 //! Every router is a full one with its own thread, sockets and keys; they
 //! know each other from the start, as after a reseed. The network id is one
 //! that no other network uses, so nothing can join or leak.
+//!
+//! A seed decides the routers' identities, the destination of `hello.i2p` and
+//! what each router draws. Ports, times and the order in which threads run are
+//! the system's, so two runs with one seed differ in what they make of them.
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
@@ -10,18 +14,32 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aioli_apps::address_book::{AddressBook, List};
+use aioli_apps::console::Journal;
 use aioli_apps::names::HostName;
+use aioli_apps::resolve::Naming;
+use aioli_apps::tunnels::{Defaults, Tunnels, TunnelsConfig};
 use aioli_apps::{Apps, site};
 use aioli_client::{SamConfig, SessionDefaults};
 use aioli_core::Rng;
-use aioli_node::embed::Client;
-use aioli_node::{Clock, Node, NodeConfig, Notice, Snapshot, bind, bind_udp, entropy};
-use aioli_router::{Config, Event, Identity, TunnelOptions, create_router_info};
-use anyhow::{Context, Result, bail};
+use aioli_core::crypto::ed25519::SigningKey;
+use aioli_core::crypto::hash::sha256;
+use aioli_node::embed::{Client, Listener};
+use aioli_node::{
+    Clock, LOSS_PARTS, LinkConditions, Node, NodeConfig, Notice, Snapshot, bind, bind_udp, entropy,
+};
+use aioli_router::client::SessionOptions;
+use aioli_router::{Config, Event, Identity, Stats, TunnelOptions, create_router_info};
+use aioli_wire::RouterHash;
+use aioli_wire::keyfile::DestinationKeys;
+use anyhow::{Context, Result, bail, ensure};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::check;
+use crate::console::{ConsolePort, Shown};
 use crate::services::{Services, session_options};
+use crate::settings::Listen;
 use crate::terminal::{INTERRUPTED, TERMINATED, is_interactive, redraw, say, say_stopping};
 
 /// The network id of test networks.
@@ -32,27 +50,92 @@ const START_TIMEOUT: Duration = Duration::from_secs(60);
 const REFRESH: Duration = Duration::from_secs(1);
 /// Lines are written this often where nobody looks.
 const REPORT: Duration = Duration::from_secs(10);
+/// And this often while the network starts.
+const PROGRESS: Duration = Duration::from_secs(2);
 
+/// With more, handshakes take longer than routers wait.
+const MAX_DELAY: Duration = Duration::from_secs(2);
+/// The same in percent.
+const MAX_LOSS: f64 = 50.0;
 /// So often a port is drawn that is free for both transports.
 const DRAWS: usize = 20;
 /// Routers shown one by one: the table must fit on a screen to be redrawn in place.
 const MAX_ROWS: usize = 16;
 
-/// What to run.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// Routers in the network.
+/// How a network is made.
+#[derive(Clone, Copy, Debug)]
+pub struct Layout {
+    /// Routers in it.
     pub routers: usize,
-    /// SAM of the first router.
-    pub sam: SocketAddr,
-    /// Whether the routers speak NTCP2.
+    /// Whether they speak NTCP2.
     pub ntcp2: bool,
     /// Whether they speak SSU2.
     pub ssu2: bool,
+    /// How much later what one sends arrives at another.
+    pub delay: Duration,
+    /// How much of it is lost, in parts of [`LOSS_PARTS`].
+    pub loss: u32,
+    /// What is the same in two networks.
+    pub seed: u32,
+}
+
+impl Layout {
+    /// Both transports over perfect links; something else each time.
+    pub fn new(routers: usize) -> Self {
+        let [a, b, c, d, ..] = entropy();
+        let seed = u32::from_be_bytes([a, b, c, d]);
+        Self { routers, ntcp2: true, ssu2: true, delay: Duration::ZERO, loss: 0, seed }
+    }
+
+    /// What it draws.
+    fn rng(&self) -> Rng {
+        Rng::from_seed(sha256(format!("aioli testnet {}", self.seed).as_bytes()))
+    }
+
+    /// How its links are, if they are not perfect.
+    fn links(&self, rng: &mut Rng) -> Option<LinkConditions> {
+        let seed = rng.bytes();
+        let perfect = self.delay.is_zero() && self.loss == 0;
+        (!perfect).then_some(LinkConditions { delay: self.delay, loss: self.loss, seed })
+    }
+}
+
+/// A delay as `50ms` or `1s`.
+pub fn parse_delay(text: &str) -> Result<Duration, String> {
+    let (number, thousandths) = match (text.strip_suffix("ms"), text.strip_suffix('s')) {
+        (Some(number), _) => (number, 1),
+        (None, Some(number)) => (number, 1_000),
+        (None, None) => ("", 0),
+    };
+    let delay =
+        number.parse::<u64>().ok().and_then(|n| n.checked_mul(thousandths)).map(Duration::from_millis);
+    delay.filter(|delay| *delay <= MAX_DELAY).ok_or_else(|| "give 0ms to 2000ms, or 0s to 2s".to_owned())
+}
+
+/// A loss as `1%` or `0.25%`, in parts of [`LOSS_PARTS`].
+pub fn parse_loss(text: &str) -> Result<u32, String> {
+    let percent = text.trim_end_matches('%').parse::<f64>().ok().filter(|p| (0.0..=MAX_LOSS).contains(p));
+    // The range makes the conversion exact enough.
+    percent
+        .map(|p| (p / 100.0 * f64::from(LOSS_PARTS)).round() as u32)
+        .ok_or_else(|| "give 0% to 50%".to_owned())
+}
+
+/// What to run.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The network.
+    pub layout: Layout,
+    /// SAM of the first router.
+    pub sam: SocketAddr,
     /// The HTTP proxy of the first router.
     pub http: SocketAddr,
     /// The SOCKS proxy of the first router.
     pub socks: SocketAddr,
+    /// The console of the first router.
+    pub console: Listen,
+    /// What it shows of the log.
+    pub journal: Arc<Journal>,
     /// Only check that the network carries data, then exit.
     pub check: bool,
 }
@@ -60,33 +143,34 @@ pub struct Options {
 /// Starts the network and runs it until it is interrupted, or until the check is done.
 pub fn run(options: &Options) -> Result<()> {
     let started = Instant::now();
+    let layout = &options.layout;
     // First of all: a port that is taken is told at once. The check must not depend on the usual port being free.
     let sam = if options.check { None } else { Some(bind(options.sam, "SAM", "--sam")?) };
     let services =
         if options.check { None } else { Some(Services::of_testnet(options.http, options.socks)?) };
+    // A test network is tried out on the spot: it has no password.
+    let console = if options.check { None } else { ConsolePort::bind(Some(options.console), None)? };
     let sam = match sam {
         Some(listener) => vec![(0, Some(listener))],
-        None => vec![(0, None), (options.routers / 2, None)],
+        None => vec![(0, None), (layout.routers / 2, None)],
     };
-    say(format!("starting {} routers", options.routers));
-    let mut network = Network::with_sam(options.routers, sam, (options.ntcp2, options.ssu2))?;
+    say_what(layout);
+    let mut network = Network::with_sam(layout, sam)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut stop = Signals::new()?;
         let work = async {
             network.wait_until_usable(START_TIMEOUT).await?;
-            let all = options.routers;
-            say(format!("{all} routers ready after {:.1} s", started.elapsed().as_secs_f64()));
+            let all = layout.routers;
+            say(format!("{all} routers have tunnels after {:.1} s", started.elapsed().as_secs_f64()));
             if options.check {
                 let &[a, b] = &network.sam()[..] else { bail!("the check needs two SAM ports") };
                 return tokio::task::spawn_blocking(move || check::transfer(a, b)).await?;
             }
-            let _apps = services.map(|services| hello(&network, services)).transpose()?;
-            say(format!("SAM for applications on {}   (Ctrl-C stops the network)", options.sam));
-            say(format!(
-                "open http://hello.i2p/ in a browser, or: curl -x http://{} http://hello.i2p/",
-                options.http
-            ));
+            let _people = match services {
+                Some(services) => Some(offer(&network, (services, console), options, started).await?),
+                None => None,
+            };
             show(&network.nodes).await;
             Ok(())
         };
@@ -107,25 +191,95 @@ pub fn run(options: &Options) -> Result<()> {
     })
 }
 
-/// Puts `hello.i2p` on a router in the middle, and the proxies on the first.
-fn hello(network: &Network, services: Services) -> Result<Apps> {
-    let tunnels = tunnels();
-    let book = Arc::new(AddressBook::in_memory());
-    let (host, site_book) = (network.client(network.nodes.len() / 2), Arc::clone(&book));
-    tokio::spawn(async move {
-        if let Err(error) = publish_hello(host, &site_book, tunnels).await {
-            say(format!("hello.i2p cannot be offered: {error:#}"));
-        }
+/// Client and server tunnels that are tried out with the console; they end with it.
+fn own_tunnels(client: Client, book: &Arc<AddressBook>) -> Result<Tunnels> {
+    let started = Tunnels::start(TunnelsConfig {
+        way: client.into(),
+        naming: Arc::new(Naming::new(Arc::clone(book))),
+        defaults: Defaults { inbound: tunnels(), outbound: tunnels() },
+        data_dir: None,
+        file: None,
+        i2pd: None,
+        configured: Vec::new(),
     });
-    services.start(network.client(0), book, tunnels, tunnels)
+    started.context("cannot start the tunnels")
 }
 
-async fn publish_hello(host: Client, book: &AddressBook, tunnels: TunnelOptions) -> Result<()> {
-    let session = host.session(session_options(tunnels, tunnels, true)).await?;
+/// Says what is about to start.
+fn say_what(layout: &Layout) {
+    say(format!(
+        "starting {} routers on 127.0.0.1; they talk to each other and to nobody else (seed {})",
+        layout.routers, layout.seed
+    ));
+    if layout.loss > 0 || !layout.delay.is_zero() {
+        let percent = f64::from(layout.loss) * 100.0 / f64::from(LOSS_PARTS);
+        say(format!("links take {} ms each way and lose {percent} %", layout.delay.as_millis()));
+    }
+}
+
+/// What is offered to people; it ends with this.
+type People = (Apps, Option<Console>);
+
+/// Puts `hello.i2p` on a router in the middle, the proxies and the console on the first, and opens the page once.
+async fn offer(
+    network: &Network,
+    (services, console): (Services, Option<ConsolePort>),
+    options: &Options,
+    started: Instant,
+) -> Result<People> {
+    let (tunnels, layout) = (tunnels(), &options.layout);
+    let book = Arc::new(AddressBook::in_memory());
+    let host = network.client(network.nodes.len() / 2);
+    let listener = publish_hello(host, &book, tunnels, layout.rng().fork())
+        .await
+        .context("hello.i2p cannot be offered")?;
+    // It ends with the network.
+    tokio::spawn(site::serve(listener));
+    let naming = Arc::new(Naming::new(Arc::clone(&book)));
+    let apps = services.start(network.client(0), naming, tunnels, tunnels)?;
+    let console = console.map(|port| {
+        let (journal, settings) = (Arc::clone(&options.journal), Vec::new());
+        let services = crate::console::services(Some(&apps), Some(options.sam));
+        let tunnels = Some(own_tunnels(network.client(0), &book)?);
+        port.start(network.client(0), Shown { journal, book, tunnels, settings, services })
+    });
+    let console = console.transpose()?;
+    if let [sam] = network.sam()[..] {
+        say(format!("SAM for applications on {sam}"));
+    }
+    let proxy = apps.http.context("there is no HTTP proxy")?;
+    let opened = tokio::time::timeout(START_TIMEOUT, open_hello(proxy)).await;
+    opened.context("no answer in time").flatten().context("http://hello.i2p/ does not open")?;
+    let seconds = started.elapsed().as_secs_f64();
+    say(format!("http://hello.i2p/ has opened through the proxy, {seconds:.1} s after the start. Try:"));
+    say(format!("  curl -x http://{proxy} http://hello.i2p/"));
+    say("Ctrl-C stops the network");
+    Ok((apps, console))
+}
+
+async fn publish_hello(
+    host: Client,
+    book: &AddressBook,
+    tunnels: TunnelOptions,
+    mut rng: Rng,
+) -> Result<Listener> {
+    let keys = DestinationKeys::create(&SigningKey::generate(&mut rng), &rng.bytes());
+    let session =
+        host.session(SessionOptions { keys: Some(keys), ..session_options(tunnels, tunnels, true) }).await?;
     session.ready(START_TIMEOUT).await?;
     book.set(List::Hosts, &HostName::parse("hello.i2p")?, session.destination())?;
-    // It ends with the network.
-    site::serve(session.listen().await?).await;
+    Ok(session.listen().await?)
+}
+
+/// Asks for the page as a browser does: what a person tries next has been tried, and the proxy has its tunnels.
+async fn open_hello(proxy: SocketAddr) -> Result<()> {
+    let mut stream = BufReader::new(TcpStream::connect(proxy).await?);
+    stream
+        .write_all(b"GET http://hello.i2p/ HTTP/1.1\r\nHost: hello.i2p\r\nConnection: close\r\n\r\n")
+        .await?;
+    let mut status = String::new();
+    stream.read_line(&mut status).await?;
+    ensure!(status.starts_with("HTTP/1.1 200"), "the proxy says: {}", status.trim_end());
     Ok(())
 }
 
@@ -154,25 +308,28 @@ impl Signals {
 #[derive(Debug)]
 pub struct Network {
     nodes: Vec<Node>,
+    identities: Vec<RouterHash>,
 }
 
 impl Network {
     /// Starts this many routers; those at these places offer SAM on a free port.
     pub fn start(routers: usize, with_sam: &[usize]) -> Result<Self> {
-        Self::start_with(routers, with_sam, (true, true))
+        Self::start_with(&Layout::new(routers), with_sam)
     }
 
-    /// The same with only some transports: NTCP2, SSU2.
-    pub fn start_with(routers: usize, with_sam: &[usize], transports: (bool, bool)) -> Result<Self> {
-        Self::with_sam(routers, with_sam.iter().map(|i| (*i, None)).collect(), transports)
+    /// The same with links and transports of another kind.
+    pub fn start_with(layout: &Layout, with_sam: &[usize]) -> Result<Self> {
+        Self::with_sam(layout, with_sam.iter().map(|i| (*i, None)).collect())
     }
 
-    fn with_sam(
-        routers: usize,
-        sam: Vec<(usize, Option<TcpListener>)>,
-        transports: (bool, bool),
-    ) -> Result<Self> {
-        Ok(Self { nodes: start(routers, sam, transports)? })
+    fn with_sam(layout: &Layout, sam: Vec<(usize, Option<TcpListener>)>) -> Result<Self> {
+        let (nodes, identities) = start(layout, sam)?;
+        Ok(Self { nodes, identities })
+    }
+
+    /// Who they are.
+    pub fn identities(&self) -> &[RouterHash] {
+        &self.identities
     }
 
     /// Sessions over SSU2 that the routers have, and those over either transport.
@@ -209,28 +366,29 @@ impl Drop for Network {
 }
 
 /// Binds every port, signs every RouterInfo, then starts every router knowing all others.
-fn start(
-    routers: usize,
-    sam: Vec<(usize, Option<TcpListener>)>,
-    (ntcp2, ssu2): (bool, bool),
-) -> Result<Vec<Node>> {
-    let mut rng = Rng::from_seed(entropy());
+fn start(layout: &Layout, sam: Vec<(usize, Option<TcpListener>)>) -> Result<(Vec<Node>, Vec<RouterHash>)> {
+    let Layout { routers, ntcp2, ssu2, .. } = *layout;
+    let mut rng = layout.rng();
+    // The first is for the site.
+    let _ = rng.fork();
     let now = Clock::start().now();
     let loopback = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let mut prepared = Vec::new();
     for i in 0..routers {
         let (address, listener, udp) = ports(loopback)?;
+        let mut rng = rng.fork();
         let identity = Identity::generate(&mut rng);
         let config = Config { ntcp2, ssu2, ..config(address, i % 3 == 0) };
         let router_info = create_router_info(&config, &identity, now).bytes().to_vec();
-        prepared.push(((listener, udp), identity, config, router_info));
+        prepared.push(((listener, udp), identity, config, router_info, rng));
     }
     let known: Vec<_> = prepared.iter().map(|p| p.3.clone()).collect();
+    let identities = prepared.iter().map(|p| p.1.hash()).collect();
     let mut sam: BTreeMap<usize, Option<TcpListener>> = sam.into_iter().collect();
-    prepared
+    let nodes = prepared
         .into_iter()
         .enumerate()
-        .map(|(i, ((listener, udp), identity, router, _))| {
+        .map(|(i, ((listener, udp), identity, router, _, mut rng))| {
             let defaults = SessionDefaults { inbound: router.inbound, outbound: router.outbound };
             let free = || bind(loopback, "SAM", "--sam");
             let sam = sam.remove(&i).map(|given| given.map_or_else(free, Ok)).transpose()?;
@@ -240,10 +398,13 @@ fn start(
                 sam,
                 sam_config: SamConfig { defaults, ..SamConfig::default() },
                 known_routers: known.clone(),
+                links: layout.links(&mut rng),
+                seed: Some(rng.bytes()),
                 ..NodeConfig::new(router, identity)
             })?)
         })
-        .collect()
+        .collect::<Result<_>>()?;
+    Ok((nodes, identities))
 }
 
 /// A port that is free for TCP and for UDP.
@@ -277,7 +438,7 @@ fn config(published: SocketAddr, floodfill: bool) -> Config {
 /// Waits until every router has tunnels both ways.
 async fn wait_until_usable(nodes: &mut [Node], patience: Duration) -> Result<()> {
     let started = Instant::now();
-    let all = nodes.len();
+    let (all, mut told) = (nodes.len(), started);
     for (i, node) in nodes.iter_mut().enumerate() {
         let ready = async {
             while let Some(notice) = node.notice().await {
@@ -295,8 +456,12 @@ async fn wait_until_usable(nodes: &mut [Node], patience: Duration) -> Result<()>
                 patience.as_secs()
             ),
         }
+        let line = format!("{} of {all} routers have tunnels", i + 1);
         if is_interactive() {
-            redraw(usize::from(i > 0), &format!("{} of {all} routers have tunnels\n", i + 1));
+            redraw(usize::from(i > 0), &format!("{line}\n"));
+        } else if told.elapsed() > PROGRESS {
+            say(line);
+            told = Instant::now();
         }
     }
     if is_interactive() {
@@ -311,17 +476,29 @@ async fn show(nodes: &[Node]) {
     // Snapshots are half a second old at most: the first ones would be those from before the start.
     tokio::time::sleep(Duration::from_millis(600)).await;
     loop {
-        let table = table(&nodes.iter().map(Node::snapshot).collect::<Vec<_>>());
+        let snapshots = nodes.iter().map(Node::snapshot).collect::<Vec<_>>();
         if is_interactive() {
+            let table = table(&snapshots);
             redraw(lines, &table);
             lines = table.lines().count();
             tokio::time::sleep(REFRESH).await;
         } else {
-            let total = table.lines().last().unwrap_or_default().to_owned();
-            say(total);
+            say(total(&snapshots));
             tokio::time::sleep(REPORT).await;
         }
     }
+}
+
+/// All routers in a line.
+fn total(snapshots: &[Snapshot]) -> String {
+    let sum = |of: fn(&Stats) -> u64| snapshots.iter().map(|s| of(&s.stats)).sum::<u64>();
+    format!(
+        "{} sessions, {} tunnels, {} tunnels at hops, {:.1} MB relayed",
+        sum(|s| s.sessions),
+        sum(|s| s.tunnels_in + s.tunnels_out),
+        sum(|s| s.transit_tunnels),
+        sum(|s| s.transit_bytes) as f64 / 1e6
+    )
 }
 
 fn table(snapshots: &[Snapshot]) -> String {
@@ -351,4 +528,19 @@ fn table(snapshots: &[Snapshot]) -> String {
     let _ =
         writeln!(text, "{:>6} {:>8} {:>8} {:>8} {:>12.1}", "all", sum.0, sum.1, sum.2, sum.3 as f64 / 1e6);
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn delays_and_losses_are_read_and_bounded() {
+        let delay = |text| parse_delay(text).ok().map(|d| d.as_millis());
+        let all = ["0ms", "50ms", "2s", "2000ms", "3s", "50", "ms", "s", "-1ms", "99999999999999999999s"];
+        assert_eq!(all.map(delay).iter().flatten().copied().collect::<Vec<_>>(), [0, 50, 2_000, 2_000]);
+        let loss = |text| parse_loss(text).ok();
+        assert_eq!(["0%", "1%", "0.25%", "50%", "1"].map(loss), [0, 100, 25, 5_000, 100].map(Some));
+        assert_eq!(["51%", "-1%", "%", "NaN", "x"].map(loss), [None; 5]);
+    }
 }

@@ -7,7 +7,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
-use aioli::testnet::Network;
+use aioli::testnet::{Layout, Network};
 use aioli_core::Rng;
 
 /// No step may take longer.
@@ -74,7 +74,7 @@ fn exchange(mut stream: Sam, send: Vec<u8>) -> std::thread::JoinHandle<Vec<u8>> 
 
 #[test]
 fn streams_run_over_ssu2_alone() {
-    let mut network = Network::start_with(6, &[0, 3], (false, true)).unwrap();
+    let mut network = Network::start_with(&Layout { ntcp2: false, ..Layout::new(6) }, &[0, 3]).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(network.wait_until_usable(PATIENCE)).unwrap();
     let [a, b] = network.sam()[..] else { panic!("two SAM ports") };

@@ -11,12 +11,13 @@ use std::net::TcpStream;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use aioli_wire::{Destination, base32};
 use anyhow::{Context, Result, bail, ensure};
 use aws_lc_rs::digest;
 use aws_lc_rs::rand;
 use data_encoding::HEXLOWER;
 
-use super::sam::{Session, session_within};
+use super::sam::{Session, look_up, session_within};
 
 /// What is framed at a time.
 const FRAME: usize = 32 * 1024;
@@ -24,6 +25,11 @@ const FRAME: usize = 32 * 1024;
 const PING: usize = 32;
 /// How long a bulk receiver may be behind after the last byte was handed to SAM.
 const DRAIN: Duration = Duration::from_secs(180);
+
+/// What is sent at a time where there is a rate.
+const PIECE: usize = 8 * 1024;
+/// A stream on which nothing comes for this long is stuck.
+const STALLED: Duration = Duration::from_secs(60);
 
 /// What a stream is for, said in its first byte.
 const UPLOAD: u8 = b'U';
@@ -113,6 +119,55 @@ fn serve_stream(mut stream: TcpStream) -> Result<()> {
     }
 }
 
+/// Sends so many bytes at a rate to a server that gives all back. Prints `RUNNING` when the first are back, and at the
+/// end for how many seconds nothing came at most, and how many seconds after the first that began.
+pub fn rebound(destination: &str, options: &str, bytes: u64, bytes_per_second: u64) -> Result<()> {
+    let (session, _) = session_within(options, Duration::from_secs(120))?;
+    let mut stream = open(&session, destination)?;
+    stream.write_all(&[ECHO])?;
+    let mut back = stream.try_clone()?;
+    let sender = thread::spawn(move || pour(&mut stream, bytes, bytes_per_second));
+    back.set_read_timeout(Some(STALLED))?;
+    let (mut sha, mut received) = (Sha256::default(), 0);
+    let (mut longest, mut at, mut begun, mut last) = (Duration::ZERO, Duration::ZERO, None, None::<Instant>);
+    let mut buffer = vec![0; FRAME];
+    while received < bytes {
+        let read =
+            back.read(&mut buffer).with_context(|| format!("{received} bytes are back, and no more"))?;
+        ensure!(read > 0, "the stream ended after {received} bytes");
+        sha.update(buffer.get(..read).unwrap_or_default());
+        received += u64::try_from(read)?;
+        let now = Instant::now();
+        let begun = *begun.get_or_insert(now);
+        match last.replace(now) {
+            Some(before) if now - before > longest => (longest, at) = (now - before, before - begun),
+            Some(_) => {}
+            None => println!("RUNNING"),
+        }
+    }
+    let sent = sender.join().ok().context("the sender panicked")??;
+    ensure!(sha.finish() == sent, "what came back differs from what was sent");
+    println!("REBOUND {:.1} {:.1}", longest.as_secs_f64(), at.as_secs_f64());
+    Ok(())
+}
+
+/// Sends random bytes at a rate; gives their SHA-256.
+fn pour(stream: &mut TcpStream, bytes: u64, bytes_per_second: u64) -> Result<String> {
+    let begun = Instant::now();
+    let (mut sha, mut sent) = (Sha256::default(), 0);
+    let mut piece = [0; PIECE];
+    while sent < bytes {
+        random_bytes(&mut piece)?;
+        let part = piece.get(..usize::try_from(bytes - sent)?.min(PIECE)).unwrap_or_default();
+        stream.write_all(part)?;
+        sha.update(part);
+        sent += u64::try_from(part.len())?;
+        let due = Duration::from_secs_f64(sent as f64 / bytes_per_second as f64);
+        thread::sleep(due.saturating_sub(begun.elapsed()));
+    }
+    Ok(sha.finish())
+}
+
 /// Gives back whatever comes.
 fn echo(stream: &mut TcpStream) -> Result<()> {
     let mut bytes = vec![0; FRAME];
@@ -141,6 +196,14 @@ pub fn measure(destination: &str, options: &str, bounds: Bounds, pings: u32) -> 
     let (bytes, time) = download(&session, destination, bounds)?;
     println!("DOWNLOAD {bytes} {:.3}", time.as_secs_f64());
     println!("DONE");
+    Ok(())
+}
+
+/// Waits until the router finds a destination by its hash: until its LeaseSet is where others look for it.
+pub fn find(destination: &str, limit: Duration) -> Result<()> {
+    let hash = Destination::from_base64(destination).context("not a destination")?.hash();
+    let took = look_up(&base32::host_name(&hash), limit)?;
+    println!("FOUND {:.3}", took.as_secs_f64());
     Ok(())
 }
 

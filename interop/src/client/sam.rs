@@ -79,6 +79,22 @@ pub fn session_within(options: &str, limit: Duration) -> Result<(Session, Durati
     }
 }
 
+/// Asks the router for this name until it finds it.
+pub fn look_up(name: &str, limit: Duration) -> Result<Duration> {
+    let asked = Instant::now();
+    let mut sam = hello()?;
+    sam.set_read_timeout(Some(limit))?;
+    loop {
+        match ask(&mut sam, &format!("NAMING LOOKUP NAME={name}")) {
+            Ok(_) => return Ok(asked.elapsed()),
+            Err(error) if asked.elapsed() >= limit => {
+                return Err(error.context(format!("{name} was not found within {limit:?}")));
+            }
+            Err(_) => std::thread::sleep(Duration::from_millis(500)),
+        }
+    }
+}
+
 /// A connection to SAM with the versions agreed.
 fn hello() -> Result<TcpStream> {
     let mut stream = TcpStream::connect(SAM).context("connecting to SAM")?;

@@ -87,6 +87,13 @@ impl Namespace {
         self.ip(&["link", "set", device, "up"]).map(drop)
     }
 
+    /// Takes a device's address away in mid-run and gives it another, as a provider does at night. What a gateway had
+    /// translated to the old one is cut off.
+    pub fn replace_address(&self, device: &str, old: &str, new: &str) -> Result<()> {
+        self.ip(&["addr", "del", &format!("{old}/15"), "dev", device])?;
+        self.ip(&["addr", "add", &format!("{new}/15"), "dev", device]).map(drop)
+    }
+
     /// A command that will run inside this namespace.
     pub fn command(&self, program: &Path) -> Command {
         let mut command = Command::new("ip");

@@ -71,6 +71,8 @@ pub enum Edge {
     Open,
     /// It has an address of its own, and lets answers in alone.
     Filtered,
+    /// It has an address of its own, and lets answers in over TCP alone.
+    NothingInbound,
     /// A gateway.
     Behind(Nat),
 }
@@ -129,13 +131,6 @@ impl Gateway {
         format!("169.254.{}.1", self.index)
     }
 
-    /// Takes another address outside in mid-run, as a provider does at night: what was translated to the old one is
-    /// cut off.
-    pub fn replace_address(&self, old: &str, new: &str) -> Result<()> {
-        self.namespace.ip(&["addr", "del", old, "dev", "wan0"])?;
-        self.namespace.ip(&["addr", "add", new, "dev", "wan0"]).map(drop)
-    }
-
     /// Starts `miniupnpd`, which says that `external` is its address. It serves no private one, and the range of this
     /// network counts as private.
     pub fn start_miniupnpd(&self, mapping: Mapping, external: &str, directory: &Path) -> Result<Process> {
@@ -181,11 +176,14 @@ impl Gateway {
     }
 }
 
-/// Drops what nobody inside asked for, at a router that has an address of its own.
-pub fn filter_inbound(namespace: &Namespace) -> Result<()> {
-    let rules = "table inet filter {\nchain input {\ntype filter hook input priority 0; policy drop;\n\
-                 iifname lo accept\nct state established,related accept\n}\n}\n";
-    namespace.nft(rules).map(drop)
+/// Drops what nobody inside asked for, at a router that has an address of its own; with `no_udp` over UDP even that.
+pub fn filter_inbound(namespace: &Namespace, no_udp: bool) -> Result<()> {
+    let udp = if no_udp { "meta l4proto udp drop\n" } else { "" };
+    let rules = format!(
+        "table inet filter {{\nchain input {{\ntype filter hook input priority 0; policy drop;\n\
+         iifname lo accept\n{udp}ct state established,related accept\n}}\n}}\n"
+    );
+    namespace.nft(&rules).map(drop)
 }
 
 /// Fails if a program is missing that gateways need.

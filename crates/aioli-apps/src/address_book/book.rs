@@ -93,6 +93,11 @@ impl Book {
             .filter_map(|(name, entry)| Some((&**name, Destination::from_bytes(&entry.destination).ok()?)))
     }
 
+    /// Names, in order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.names.keys().map(|name| &**name)
+    }
+
     /// How many names there are.
     pub fn len(&self) -> usize {
         self.names.len()

@@ -105,14 +105,20 @@ impl AddressBook {
         self.lists.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The destination of a name in lower case, and which list has it.
-    pub fn lookup(&self, name: &str) -> Option<(Destination, List)> {
+    /// The lists, with what others have changed in the files.
+    fn fresh(&self) -> MutexGuard<'_, Lists> {
         let mut lists = self.lock();
         if lists.looked.is_none_or(|at| at.elapsed() >= LOOK_EVERY)
             && let Err(error) = self.refresh(&mut lists)
         {
             tracing::warn!("{error}; going on with what was read before");
         }
+        lists
+    }
+
+    /// The destination of a name in lower case, and which list has it.
+    pub fn lookup(&self, name: &str) -> Option<(Destination, List)> {
+        let lists = self.fresh();
         List::ALL.into_iter().find_map(|list| Some((lists.books.get(&list)?.1.get(name)?, list)))
     }
 
@@ -123,7 +129,7 @@ impl AddressBook {
 
     /// Gives a list to look at.
     pub fn with<T>(&self, list: List, look: impl FnOnce(&Book) -> T) -> T {
-        match self.lock().books.get(&list) {
+        match self.fresh().books.get(&list) {
             Some((_, book)) => look(book),
             None => look(&Book::default()),
         }

@@ -42,7 +42,7 @@ const TELLTALE_PREFIXES: &[&str] = &["x-forwarded", "proxy-", "sec-ch-", "accept
 const ELSEWHERE: &[&str] = &["alt-svc", "nel", "report-to", "reporting-endpoints"];
 
 /// Whether the client asks for a WebSocket.
-pub(super) fn wants_websocket(headers: &HeaderMap) -> bool {
+pub(crate) fn wants_websocket(headers: &HeaderMap) -> bool {
     let named = |name: HeaderName, what: &str| {
         let values = headers.get_all(name).iter().filter_map(|v| v.to_str().ok());
         values.flat_map(|v| v.split(',')).any(|v| v.trim().eq_ignore_ascii_case(what))
@@ -100,7 +100,8 @@ fn set(headers: &mut HeaderMap, name: HeaderName, value: Option<&'static str>) {
     }
 }
 
-fn remove_hop_by_hop(headers: &mut HeaderMap) {
+/// Removes what is of one connection only.
+pub(crate) fn remove_hop_by_hop(headers: &mut HeaderMap) {
     let values = headers.get_all(header::CONNECTION).iter().filter_map(|v| v.to_str().ok());
     let named: Vec<HeaderName> = values
         .flat_map(|value| value.split(','))
@@ -116,7 +117,8 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
     remove(headers, HOP_BY_HOP, &[]);
 }
 
-fn remove(headers: &mut HeaderMap, names: &[&str], prefixes: &[&str]) {
+/// Removes headers by name, and by how their names begin.
+pub(crate) fn remove(headers: &mut HeaderMap, names: &[&str], prefixes: &[&str]) {
     let unwanted = |name: &HeaderName| {
         names.contains(&name.as_str()) || prefixes.iter().any(|prefix| name.as_str().starts_with(prefix))
     };

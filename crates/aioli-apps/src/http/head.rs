@@ -9,17 +9,17 @@ use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 /// Bytes of a head at most.
-pub(super) const MAX_HEAD: usize = 32 * 1024;
+pub(crate) const MAX_HEAD: usize = 32 * 1024;
 /// Bytes of one of its lines at most.
 const MAX_LINE: usize = 8 * 1024;
 /// Header lines at most.
-pub(super) const MAX_HEADERS: usize = 60;
+pub(crate) const MAX_HEADERS: usize = 60;
 /// A head must be there within this time.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Why a request is not even looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-pub(super) enum HeadError {
+pub(crate) enum HeadError {
     /// The client is gone, or said nothing.
     #[error("there is no request")]
     Nothing,
@@ -40,7 +40,7 @@ pub(super) enum HeadError {
 }
 
 /// Reads a head, and whatever came with it.
-pub(super) async fn read(stream: &mut (impl AsyncRead + Unpin)) -> Result<Vec<u8>, HeadError> {
+pub(crate) async fn read(stream: &mut (impl AsyncRead + Unpin)) -> Result<Vec<u8>, HeadError> {
     tokio::time::timeout(PATIENCE, read_all(stream)).await.unwrap_or(Err(HeadError::Slow))
 }
 

@@ -10,11 +10,11 @@
 //! A connection carries one request, and so does a stream. Nothing is looked up
 //! on this computer, and nothing but the router is connected to.
 
-mod filter;
-mod head;
+pub(crate) mod filter;
+pub(crate) mod head;
 mod internal;
 mod pages;
-mod upstream;
+pub(crate) mod upstream;
 
 use std::convert::Infallible;
 use std::net::IpAddr;
@@ -22,7 +22,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use aioli_node::embed::Stream;
 use bytes::Bytes;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Empty};
@@ -39,10 +38,12 @@ use crate::listen::{Gate, Outlet, close_gently};
 use crate::names::i2p_host;
 use crate::relay::{self, Activity, Watched};
 use crate::resolve::Naming;
+use crate::way::Stream;
 use pages::Page;
+pub(crate) use pages::escaped;
 
 /// The body of an answer.
-type Body = UnsyncBoxBody<Bytes, hyper::Error>;
+pub(crate) type Body = UnsyncBoxBody<Bytes, hyper::Error>;
 
 /// A page for a request that was refused is to be taken within this time.
 const REFUSE_WITHIN: Duration = Duration::from_secs(10);
@@ -151,6 +152,7 @@ impl HttpProxy {
     }
 
     async fn connection(self: Arc<Self>, mut stream: TcpStream) {
+        let _using = self.outlet.enter();
         let begun = match head::read(&mut stream).await {
             Ok(begun) => begun,
             Err(head::HeadError::Nothing) => return,
@@ -303,7 +305,11 @@ impl HttpProxy {
         }
         let websocket = filter::wants_websocket(request.headers());
         let client = websocket.then(|| hyper::upgrade::on(&mut request));
-        let mut answer = upstream::exchange(stream, request, host).await?;
+        let answer = upstream::exchange(stream, request).await;
+        let mut answer = answer.map_err(|why| match why {
+            upstream::NoAnswer::Slow => pages::slow_answer(host, upstream::ANSWER_WITHIN),
+            upstream::NoAnswer::Broken(why) => pages::no_answer(host, &why),
+        })?;
         let upgraded = answer.status() == StatusCode::SWITCHING_PROTOCOLS;
         match client {
             Some(client) if upgraded => {

@@ -79,7 +79,7 @@ impl Page {
 }
 
 /// Text for a page, whoever has written it.
-pub(super) fn escaped(text: &str) -> String {
+pub(crate) fn escaped(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

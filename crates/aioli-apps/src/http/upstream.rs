@@ -4,38 +4,45 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use aioli_node::embed::Stream;
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::{Body as _, Frame, Incoming, SizeHint};
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::task::AbortHandle;
 
 use super::Body;
-use super::pages::{self, Page};
+use crate::way::Stream;
 
 /// The head of an answer must be there within this time.
-const ANSWER_WITHIN: Duration = Duration::from_secs(180);
+pub(crate) const ANSWER_WITHIN: Duration = Duration::from_secs(180);
 /// Bytes of an answer's head at most.
 const MAX_ANSWER_HEAD: usize = 64 * 1024;
 /// Headers of an answer at most.
 const MAX_ANSWER_HEADERS: usize = 100;
 
+/// Why there is no answer.
+#[derive(Debug)]
+pub(crate) enum NoAnswer {
+    /// It did not come within [`ANSWER_WITHIN`].
+    Slow,
+    /// The connection, or what came over it.
+    Broken(String),
+}
+
 /// Sends a request and waits for the head of the answer.
-pub(super) async fn exchange(
-    stream: Stream,
+pub(crate) async fn exchange(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     request: Request<Incoming>,
-    host: &str,
-) -> Result<Response<Body>, Page> {
+) -> Result<Response<Body>, NoAnswer> {
     let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
         .title_case_headers(true)
         .max_buf_size(MAX_ANSWER_HEAD)
         .max_headers(MAX_ANSWER_HEADERS)
         .handshake(TokioIo::new(stream))
         .await
-        .map_err(|error| pages::no_answer(host, &reason(&error)))?;
+        .map_err(|error| NoAnswer::Broken(reason(&error)))?;
     let task = tokio::spawn(async move {
         // Whoever reads the answer hears of an error.
         let _ = connection.with_upgrades().await;
@@ -43,8 +50,8 @@ pub(super) async fn exchange(
     // If we are dropped here, the client is gone.
     let mut guard = Guard { task: task.abort_handle(), over: false };
     let answer = tokio::time::timeout(ANSWER_WITHIN, sender.send_request(request)).await;
-    let answer = answer.map_err(|_| pages::slow_answer(host, ANSWER_WITHIN))?;
-    let answer = answer.map_err(|error| pages::no_answer(host, &reason(&error)))?;
+    let answer = answer.map_err(|_| NoAnswer::Slow)?;
+    let answer = answer.map_err(|error| NoAnswer::Broken(reason(&error)))?;
     guard.over = answer.body().is_end_stream();
     Ok(answer.map(|body| Guarded { body, guard }.boxed_unsync()))
 }

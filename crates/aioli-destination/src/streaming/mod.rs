@@ -13,6 +13,7 @@
 //! | `streams` | all streams of a destination: accepting, limits, pings, timers |
 //! | `stream` | one stream: states, choking, timeouts |
 //! | `transmit` | what a stream puts on the wire, and when |
+//! | `leftover` | what is still read of a stream that broke off |
 //! | `send`, `receive` | the halves: buffers, loss detection, gaps |
 //! | `aioli_core::flow` | how much and how fast; see `docs/streaming.md` |
 //! | `gate` | who may connect how often |
@@ -24,6 +25,7 @@ use aioli_wire::{Destination, DestinationHash};
 mod auth;
 mod config;
 mod gate;
+mod leftover;
 mod receive;
 mod send;
 mod stream;

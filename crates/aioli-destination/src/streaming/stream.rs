@@ -194,6 +194,8 @@ pub(super) struct Stream {
     pub(super) wants_room: Cell<bool>,
     readable_told: bool,
     pub(super) ended: Option<CloseReason>,
+    /// It has ended, but what was received is still to be read: until then at most.
+    pub(super) leftover: Option<Instant>,
     pub(super) scratch: Vec<u32>,
 }
 
@@ -248,6 +250,7 @@ impl Stream {
             wants_room: Cell::new(false),
             readable_told: false,
             ended: None,
+            leftover: None,
             scratch: Vec::new(),
             options,
         }
@@ -257,6 +260,9 @@ impl Stream {
     pub(super) fn handle(&mut self, p: &Packet<'_>, raw: &[u8], vouched: bool, io: &mut Io<'_>) {
         if let Err(wrong) = self.authenticate(p, raw, vouched, io) {
             io.stats.count(wrong);
+            return;
+        }
+        if self.ended.is_some() {
             return;
         }
         self.last_heard = io.now;
@@ -485,8 +491,10 @@ impl Stream {
         let n = take(&mut self.receive);
         if self.receive.readable() == 0 {
             self.readable_told = false;
+            self.tell_end(io);
         }
-        if self.choking && self.receive.readable() <= self.options.receive_buffer / 2 {
+        if self.choking && self.ended.is_none() && self.receive.readable() <= self.options.receive_buffer / 2
+        {
             self.choking = false;
             self.unchokes = UNCHOKES;
             self.send_ack(io);
@@ -498,6 +506,10 @@ impl Stream {
     /// The application writes.
     pub(super) fn write(&mut self, data: &[u8], io: &mut Io<'_>) -> usize {
         self.accepted = true;
+        if self.leftover.is_some() {
+            // It reaches nobody any more. Whoever reads learns why.
+            return data.len();
+        }
         if self.fin != Fin::Open || self.ended.is_some() {
             return 0;
         }
@@ -544,6 +556,7 @@ impl Stream {
     pub(super) fn release(&mut self, io: &mut Io<'_>) {
         self.receive.discard();
         self.choking = false;
+        self.tell_end(io);
         self.released = Some(io.now);
         self.close_write(io);
         self.settle(io);
@@ -570,13 +583,6 @@ impl Stream {
         self.fin == Fin::Sent && self.send.all_acked()
     }
 
-    pub(super) fn end(&mut self, reason: CloseReason, io: &mut Io<'_>) {
-        if self.ended.is_none() {
-            self.ended = Some(reason);
-            io.out.push_back(Output::Closed { id: self.id, reason });
-        }
-    }
-
     pub(super) fn suspect_path(&mut self, io: &mut Io<'_>) {
         let pause = self.rtt.timeout(self.kind.ack_delay(), 0);
         if io.now.since(self.last_suspected) < pause && self.last_suspected > Instant::ZERO {
@@ -590,6 +596,9 @@ impl Stream {
 
     /// When [`Stream::on_timer`] has something to do, and what.
     pub(super) fn deadline(&self) -> (Instant, &'static str) {
+        if let Some(at) = self.leftover {
+            return (at, "data that nobody reads");
+        }
         let mut best = (Instant::FAR_FUTURE, "nothing");
         let mut offer = |at: Instant, why| {
             if at < best.0 {
@@ -644,6 +653,9 @@ impl Stream {
 
     pub(super) fn on_timer(&mut self, io: &mut Io<'_>) {
         let now = io.now;
+        if self.ended.is_some() {
+            return self.tell_end(io);
+        }
         if self.choke_due.is_some_and(|at| at <= now) {
             self.choke_due = None;
             if self.too_full(io.memory_full) {

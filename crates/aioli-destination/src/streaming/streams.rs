@@ -164,7 +164,13 @@ impl Streams {
 
     /// Bytes that [`Streams::send`] would take now.
     pub fn writable(&self, id: StreamId) -> usize {
-        let Some(s) = self.streams.get(&id).filter(|s| s.fin == Fin::Open) else { return 0 };
+        let Some(s) = self.streams.get(&id) else { return 0 };
+        if s.leftover.is_some() {
+            return self.config.limits.send_buffer;
+        }
+        if s.fin != Fin::Open {
+            return 0;
+        }
         s.offer_room(&self.config)
     }
 
@@ -526,7 +532,7 @@ impl Streams {
         };
         let result = call(s, &mut io);
         self.buffered = (self.buffered + s.receive.buffered()).saturating_sub(before);
-        if s.ended.is_some() {
+        if s.is_over() {
             self.remove(id, cx.now.mono);
         } else {
             // A later deadline is found out when the earlier one passes.
@@ -641,6 +647,11 @@ impl Streams {
         let sweep = (self.sweep_at, Why { id: StreamId(0), what: "forgetting closed streams" });
         let next = stream.filter(|s| s.0 <= sweep.0).unwrap_or(sweep);
         (next.0 < Instant::FAR_FUTURE).then_some(next)
+    }
+
+    /// Bytes that were written and that peers have not acknowledged. Of streams that have ended they never will.
+    pub fn undelivered(&self) -> usize {
+        self.streams.values().filter(|s| s.ended.is_none()).map(|s| s.send.buffered()).sum()
     }
 
     /// Streams that exist.

@@ -251,6 +251,10 @@ impl Stream {
 
     /// Tells the peer that the stream is gone.
     pub(super) fn send_reset(&mut self, io: &mut Io<'_>) {
+        self.receive.discard();
+        if self.ended.is_some() {
+            return self.tell_end(io);
+        }
         let sequence = self.send.next_sequence();
         let header = Header { delay: None, flags: flags::RESET, ..self.header(sequence, io.now, 0) };
         let bytes = auth::signed(io.identity(), &header, None, &[]);

@@ -56,7 +56,7 @@ pub(super) fn settle(root: &Path) -> Result<(), DiskError> {
 }
 
 /// The layout of a directory that this program may use.
-fn find(root: &Path) -> Result<u32, DiskError> {
+pub(super) fn find(root: &Path) -> Result<u32, DiskError> {
     let path = root.join(FILE);
     let bytes = match read_bounded(&path, MAX_STATE_FILE) {
         Ok(bytes) => bytes,

@@ -22,6 +22,13 @@ const MAX_BYTES: u64 = 256;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Holder(String);
 
+impl Holder {
+    /// Its process, if the file says so.
+    pub fn process(&self) -> Option<u32> {
+        self.0.strip_prefix("process ")?.split(' ').next()?.parse().ok()
+    }
+}
+
 impl fmt::Display for Holder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -56,7 +63,8 @@ pub(super) fn take(root: &Path) -> Result<File, Refused> {
     Ok(file)
 }
 
-fn holder(file: &mut File) -> Holder {
+/// Whom the file names.
+pub(super) fn holder(file: &mut File) -> Holder {
     let mut text = String::new();
     let read = file.take(MAX_BYTES).read_to_string(&mut text);
     let line = text.lines().next().filter(|line| line.starts_with("process ")).map(str::to_owned);

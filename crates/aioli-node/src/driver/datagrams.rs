@@ -1,8 +1,9 @@
 //! Datagrams between the router and the UDP sockets.
 //!
 //! Work is done in rounds of bounded size, so that neither direction keeps the
-//! other, or TCP, waiting. When the kernel takes no more, nothing is asked of
-//! the router until it does: what waits stays where it can still expire.
+//! other, or TCP, waiting. When the kernel takes no more of an address family,
+//! nothing for it is asked of the router until it does: what waits stays where
+//! it can still expire, and the other family goes on.
 
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
@@ -26,19 +27,22 @@ pub(super) struct Datagrams {
     pub(super) due: Cell<bool>,
     /// What is being sent.
     buffer: RefCell<Vec<u8>>,
-    /// What of it the kernel did not take.
-    unsent: Cell<Option<Unsent>>,
-    /// The kernel takes no more.
+    /// What the kernel did not take of it: IPv4, IPv6.
+    unsent: RefCell<[Option<Unsent>; 2]>,
+    /// The kernel takes no more of a family.
     blocked: Notify,
 }
 
-/// The end of the buffer, for one peer.
-#[derive(Clone, Copy)]
+/// Datagrams for one peer.
 struct Unsent {
     to: SocketAddr,
     segment: usize,
-    /// Where it begins.
-    at: usize,
+    bytes: Vec<u8>,
+}
+
+/// Where a family is in an array.
+const fn family(at: SocketAddr) -> usize {
+    at.is_ipv6() as usize
 }
 
 impl Datagrams {
@@ -47,33 +51,41 @@ impl Datagrams {
             sockets,
             due: Cell::new(false),
             buffer: RefCell::default(),
-            unsent: Cell::new(None),
+            unsent: RefCell::default(),
             blocked: Notify::new(),
         }
     }
 
-    fn socket(&self, to: SocketAddr) -> Option<&Rc<UdpSocket>> {
-        self.sockets.iter().find(|s| s.local_addr().is_ipv4() == to.is_ipv4())
-    }
-
-    /// Hands the end of `buffer` to the kernel. False: it does not take all of it.
-    fn send(&self, unsent: Unsent, buffer: &[u8]) -> bool {
-        let Unsent { to, segment, at } = unsent;
+    /// Hands datagrams to the kernel. False: it does not take all of them, and the rest is kept.
+    fn send(&self, to: SocketAddr, segment: usize, bytes: &[u8]) -> bool {
         // The router dials no family for which there is no socket.
-        let Some(socket) = self.socket(to) else { return true };
-        let bytes = buffer.get(at..).unwrap_or_default();
+        let Some(socket) = self.sockets.iter().find(|s| family(s.local_addr()) == family(to)) else {
+            return true;
+        };
         let taken = socket.send(&Transmit { segment_size: Some(segment), ..Transmit::single(to, bytes) });
-        if taken == bytes.len() {
+        let rest = bytes.get(taken..).unwrap_or_default();
+        if rest.is_empty() {
             return true;
         }
-        self.unsent.set(Some(Unsent { at: at + taken, ..unsent }));
+        self.unsent.borrow_mut()[family(to)] = Some(Unsent { to, segment, bytes: rest.to_vec() });
         self.blocked.notify_waiters();
         false
     }
 
-    /// Whether this socket is what everything waits for.
-    fn is_blocked_by(&self, socket: &UdpSocket) -> bool {
-        self.unsent.get().is_some_and(|u| u.to.is_ipv4() == socket.local_addr().is_ipv4())
+    /// Tries again what a family's socket did not take. Whether something has changed.
+    fn send_rest(&self, family: usize) -> bool {
+        let unsent = self.unsent.borrow_mut()[family].take();
+        unsent.is_some_and(|rest| self.send(rest.to, rest.segment, &rest.bytes))
+    }
+
+    /// Whether this socket takes no more.
+    fn is_blocked(&self, socket: &UdpSocket) -> bool {
+        self.unsent.borrow()[family(socket.local_addr())].is_some()
+    }
+
+    /// Which families take datagrams: IPv4, IPv6.
+    fn writable(&self) -> [bool; 2] {
+        self.unsent.borrow().each_ref().map(Option::is_none)
     }
 }
 
@@ -85,11 +97,6 @@ impl Shared {
             return;
         }
         let mut buffer = datagrams.buffer.borrow_mut();
-        if let Some(unsent) = datagrams.unsent.take()
-            && !datagrams.send(unsent, &buffer)
-        {
-            return;
-        }
         for _ in 0..ROUND {
             buffer.clear();
             let now = self.now();
@@ -100,9 +107,22 @@ impl Shared {
             };
             // What the router has to say about it, and the rest, come after whoever is ready by now.
             self.wake.notify_one();
-            if !datagrams.send(Unsent { to: transmit.to, segment: transmit.segment, at: 0 }, &buffer) {
-                return;
+            if !datagrams.send(transmit.to, transmit.segment, &buffer) {
+                self.tell_writable();
             }
+        }
+    }
+
+    fn tell_writable(&self) {
+        let [ipv4, ipv6] = self.datagrams.writable();
+        self.machines.borrow_mut().router.set_ssu2_writable(ipv4, ipv6);
+        self.wake.notify_one();
+    }
+
+    /// A socket takes datagrams again.
+    fn on_writable(&self, socket: &UdpSocket) {
+        if self.datagrams.send_rest(family(socket.local_addr())) {
+            self.tell_writable();
         }
     }
 
@@ -122,7 +142,10 @@ impl Shared {
     fn receive(&self, socket: &UdpSocket) {
         let now = self.now();
         let Machines { router, .. } = &mut *self.machines.borrow_mut();
-        let received = socket.receive(|arrival, bytes| router.handle_datagram(arrival.from, bytes, now));
+        let received = socket.receive(|arrival, bytes| match &self.arrivals {
+            None => router.handle_datagram(arrival.from, bytes, now),
+            Some(arrivals) => arrivals.borrow_mut().datagram(arrival.from, bytes, now.mono),
+        });
         if let Err(error) = received {
             // As a rule it is about something sent before, and is over once it was read.
             tracing::debug!("receiving datagrams: {error}");
@@ -134,7 +157,7 @@ impl Shared {
 /// Serves one socket.
 async fn run_socket(shared: Rc<Shared>, socket: Rc<UdpSocket>) {
     loop {
-        let blocked = shared.datagrams.is_blocked_by(&socket);
+        let blocked = shared.datagrams.is_blocked(&socket);
         tokio::select! {
             ready = socket.readable() => {
                 if let Err(error) = ready {
@@ -147,8 +170,7 @@ async fn run_socket(shared: Rc<Shared>, socket: Rc<UdpSocket>) {
                 if ready.is_err() {
                     return;
                 }
-                shared.send_datagrams();
-                shared.wake.notify_one();
+                shared.on_writable(&socket);
             }
             // Looks again whether it is this one.
             () = shared.datagrams.blocked.notified(), if !blocked => {}

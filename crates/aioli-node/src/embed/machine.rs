@@ -13,7 +13,7 @@ use aioli_wire::{Destination, DestinationHash};
 use tokio::sync::{mpsc, watch};
 
 use super::pipe::{Peer, Pipe, Stream};
-use super::{ClientError, Command, Commands, Hub, Incoming, Key, Reply, Session, SessionInner};
+use super::{ClientError, Command, Commands, Hub, Incoming, Key, Reply, Session, SessionInner, View};
 use crate::driver::Shared;
 
 /// Lookups under way at most.
@@ -85,7 +85,13 @@ impl Embed {
                     router.set_listening(session, true, now);
                 }
             }
+            Command::SetQuantities { session, inbound, outbound } => {
+                router.set_session_quantities(session, inbound, outbound, now);
+            }
             Command::Lookup { session, hash, reply } => self.look_up(session, hash, reply, router, now),
+            Command::Limit { inbound, outbound } => router.set_bandwidth(inbound, outbound, now),
+            // Of more than the router: answered by `serve`.
+            Command::Look { .. } => {}
         }
     }
 
@@ -290,6 +296,11 @@ pub(crate) async fn serve(shared: Rc<Shared>, hub: Arc<Hub>, Commands(mut comman
         tokio::select! {
             command = commands.recv() => {
                 let Some(command) = command else { return };
+                if let Command::Look { entries, reply } = command {
+                    // An error means that whoever asked has gone.
+                    let _ = reply.send(View::of(&shared, entries));
+                    continue;
+                }
                 shared.with_machines(|m, now| m.embed.handle(command, &mut m.router, now));
             }
             () = hub.wake.notified() => shared.with_machines(|m, now| m.embed.progress(&mut m.router, now)),

@@ -13,6 +13,7 @@
 
 mod machine;
 mod pipe;
+mod view;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -28,6 +29,7 @@ pub use machine::EmbedStats;
 pub(crate) use machine::{Embed, serve};
 use pipe::Pipe;
 pub use pipe::Stream;
+pub use view::View;
 
 /// Requests that wait for the router's thread; who asks more waits.
 const MAX_COMMANDS: usize = 256;
@@ -91,7 +93,10 @@ enum Command {
     Create { options: Box<SessionOptions>, reply: Reply<SessionInner> },
     Connect { session: Session, to: Target, ports: (u16, u16), reply: Reply<Stream> },
     Listen { session: SessionId, incoming: mpsc::Sender<Incoming> },
+    SetQuantities { session: SessionId, inbound: u8, outbound: u8 },
     Lookup { session: SessionId, hash: DestinationHash, reply: Reply<Arc<Destination>> },
+    Limit { inbound: Option<u64>, outbound: Option<u64> },
+    Look { entries: Option<usize>, reply: oneshot::Sender<View> },
 }
 
 type Reply<T> = oneshot::Sender<Result<T, ClientError>>;
@@ -169,6 +174,26 @@ impl Client {
         let inner = self.hub.ask(|reply| Command::Create { options, reply }).await??;
         Ok(Session { inner: Arc::new(inner) })
     }
+
+    /// What the router may receive and send from now on, in bytes a second; none for no limit.
+    pub async fn set_bandwidth(
+        &self,
+        inbound: Option<u64>,
+        outbound: Option<u64>,
+    ) -> Result<(), ClientError> {
+        let command = Command::Limit { inbound, outbound };
+        self.hub.commands.send(command).await.map_err(|_| ClientError::Stopped)
+    }
+
+    /// The router at a glance: cheap, for once a second.
+    pub async fn overview(&self) -> Result<View, ClientError> {
+        self.hub.ask(|reply| Command::Look { entries: None, reply }).await
+    }
+
+    /// The same with what its tables hold, so many entries of each list at most: for when somebody looks.
+    pub async fn details(&self, entries: usize) -> Result<View, ClientError> {
+        self.hub.ask(|reply| Command::Look { entries: Some(entries), reply }).await
+    }
 }
 
 /// A local destination. It lives as long as a handle, a listener or a stream of it, and what such a stream has
@@ -233,6 +258,13 @@ impl Session {
         let command = Command::Listen { session: self.inner.id, incoming };
         self.inner.hub.commands.send(command).await.map_err(|_| ClientError::Stopped)?;
         Ok(Listener { session: self.clone(), streams })
+    }
+
+    /// Keeps so many tunnels each way from now on, 1 to 16, as for a session that is little used. Those that are too
+    /// many are not replaced when their time is over.
+    pub async fn set_quantities(&self, inbound: u8, outbound: u8) -> Result<(), ClientError> {
+        let command = Command::SetQuantities { session: self.inner.id, inbound, outbound };
+        self.inner.hub.commands.send(command).await.map_err(|_| ClientError::Stopped)
     }
 
     /// Looks a destination up in the NetDB, as this session sees it.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use aioli_core::{Date, Instant, Now, Rng};
 
 use super::*;
-use crate::reachability::Told;
+use crate::reachability::{Reachability, Told};
 use crate::{Config, Identity};
 
 /// One way through the network.

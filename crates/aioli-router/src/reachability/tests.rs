@@ -265,3 +265,56 @@ fn a_million_liars_take_no_room() {
     let one = &o.of[0];
     assert!(one.seen.0.len() <= WITNESSES && one.signs.0.len() <= WITNESSES);
 }
+
+#[test]
+fn that_no_udp_gets_through_is_said_after_three_and_forgotten_with_the_first_answer() {
+    let mut o = observer();
+    for n in 0..3 {
+        assert_eq!(state(&o), Reachability::Testing);
+        o.on_silent(ip(n), at(u64::from(n)));
+    }
+    assert_eq!(state(&o), Reachability::NoUdp);
+    assert_eq!(o.publish(Family::V4), Publish::NoHost { introducers: false }, "nobody could introduce us");
+    assert!(o.news()[0].to_string().contains("no UDP"), "it is told");
+    assert!(o.wants_witnesses(Family::V4), "and looked at again");
+    o.on_seen(ip(9), us(PORT), at(100));
+    assert_eq!(state(&o), Reachability::Testing);
+    assert_eq!(o.wants_test(Family::V4, at(101)), Some(us(PORT)));
+}
+
+#[test]
+fn a_judgement_of_an_old_address_stands_until_there_is_one_of_the_new() {
+    let mut o = observer();
+    seen(&mut o, PORT);
+    for n in 0..2 {
+        o.on_tested(Some(ip(n)), us(PORT), OPEN, at(2));
+    }
+    assert_eq!(state(&o), Reachability::Open);
+    assert!(!o.wants_witnesses(Family::V4));
+    o.moved();
+    assert!(o.is_unjudged(Family::V4) && o.wants_witnesses(Family::V4));
+    let new = SocketAddr::from(([7, 7, 7, 7], PORT));
+    o.on_seen(ip(3), new, at(10));
+    assert_eq!(o.outside(Family::V4), Some(new), "one is believed: something has changed");
+    assert_eq!(o.publish(Family::V4), Publish::Host { at: new, introduces: true });
+    for n in 4..6 {
+        assert_eq!(o.wants_test(Family::V4, at(4 * u64::from(n))), Some(new), "soon after each other");
+        o.on_asked(Family::V4, at(4 * u64::from(n)));
+        assert_eq!(state(&o), Reachability::Open);
+        o.on_tested(Some(ip(n)), new, TestOutcome::Firewalled, at(4 * u64::from(n) + 1));
+    }
+    assert_eq!(state(&o), Reachability::Firewalled, "two are enough, as at first");
+    let told = o.news().last().map(ToString::to_string).unwrap();
+    assert!(told.contains("NAT (7.7.7.7) keeps others out"), "{told}");
+}
+
+#[test]
+fn one_witness_of_a_symmetric_nat_is_believed_though_ports_differ() {
+    let mut o = observer();
+    o.on_seen(ip(0), us(20_000), at(1));
+    o.on_tested(Some(ip(5)), us(20_000), TestOutcome::AddressDiffers { seen: us(30_000) }, at(2));
+    o.judge(at(10));
+    assert_eq!(state(&o), Reachability::Testing);
+    o.judge(at(30));
+    assert_eq!(state(&o), Reachability::SymmetricNat);
+}

@@ -34,6 +34,14 @@ pub(super) const HEAD_START: Duration = Duration::from_secs(2);
 /// Where there is no other transport, a second address of SSU2 takes the place of the first after this.
 const ADDRESS_PATIENCE: Duration = Duration::from_secs(5);
 
+/// What a router may be dialled over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Over {
+    Either,
+    Ntcp2,
+    Ssu2,
+}
+
 /// A router to which a session is being set up.
 #[derive(Debug)]
 pub(super) struct Dial {
@@ -76,14 +84,14 @@ impl Dial {
 impl Transport {
     /// Begins to dial the router, with which there is nothing yet.
     pub(super) fn dial(&mut self, to: &Arc<Verified<RouterInfo>>, cx: &mut Cx<'_>) -> Result<(), DialError> {
-        self.dial_over(to, false, cx)
+        self.dial_over(to, Over::Either, cx)
     }
 
-    /// Begins to dial the router, over SSU2 alone if so.
+    /// Begins to dial the router over one transport or either.
     pub(super) fn dial_over(
         &mut self,
         to: &Arc<Verified<RouterInfo>>,
-        ssu2_alone: bool,
+        over: Over,
         cx: &mut Cx<'_>,
     ) -> Result<(), DialError> {
         let hash = to.hash();
@@ -92,7 +100,11 @@ impl Transport {
             return Err(DialError::Refused);
         }
         let mut untried = self.candidates(to, cx.now)?;
-        untried.retain(|c| !ssu2_alone || c.is_ssu2());
+        untried.retain(|c| match over {
+            Over::Either => true,
+            Over::Ntcp2 => !c.is_ssu2(),
+            Over::Ssu2 => c.is_ssu2(),
+        });
         if untried.is_empty() {
             return Err(DialError::NoAddress);
         }
@@ -313,6 +325,9 @@ impl Transport {
         if peer.active.is_some() {
             if dial.is_over() {
                 peer.dial = None;
+            }
+            if by_ssu2 && reason.blames_peer() {
+                self.note_failed(hash, true, cx);
             }
             return;
         }

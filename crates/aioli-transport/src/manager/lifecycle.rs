@@ -359,6 +359,7 @@ impl Transport {
                 let peer = session.peer;
                 self.drop_conn(conn, None);
                 self.disconnected(conn, peer, DisconnectReason::Lost);
+                self.outputs.push_back(Output::Lost { peer });
             }
             (State::Dialling(_), ..) => self.unreachable(conn, None, cx),
             (_, Some(peer), false) => {

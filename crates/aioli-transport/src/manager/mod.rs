@@ -19,6 +19,9 @@ mod shaping;
 mod tests;
 mod timeouts;
 mod udp;
+mod view;
+
+pub use self::view::SessionView;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;

@@ -4,17 +4,21 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
-use aioli_core::{Cx, Date, Duration};
+use aioli_core::{Cx, Date, Duration, Instant};
 use aioli_wire::RouterHash;
 use aioli_wire::router_info::RouterInfo;
 use aioli_wire::ssu2::Introducer;
 use aioli_wire::verified::Verified;
 
+use super::conn::State;
+use super::dial::Over;
 use super::udp::UdpDial;
 use super::{Output, Transport};
 use crate::ssu2::{ConnectError, Family, IntroKey, Remote};
 use crate::{ConnId, DialError};
 
+/// Doubts about our address lead to something at most this often.
+const DOUBT: Duration = Duration::from_secs(5);
 /// A dial waits so long for a session with an introducer.
 const FOR_AN_INTRODUCER: Duration = Duration::from_secs(12);
 
@@ -160,13 +164,66 @@ impl Transport {
         udp.endpoint.peers().filter_map(at).collect()
     }
 
+    /// Whether SSU2 has not led to the router lately.
+    pub fn is_silent(&self, peer: &RouterHash, now: Instant) -> bool {
+        self.udp.as_ref().is_none_or(|udp| udp.back_off.holds(peer, now))
+    }
+
     /// Begins a session over SSU2, whatever else there is with the router.
     pub fn connect_ssu2(&mut self, to: &Arc<Verified<RouterInfo>>, cx: &mut Cx<'_>) {
         let here = self.udp.as_ref().is_none_or(|udp| udp.endpoint.is_connected(&to.hash()));
         if !here && self.peers.get(&to.hash()).is_none_or(|p| p.dial.is_none()) {
             // It cannot be dialled: then another may.
-            let _ = self.dial_over(to, true, cx);
+            let _ = self.dial_over(to, Over::Ssu2, cx);
             self.forget_if_unused(&to.hash());
+        }
+    }
+
+    /// Begins a session over NTCP2 anew, whatever else there is with the router: it may still send into one that is
+    /// lost, and a new one takes its place.
+    pub fn reconnect_ntcp2(&mut self, to: &Arc<Verified<RouterInfo>>, cx: &mut Cx<'_>) {
+        let hash = to.hash();
+        let sessions = self.peers.get(&hash).map(|p| [p.active, p.spare]).unwrap_or_default();
+        let here = sessions.into_iter().flatten().any(|conn| !self.is_udp(conn));
+        if !here && self.peers.get(&hash).is_none_or(|p| p.dial.is_none()) {
+            // It cannot be dialled: then it has to come to us.
+            let _ = self.dial_over(to, Over::Ntcp2, cx);
+            self.forget_if_unused(&hash);
+        }
+    }
+
+    /// The network has changed under us: everybody is told something, so that sessions of SSU2 move with us and
+    /// connections that are broken show it.
+    pub fn addresses_changed(&mut self) {
+        if let Some(udp) = &mut self.udp {
+            udp.endpoint.addresses_changed();
+        }
+        for conn in self.conn_ids.clone() {
+            if let Some(State::Established(session)) = self.conns.get_mut(&conn).map(|c| &mut c.state) {
+                session.greet = true;
+                self.wake(conn);
+            }
+        }
+        self.say_datagrams();
+    }
+
+    /// A peer sees us elsewhere than before. Whoever is silent until we say something learns of it.
+    pub(super) fn doubt_address(&mut self, now: Instant) {
+        let Some(udp) = &mut self.udp else { return };
+        if udp.doubted.is_none_or(|at| now.since(at) >= DOUBT) {
+            udp.doubted = Some(now);
+            self.addresses_changed();
+        }
+    }
+
+    /// A peer's session over SSU2 goes on at another address. Its connection over NTCP2, which cannot, is as good as
+    /// gone.
+    pub(super) fn on_moved(&mut self, hash: RouterHash) {
+        let Some(udp) = self.udp_conn(&hash) else { return };
+        let Some(peer) = self.peers.get_mut(&hash) else { return };
+        if peer.spare == Some(udp) {
+            std::mem::swap(&mut peer.active, &mut peer.spare);
+            self.wake_any(udp);
         }
     }
 }

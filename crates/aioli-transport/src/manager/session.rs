@@ -31,6 +31,10 @@ pub(super) struct Session {
     pub(super) idle_timeout: Duration,
     /// Our RouterInfo and clock are due.
     pub(super) refresh: bool,
+    /// Bytes on the wire: received, sent.
+    pub(super) bytes: (u64, u64),
+    /// Something is to be said, so that a broken connection shows it.
+    pub(super) greet: bool,
     data_phase: DataPhase,
 }
 
@@ -69,6 +73,8 @@ impl Session {
             last_activity: now,
             idle_timeout: idle_timeout + cx.rng.duration(Duration::ZERO, idle_timeout / 8),
             refresh: false,
+            bytes: (0, 0),
+            greet: false,
             data_phase,
         }
     }
@@ -84,6 +90,7 @@ impl Session {
         let mut received = Received::default();
         let before = self.data_phase.opener.frames();
         let peer = self.peer;
+        self.bytes.0 += bytes.len() as u64;
         let result = self.data_phase.opener.receive(bytes, |frame| {
             if received.terminated.is_some() {
                 return Ok(());
@@ -116,6 +123,9 @@ impl Session {
         let start = out.len();
         out.extend_from_slice(&[0; LENGTH]);
         let payload = out.len();
+        if std::mem::take(&mut self.greet) {
+            write_blocks(out, &[Block::DateTime(cx.now.wall)]);
+        }
         if std::mem::take(&mut self.refresh)
             && let Some(own) = own
         {
@@ -140,6 +150,7 @@ impl Session {
             write_blocks(out, &[Block::Padding(padding)]);
         }
         self.data_phase.sealer.seal(out, start);
+        self.bytes.1 += (out.len() - start) as u64;
         stats.frames_sent += 1;
         self.last_activity = cx.now.mono;
         true

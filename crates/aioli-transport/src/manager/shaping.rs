@@ -4,9 +4,26 @@ use aioli_core::{Cx, Instant};
 
 use super::Transport;
 use super::conn::{NO_CONN, State};
-use crate::{ConnId, Lane, Output, Why};
+use crate::{Bandwidth, ConnId, Lane, Output, Why};
 
 impl Transport {
+    /// Other limits hold from now on.
+    pub fn set_bandwidth(&mut self, bandwidth: Bandwidth, now: Instant) {
+        self.config.bandwidth = bandwidth;
+        let (senders, readers) = self.shaper.set(&bandwidth, now);
+        for conn in senders {
+            if self.parked(conn).and_then(Option::take).is_some() {
+                self.wake_any(conn);
+            }
+        }
+        for conn in readers {
+            if let Some(c) = self.conns.get_mut(&conn).filter(|c| c.reader_parked) {
+                c.reader_parked = false;
+                self.outputs.push_back(Output::ReadMore(conn));
+            }
+        }
+    }
+
     /// How many bytes may be read from the connection now. With 0 it stands in
     /// line, and [`Output::ReadMore`] says when to ask again.
     pub fn read_room(&mut self, conn: ConnId, cx: &mut Cx<'_>) -> usize {

@@ -25,7 +25,7 @@ use super::session::is_unfit;
 use super::{Peer, Transport, waiting};
 use crate::back_off::BackOff;
 use crate::queue::{SendQueue, cost};
-use crate::shaper::{Allowance, Shaper};
+use crate::shaper::Shaper;
 use crate::ssu2::{self, ConnectError, Endpoint, Remote};
 use crate::{ConnId, DialError, DisconnectReason, Lane, Output, Stats, Transmit, Why};
 
@@ -41,6 +41,8 @@ pub(super) struct Udp {
     pub(super) inbound: usize,
     /// Dials that wait for a session with an introducer.
     pub(super) for_introducers: Timers<ConnId>,
+    /// When our address was in doubt last.
+    pub(super) doubted: Option<Instant>,
     /// Whether `Output::Datagrams` has been said.
     said: bool,
     /// The address families that there are sockets for.
@@ -52,7 +54,7 @@ pub(super) struct Udp {
 #[derive(Debug)]
 pub(super) struct UdpSession {
     pub(super) peer: RouterHash,
-    inbound: bool,
+    pub(super) inbound: bool,
     /// Counted against `connections_per_ip`.
     group: Option<IpGroup>,
     /// Waits within the bandwidth limit, in this line.
@@ -101,6 +103,7 @@ impl Udp {
             back_off: BackOff::new(back_off_entries),
             inbound: 0,
             for_introducers: Timers::new(),
+            doubted: None,
             said: false,
             ipv4: true,
             ipv6: true,
@@ -114,13 +117,6 @@ impl Udp {
     }
 }
 
-/// What one session is given on its turn.
-struct Turn {
-    peer: RouterHash,
-    allowance: Allowance,
-    order: [Lane; 2],
-}
-
 /// The parts of a transport that feeding a session touches.
 struct Feeder<'a> {
     peers: &'a mut aioli_core::map::Table<RouterHash, Peer>,
@@ -129,54 +125,50 @@ struct Feeder<'a> {
     stats: &'a mut Stats,
     queued: &'a mut usize,
     queued_transit: &'a mut usize,
-    turn: Option<Turn>,
     /// The session that was asked for last.
     asked: Option<ConnId>,
     now: Now,
 }
 
 impl Feeder<'_> {
-    /// The next message for the peer's session, if it is the one we send on and may have one.
-    fn next(&mut self, hash: &RouterHash, room: usize) -> Option<(Lane, Message)> {
-        let peer = self.peers.get_mut(hash)?;
+    /// Gives messages to the peer's session, if it is the one we send on and may have some.
+    fn feed(&mut self, hash: &RouterHash, mut room: usize, push: &mut dyn FnMut(Lane, Message) -> usize) {
+        let Some(peer) = self.peers.get_mut(hash) else { return };
         self.asked = session_of(peer, self.sessions);
-        let conn = peer.active?;
-        let session = self.sessions.get_mut(&conn)?;
+        let Some(conn) = peer.active else { return };
+        let Some(session) = self.sessions.get_mut(&conn) else { return };
         if room == 0 || session.parked.is_some() || peer.queue.is_empty() {
-            return None;
+            return;
         }
-        let turn = match &mut self.turn {
-            Some(turn) if turn.peer == *hash => turn,
-            other => other.insert(Turn {
-                peer: *hash,
-                allowance: self.shaper.allowance(self.now.mono),
-                order: peer.queue.next_order(),
-            }),
-        };
-        let before = waiting(&peer.queue);
-        let found = turn.order.into_iter().find_map(|lane| {
-            let message = take(&mut peer.queue, lane, turn.allowance.of(lane), self.stats, self.now.wall)?;
-            Some((lane, message))
-        });
+        let mut allowance = self.shaper.allowance(self.now.mono);
+        let order = peer.queue.next_order();
+        let (before, mut fed) = (waiting(&peer.queue), [0, 0]);
+        while room > 0 {
+            let found = order.into_iter().find_map(|lane| {
+                let message = take(&mut peer.queue, lane, allowance.of(lane), self.stats, self.now.wall)?;
+                Some((lane, message))
+            });
+            let Some((lane, message)) = found else { break };
+            let bytes = cost(&message);
+            allowance.take(lane, bytes);
+            fed[usize::from(lane == Lane::Transit)] += bytes;
+            room = push(lane, message);
+        }
         let left = waiting(&peer.queue);
         *self.queued = *self.queued + left.0 - before.0;
         *self.queued_transit = *self.queued_transit + left.1 - before.1;
-        if let Some((lane, message)) = &found {
-            let bytes = cost(message);
-            turn.allowance.take(*lane, bytes);
-            let transit = if *lane == Lane::Transit { bytes } else { 0 };
-            self.stats.transit_bytes_sent += transit as u64;
-            if self.shaper.limits_sending() {
-                session.counted += bytes;
-                self.shaper.sent(bytes, transit, self.now.mono);
-            }
-        } else if !peer.queue.is_empty() {
+        let [own, transit] = fed;
+        self.stats.transit_bytes_sent += transit as u64;
+        if self.shaper.limits_sending() {
+            session.counted += own + transit;
+            self.shaper.sent(own + transit, transit, self.now.mono);
+        }
+        if room > 0 && !peer.queue.is_empty() {
             // Something waits and there was room: it is the bandwidth limit.
             let lane = peer.queue.line();
             session.parked = Some(lane);
             self.shaper.park(lane, conn);
         }
-        found
     }
 }
 
@@ -237,11 +229,12 @@ impl Transport {
             stats: &mut self.stats,
             queued: &mut self.queued,
             queued_transit: &mut self.queued_transit,
-            turn: None,
             asked: None,
             now: cx.now,
         };
-        let mut feed = |peer: &RouterHash, room: usize| feeder.next(peer, room);
+        let mut feed = |peer: &RouterHash, room: usize, push: &mut dyn FnMut(Lane, Message) -> usize| {
+            feeder.feed(peer, room, push);
+        };
         let transmit = udp.endpoint.poll_datagrams(out, max_segments.max(1), &mut feed, cx);
         let asked = feeder.asked;
         if self.shaper.limits_sending() {
@@ -306,15 +299,8 @@ impl Transport {
                 self.on_udp_established(peer, address, inbound, router_info, cx);
             }
             U::Disconnected { peer, reason, left } => self.on_udp_disconnected(peer, reason, left, cx),
-            U::ConnectFailed { peer, reason, .. } => self.on_udp_dial_failed(peer, reason, cx),
-            U::Messages { from, messages } if self.udp_conn(&from).is_some() => {
-                match self.outputs.back_mut() {
-                    Some(Output::Messages { from: before, messages: earlier }) if *before == from => {
-                        earlier.extend(messages);
-                    }
-                    Some(_) | None => self.outputs.push_back(Output::Messages { from, messages }),
-                }
-            }
+            U::ConnectFailed { peer, at, reason, .. } => self.on_udp_dial_failed(peer, at, reason, cx),
+            U::Messages { from, messages } => self.on_udp_messages(from, messages),
             U::RouterInfo { from, ri, flood } if self.udp_conn(&from).is_some() => {
                 if ri.claims().hash() == from {
                     self.outputs.push_back(Output::RouterInfo { from, ri, flood });
@@ -323,11 +309,22 @@ impl Transport {
                 }
             }
             // Of a session that was refused.
-            U::Messages { .. } | U::RouterInfo { .. } => {}
-            U::ObservedAddress { by, at, address } => {
+            U::RouterInfo { .. } => {}
+            U::ObservedAddress { by, at, address, moved } => {
+                if moved {
+                    self.doubt_address(cx.now.mono);
+                }
                 self.outputs.push_back(Output::ObservedAddress { by, at, address });
             }
-            U::Moved { peer, to } => tracing::debug!("{peer:?} has moved to {to}"),
+            U::Refused { from, why } => {
+                self.outputs.push_back(Output::HandshakeRefused { from: from.ip(), why });
+            }
+            U::Moved { peer, from, to } => {
+                tracing::debug!("{peer:?} has moved from {from} to {to}");
+                if from.ip() != to.ip() {
+                    self.on_moved(peer);
+                }
+            }
             U::PeerClock { peer, at, ahead_ms } => {
                 self.outputs.push_back(Output::PeerClock { peer, at, ahead_ms });
             }
@@ -338,8 +335,20 @@ impl Transport {
             U::WantRouterInfo { router } => self.outputs.push_back(Output::WantRouterInfo { router }),
             U::RelayTag { by, at, tag } => self.outputs.push_back(Output::RelayTag { by, at, tag }),
             U::Visitor { from } => self.outputs.push_back(Output::Visitor { from: from.ip() }),
+            U::Stray { from } => self.outputs.push_back(Output::Stray { from }),
             U::ClockSkew { seconds } => self.outputs.push_back(Output::ClockSkew { seconds }),
         }
+    }
+
+    fn on_udp_messages(&mut self, from: RouterHash, messages: Vec<Message>) {
+        if let Some(Output::Messages { from: before, messages: earlier }) = self.outputs.back_mut()
+            && *before == from
+        {
+            earlier.extend(messages);
+        } else if self.udp_conn(&from).is_some() {
+            self.outputs.push_back(Output::Messages { from, messages });
+        }
+        // Else it is of a session that was refused.
     }
 
     /// A handshake is over. Its packets have proven who and where the peer is; now the limits on both hold.
@@ -362,7 +371,7 @@ impl Transport {
         if let Some(reason) = refused {
             self.disconnect_udp(&peer, reason, cx);
             // The endpoint has given up our own dial for this session.
-            self.on_udp_dial_failed(peer, ConnectError::Limit, cx);
+            self.on_udp_dial_failed(peer, None, ConnectError::Limit, cx);
             return;
         }
         let dialled = self.peers.get_mut(&peer).and_then(|p| p.dial.as_mut()).and_then(|d| d.udp.take());
@@ -398,11 +407,20 @@ impl Transport {
         }
     }
 
-    fn on_udp_dial_failed(&mut self, peer: RouterHash, reason: ConnectError, cx: &mut Cx<'_>) {
+    fn on_udp_dial_failed(
+        &mut self,
+        peer: RouterHash,
+        address: Option<SocketAddr>,
+        reason: ConnectError,
+        cx: &mut Cx<'_>,
+    ) {
         let dial = self.peers.get(&peer).and_then(|p| p.dial.as_ref());
         let Some(conn) = dial.and_then(|d| d.udp) else { return };
         if let Some(udp) = &mut self.udp {
             udp.take_dial(conn);
+        }
+        if let (ConnectError::Timeout, Some(at), true) = (reason, address, self.is_connected(&peer)) {
+            self.outputs.push_back(Output::Silent { at: at.ip() });
         }
         self.end_dial(peer, conn, dial_error(reason), cx);
     }
@@ -516,10 +534,10 @@ impl Transport {
         }
     }
 
-    /// Our address has changed, or the network has: sessions of SSU2 find out.
-    pub fn addresses_changed(&mut self) {
+    /// Which families' sockets take datagrams for now; both at first. What is for the other waits where it is.
+    pub fn set_ssu2_writable(&mut self, ipv4: bool, ipv6: bool) {
         if let Some(udp) = &mut self.udp {
-            udp.endpoint.addresses_changed();
+            udp.endpoint.set_writable(ipv4, ipv6);
         }
         self.say_datagrams();
     }

@@ -5,6 +5,7 @@ mod introductions;
 mod lifecycle;
 mod receive;
 mod relaying;
+mod strays;
 mod testing;
 mod transmit;
 
@@ -25,14 +26,16 @@ use super::alice::SharedLocal;
 use super::bob::AwaitSessionConfirmed;
 use super::outbox::Pushed;
 use super::reassembly::Budget;
-use super::session::{Aside, Session, Shared};
+use super::session::{Aside, Fate, Session, Shared};
 use super::tokens::{HeldTokens, Tokens};
-use super::{Config, ConnectError, Limits, Local, Output, Remote, SendError, Stats, Why};
+use super::{Config, ConnectError, Limits, Local, Output, Remote, SendError, SessionView, Stats, Why};
 use crate::Lane;
 use crate::replay::ReplayCache;
 use dial::Dial;
 pub use introductions::AWAIT;
 use introductions::{Introductions, Offers};
+use strays::Strays;
+use transmit::Stalled;
 
 /// Old replay entries are forgotten at these intervals.
 const SWEEP: Duration = Duration::from_secs(300);
@@ -124,9 +127,13 @@ pub struct Endpoint {
     retries: Bucket,
     /// SessionRequests that may be decrypted.
     requests: Bucket,
+    /// The session that the last packet of one was for.
+    last: Option<ConnectionId>,
     /// Sessions that may have packets to send.
     ready: VecDeque<ConnectionId>,
+    stalled: Stalled,
     intro: Introductions,
+    strays: Strays,
     timers: Timers<Key>,
 }
 
@@ -164,14 +171,21 @@ impl Endpoint {
             pending: BTreeMap::new(),
             pending_ips: BTreeMap::new(),
             closing: BTreeMap::new(),
+            last: None,
             ready: VecDeque::new(),
+            stalled: Stalled::default(),
             intro: Introductions::default(),
+            strays: Strays::default(),
             timers: Timers::new(),
         }
     }
 
     /// What we say about ourselves from now on. Nothing happens before the first.
     pub fn set_router_info(&mut self, router_info: Arc<Verified<RouterInfo>>) {
+        let before = self.local.as_ref().map(|local| &local.router_info);
+        if before.is_some_and(|before| says_other(before, &router_info)) {
+            self.for_all_sessions(Session::router_info_changed);
+        }
         self.intro.offers = Offers::of(&router_info);
         self.local = Some(Arc::new(Local {
             hash: router_info.hash(),
@@ -200,6 +214,18 @@ impl Endpoint {
     /// Where the peer of a session is.
     pub fn address_of(&self, peer: &RouterHash) -> Option<SocketAddr> {
         self.by_peer.get(peer).and_then(|id| self.sessions.get(id)).map(|s| s.remote)
+    }
+
+    /// How the session with the peer goes.
+    pub fn view_of(&self, peer: &RouterHash) -> Option<SessionView> {
+        let session = self.by_peer.get(peer).and_then(|id| self.sessions.get(id))?;
+        Some(SessionView {
+            remote: session.remote,
+            established: session.established,
+            received: session.bytes.0,
+            sent: session.bytes.1,
+            round_trip: session.round_trip(),
+        })
     }
 
     /// Bytes of messages that the peer has not acknowledged.
@@ -286,10 +312,14 @@ impl Endpoint {
     pub fn addresses_changed(&mut self) {
         self.common.tokens.clear();
         self.common.held.clear();
+        self.for_all_sessions(Session::ping);
+    }
+
+    fn for_all_sessions(&mut self, call: impl Fn(&mut Session)) {
         let ids = self.by_peer.values().copied().collect::<Vec<_>>();
         for id in ids {
             if let Some(session) = self.sessions.get_mut(&id) {
-                session.ping();
+                call(session);
             }
             self.enqueue(id);
         }
@@ -301,12 +331,7 @@ impl Endpoint {
             match key {
                 Key::Dial(at) => self.on_dial_timeout(at, cx),
                 Key::Pending(id) => self.on_pending_timeout(id, cx),
-                Key::Session(id) => {
-                    if let Some(session) = self.sessions.get_mut(&id) {
-                        let fate = session.on_timeout(&mut self.common.shared(), cx);
-                        self.after(id, fate, cx);
-                    }
-                }
+                Key::Session(id) => self.on_session_timeout(id, cx),
                 Key::Closing(id) => {
                     self.closing.remove(&id);
                 }
@@ -330,6 +355,20 @@ impl Endpoint {
         }
     }
 
+    fn on_session_timeout(&mut self, id: ConnectionId, cx: &mut Cx<'_>) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        let fate = session.on_timeout(&mut self.common.shared(), cx);
+        if fate == Fate::Open
+            && session.refresh_is_due(cx)
+            && let Some(local) = self.local.clone()
+        {
+            let peer = session.peer;
+            self.common.stats.refreshes += 1;
+            self.tell(&peer, &local.router_info, cx);
+        }
+        self.after(id, fate, cx);
+    }
+
     /// The next output, datagrams among them. To be called until there is none, after every other call
     /// that takes a `Cx` and after [`Self::send`]; or else `poll_event` and `poll_datagrams`.
     pub fn poll_output(&mut self, cx: &mut Cx<'_>) -> Option<Output> {
@@ -342,7 +381,8 @@ impl Endpoint {
             }
             let id = self.ready.pop_front()?;
             let Some(session) = self.sessions.get_mut(&id) else { continue };
-            if let Some((to, bytes)) = session.poll_transmit(&mut self.common.shared(), cx) {
+            let mut bytes = Vec::new();
+            if let Some(to) = session.poll_transmit(&mut bytes, &mut self.common.shared(), cx) {
                 self.ready.push_back(id);
                 self.note_sent(bytes.len());
                 return Some(Output::Datagram { to, bytes });
@@ -431,4 +471,9 @@ impl Endpoint {
     fn is_taken(&self, id: ConnectionId) -> bool {
         self.sessions.contains_key(&id) || self.pending.contains_key(&id) || self.closing.contains_key(&id)
     }
+}
+
+/// Whether a RouterInfo says more than another date and other counts.
+fn says_other(before: &RouterInfo, after: &RouterInfo) -> bool {
+    before.addresses != after.addresses || before.options.get("caps") != after.options.get("caps")
 }

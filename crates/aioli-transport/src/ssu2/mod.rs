@@ -51,6 +51,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use aioli_core::crypto::x25519;
+use aioli_core::{Duration, Instant};
 use aioli_wire::RouterHash;
 use aioli_wire::router_info::RouterInfo;
 use aioli_wire::verified::Verified;
@@ -138,6 +139,21 @@ impl std::fmt::Display for Family {
             Self::V6 => "IPv6",
         })
     }
+}
+
+/// How a session goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionView {
+    /// Where the peer is.
+    pub remote: SocketAddr,
+    /// Since when.
+    pub established: Instant,
+    /// Bytes of datagrams received.
+    pub received: u64,
+    /// Bytes of datagrams sent.
+    pub sent: u64,
+    /// The round trip, smoothed.
+    pub round_trip: Option<Duration>,
 }
 
 /// Whether two addresses are of one family, which a session keeps.

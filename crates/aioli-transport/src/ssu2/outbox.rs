@@ -4,13 +4,16 @@
 //! A piece keeps its bounds when it is sent again. Own messages go before
 //! others', except that every fourth packet begins with others'.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+mod kept;
+
+use std::collections::{BTreeSet, VecDeque};
 
 use aioli_core::Date;
 use aioli_wire::i2np::{MAX_BODY_SIZE, Message, SHORT_HEADER};
 use aioli_wire::ssu2::{BLOCK_HEADER, TAIL_RESERVE, follow_on_header, i2np_header};
 
 use crate::Lane;
+use kept::Kept;
 
 /// What a message costs in a queue besides its body.
 const OVERHEAD: usize = BLOCK_HEADER + SHORT_HEADER;
@@ -137,8 +140,7 @@ pub(super) struct Filled {
 /// Messages on their way out.
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
-    messages: BTreeMap<u64, Outgoing>,
-    next: u64,
+    messages: Kept,
     /// Not wholly sent, by lane.
     own: VecDeque<u64>,
     transit: VecDeque<u64>,
@@ -146,6 +148,8 @@ pub(super) struct Outbox {
     again: BTreeSet<(u64, u8)>,
     bytes: usize,
     packets: u8,
+    /// Messages that were dropped, and that no packet has counted yet.
+    overtaken: u64,
 }
 
 impl Outbox {
@@ -158,11 +162,14 @@ impl Outbox {
         if self.bytes + size + OVERHEAD > limit {
             return Pushed::Full;
         }
+        if self.messages.is_full() {
+            // Overtaken by so many others, it has no hope.
+            self.drop_message(self.messages.oldest());
+            self.overtaken += 1;
+        }
         self.bytes += size + OVERHEAD;
-        let id = self.next;
-        self.messages.insert(id, Outgoing { message, lane, pieces: Vec::new() });
+        let id = self.messages.insert(lane, message);
         self.lane(lane).push_back(id);
-        self.next += 1;
         Pushed::Taken
     }
 
@@ -179,6 +186,7 @@ impl Outbox {
     /// Fills a packet.
     pub(super) fn fill(&mut self, p: &mut Packing<'_>) {
         self.fill_again(p);
+        p.filled.expired += std::mem::take(&mut self.overtaken);
         self.packets = (self.packets + 1) % TRANSIT_FIRST;
         let order = if self.packets == 0 { [Lane::Transit, Lane::Own] } else { [Lane::Own, Lane::Transit] };
         for lane in order {
@@ -197,7 +205,7 @@ impl Outbox {
             && p.room() >= MIN_PIECE / 2
         {
             next = (id, index + 1);
-            let Some(outgoing) = self.messages.get_mut(&id) else {
+            let Some(outgoing) = self.messages.get_mut(id) else {
                 self.again.remove(&(id, index));
                 continue;
             };
@@ -223,7 +231,7 @@ impl Outbox {
 
     /// Writes the next piece of a message. False if there is no room, or it was not the last.
     fn fill_next(&mut self, id: u64, p: &mut Packing<'_>) -> bool {
-        let Some(outgoing) = self.messages.get_mut(&id) else {
+        let Some(outgoing) = self.messages.get_mut(id) else {
             // Acknowledged or dropped meanwhile.
             self.own.retain(|m| *m != id);
             self.transit.retain(|m| *m != id);
@@ -263,20 +271,20 @@ impl Outbox {
     /// A piece has arrived.
     pub(super) fn on_acked(&mut self, message: u64, index: u8) {
         self.again.remove(&(message, index));
-        let Some(outgoing) = self.messages.get_mut(&message) else { return };
+        let Some(outgoing) = self.messages.get_mut(message) else { return };
         if let Some(piece) = outgoing.pieces.get_mut(usize::from(index)) {
             piece.acked = true;
         }
         if outgoing.all_acked() {
             self.bytes -= outgoing.message.body.len() + OVERHEAD;
-            self.messages.remove(&message);
+            self.messages.remove(message);
         }
     }
 
     /// The packet that carried a piece is lost, or `packet` is none and it is to be
     /// sent again as a probe. Not if a later packet carries it too.
     pub(super) fn on_lost(&mut self, message: u64, index: u8, packet: Option<u32>) {
-        let piece = self.messages.get(&message).and_then(|m| m.pieces.get(usize::from(index)));
+        let piece = self.messages.get(message).and_then(|m| m.pieces.get(usize::from(index)));
         if piece.is_some_and(|p| !p.acked && packet.is_none_or(|n| p.packet <= n)) {
             self.again.insert((message, index));
         }
@@ -284,7 +292,7 @@ impl Outbox {
 
     /// Whether a piece that may have to be sent again is larger than this.
     pub(super) fn has_larger(&self, room: usize) -> bool {
-        self.messages.values().any(|m| m.has_larger(room))
+        self.messages.iter().any(|(_, m)| m.has_larger(room))
     }
 
     /// Packets are smaller now: begins anew with messages of one piece that is too
@@ -293,10 +301,10 @@ impl Outbox {
     pub(super) fn cut_again(&mut self, room: usize) -> u64 {
         let large = self.messages.iter().filter(|(_, m)| m.has_larger(room));
         let large =
-            large.map(|(id, m)| (*id, m.lane, m.pieces.len() == 1 && m.all_sent())).collect::<Vec<_>>();
+            large.map(|(id, m)| (id, m.lane, m.pieces.len() == 1 && m.all_sent())).collect::<Vec<_>>();
         let mut dropped = 0;
         for (id, lane, single) in large.into_iter().rev() {
-            if single && let Some(message) = self.messages.get_mut(&id) {
+            if single && let Some(message) = self.messages.get_mut(id) {
                 message.pieces.clear();
                 self.again.remove(&(id, 0));
                 self.lane(lane).push_front(id);
@@ -310,19 +318,19 @@ impl Outbox {
 
     /// Everything that is not acknowledged, in order.
     pub(super) fn take(&mut self) -> Vec<(Lane, Message)> {
-        let messages = std::mem::take(&mut self.messages);
-        *self = Self { next: self.next, ..Self::default() };
-        messages.into_values().map(|m| (m.lane, m.message)).collect()
+        let left = self.messages.take();
+        *self = Self { messages: std::mem::take(&mut self.messages), ..Self::default() };
+        left
     }
 
     fn drop_message(&mut self, id: u64) {
-        let Some(outgoing) = self.messages.remove(&id) else { return };
-        self.bytes -= outgoing.message.body.len() + OVERHEAD;
+        let Some((lane, message)) = self.messages.remove(id) else { return };
+        self.bytes -= message.body.len() + OVERHEAD;
         let stale = self.again.range((id, 0)..=(id, u8::MAX)).copied().collect::<Vec<_>>();
         stale.iter().for_each(|key| {
             self.again.remove(key);
         });
-        self.lane(outgoing.lane).retain(|m| *m != id);
+        self.lane(lane).retain(|m| *m != id);
     }
 
     const fn lane(&mut self, lane: Lane) -> &mut VecDeque<u64> {

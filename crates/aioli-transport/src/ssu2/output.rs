@@ -46,12 +46,14 @@ pub enum Output {
     ConnectFailed {
         /// Who.
         peer: RouterHash,
+        /// Where it was dialled, if its address was known.
+        at: Option<SocketAddr>,
         /// Why.
         reason: ConnectError,
         /// What had been queued for it.
         dropped: Vec<Message>,
     },
-    /// Messages, one output for all that one datagram completed.
+    /// Messages, together what came together.
     Messages {
         /// The peer.
         from: RouterHash,
@@ -76,16 +78,33 @@ pub enum Output {
         at: SocketAddr,
         /// Our address as it sees it.
         address: SocketAddr,
+        /// Whether it has seen us at another IP address before, in this session.
+        moved: bool,
     },
     /// A session came from where nothing that we sent could have opened a way.
     Visitor {
         /// Where from.
         from: SocketAddr,
     },
+    /// A packet of no session that we know came, soon after our start: perhaps of one that ended with the router that
+    /// ran here before. Anyone can forge it.
+    Stray {
+        /// Where from.
+        from: SocketAddr,
+    },
+    /// Somebody whose address is proven made a handshake that fails with its last packet.
+    Refused {
+        /// Where from.
+        from: SocketAddr,
+        /// Why.
+        why: PeerMisbehaved,
+    },
     /// A peer has moved and the new address is proven.
     Moved {
         /// Who.
         peer: RouterHash,
+        /// Where it was.
+        from: SocketAddr,
         /// Where to.
         to: SocketAddr,
     },

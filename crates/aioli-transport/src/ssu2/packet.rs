@@ -139,9 +139,9 @@ pub(super) fn open_with_intro<'a>(
     Ok(&sealed[..len])
 }
 
-/// Appends a Padding block if the payload behind `header` bytes is too short for masks.
-pub(super) fn pad_to_minimum(packet: &mut Vec<u8>, header: usize) {
-    let len = packet.len() - header;
+/// Appends a Padding block if the payload that begins at `start` is too short for masks.
+pub(super) fn pad_to_minimum(packet: &mut Vec<u8>, start: usize) {
+    let len = packet.len() - start;
     if len < MIN_PAYLOAD {
         let padding = Block::Padding((MIN_PAYLOAD - len).saturating_sub(aioli_wire::ssu2::BLOCK_HEADER));
         let mut w = Writer::append_to(std::mem::take(packet));
@@ -163,13 +163,13 @@ impl Sealer {
         Self { data: ChaChaKey::new(keys.data.as_bytes()), key1: receiver, key2: keys.header.clone() }
     }
 
-    /// Seals a packet that begins with its header in plain.
-    pub(super) fn seal(&self, packet: &mut Vec<u8>, number: u32) {
-        pad_to_minimum(packet, SHORT_HEADER);
-        let (ad, payload) = packet.split_at_mut(SHORT_HEADER);
+    /// Seals the packet that is all of `out` from `start`, its header in plain.
+    pub(super) fn seal(&self, out: &mut Vec<u8>, start: usize, number: u32) {
+        pad_to_minimum(out, start + SHORT_HEADER);
+        let (ad, payload) = out[start..].split_at_mut(SHORT_HEADER);
         let tag = self.data.seal_slice(u64::from(number), ad, payload);
-        packet.extend_from_slice(&tag);
-        mask_short(packet, &self.key1.0, self.key2.as_bytes());
+        out.extend_from_slice(&tag);
+        mask_short(&mut out[start..], &self.key1.0, self.key2.as_bytes());
     }
 }
 
@@ -180,12 +180,19 @@ pub(super) struct Opener {
     key2: Secret<32>,
 }
 
-/// A data packet, opened.
+/// The header of a data packet, its masks off.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Opened<'a> {
+pub(super) struct Unmasked {
     pub(super) number: u32,
     pub(super) immediate_ack: bool,
-    pub(super) payload: &'a [u8],
+    bytes: [u8; SHORT_HEADER],
+}
+
+impl Unmasked {
+    /// Whether flags are set that mean nothing yet.
+    pub(super) const fn has_strange_flags(&self) -> bool {
+        self.bytes[13] > 1 || self.bytes[14] != 0 || self.bytes[15] != 0
+    }
 }
 
 impl Opener {
@@ -193,30 +200,37 @@ impl Opener {
         Self { data: ChaChaKey::new(keys.data.as_bytes()), key2: keys.header.clone() }
     }
 
-    /// Opens a data packet in place, which names `destination`. `fresh` says whether its number has not come yet.
+    /// Reads the header of a data packet for `destination`.
     ///
     /// # Errors
-    /// `Replay` if it has; others if it is no packet of this session. The packet
-    /// is then as it came unless it was not authentic.
+    /// If it is none of this session.
+    pub(super) fn header(
+        &self,
+        packet: &[u8],
+        destination: ConnectionId,
+    ) -> Result<Unmasked, PeerMisbehaved> {
+        let mut bytes = [0; SHORT_HEADER];
+        bytes[..8].copy_from_slice(&destination.0.to_be_bytes());
+        bytes[8..].copy_from_slice(&packet[8..SHORT_HEADER]);
+        xor(&mut bytes[8..], chacha20::mask(self.key2.as_bytes(), &sample(packet, 12)));
+        let ShortHeader::Data { packet_number, immediate_ack, .. } = ShortHeader::from_bytes(&bytes)? else {
+            return Err(PeerMisbehaved::OutOfTurn);
+        };
+        Ok(Unmasked { number: packet_number, immediate_ack, bytes })
+    }
+
+    /// Opens a data packet in place; its payload.
+    ///
+    /// # Errors
+    /// If it is not authentic.
     pub(super) fn open<'a>(
         &self,
         packet: &'a mut [u8],
-        destination: ConnectionId,
-        fresh: impl FnOnce(u32) -> bool,
-    ) -> Result<Opened<'a>, PeerMisbehaved> {
-        let mut header = [0; SHORT_HEADER];
-        header[..8].copy_from_slice(&destination.0.to_be_bytes());
-        header[8..].copy_from_slice(&packet[8..SHORT_HEADER]);
-        xor(&mut header[8..], chacha20::mask(self.key2.as_bytes(), &sample(packet, 12)));
-        let ShortHeader::Data { packet_number, immediate_ack, .. } = ShortHeader::from_bytes(&header)? else {
-            return Err(PeerMisbehaved::OutOfTurn);
-        };
-        if !fresh(packet_number) {
-            return Err(PeerMisbehaved::Replay);
-        }
+        header: &Unmasked,
+    ) -> Result<&'a [u8], PeerMisbehaved> {
         let sealed = &mut packet[SHORT_HEADER..];
-        let len = self.data.open_in_place(u64::from(packet_number), &header, sealed)?;
-        Ok(Opened { number: packet_number, immediate_ack, payload: &sealed[..len] })
+        let len = self.data.open_in_place(u64::from(header.number), &header.bytes, sealed)?;
+        Ok(&sealed[..len])
     }
 }
 
@@ -261,27 +275,25 @@ mod tests {
     }
 
     #[test]
-    fn a_data_packet_opens_once_and_only_unchanged() {
+    fn a_data_packet_opens_only_unchanged() {
         let keys = DataKeys { data: Secret::new([1; 32]), header: Secret::new([2; 32]) };
         let (sealer, opener) = (Sealer::new(&keys, IntroKey([3; 32])), Opener::new(&keys));
         let header =
             ShortHeader::Data { destination: ConnectionId(9), packet_number: 7, immediate_ack: true };
         let mut packet = header.to_bytes();
         packet.extend_from_slice(b"payload");
-        sealer.seal(&mut packet, 7);
+        sealer.seal(&mut packet, 0, 7);
         assert_eq!(packet.len(), 16 + 10 + 16, "padded to ten: a block of nothing");
         for bit in 0..packet.len() * 8 {
             let mut bad = packet.clone();
             bad[bit / 8] ^= 1 << (bit % 8);
             let to = destination(&bad, &IntroKey([3; 32]));
-            assert!(opener.open(&mut bad, to, |_| true).is_err(), "bit {bit}");
+            let header = opener.header(&bad, to);
+            assert!(header.and_then(|h| opener.open(&mut bad, &h).map(drop)).is_err(), "bit {bit}");
         }
-        assert_eq!(
-            opener.open(&mut packet.clone(), ConnectionId(9), |_| false).unwrap_err(),
-            PeerMisbehaved::Replay
-        );
         assert_eq!(destination(&packet, &IntroKey([3; 32])), ConnectionId(9));
-        let opened = opener.open(&mut packet, ConnectionId(9), |n| n == 7).unwrap();
-        assert!(opened.payload.starts_with(b"payload") && opened.immediate_ack);
+        let header = opener.header(&packet, ConnectionId(9)).unwrap();
+        assert_eq!((header.number, header.immediate_ack), (7, true));
+        assert!(opener.open(&mut packet, &header).unwrap().starts_with(b"payload"));
     }
 }

@@ -6,8 +6,9 @@ use std::collections::{BTreeMap, VecDeque};
 
 use aioli_core::map::{Table, table};
 use aioli_core::{Duration, Instant, Rng};
-use aioli_wire::i2np::{MAX_BODY_SIZE, SHORT_HEADER};
+use aioli_wire::i2np::{MAX_BODY_SIZE, Message, MessageType, SHORT_HEADER};
 use aioli_wire::ssu2::FollowOn;
+use aioli_wire::tunnel::TUNNEL_DATA_SIZE;
 
 use super::Limits;
 
@@ -17,8 +18,8 @@ const REMEMBERED: Duration = Duration::from_secs(30);
 const MAX_MESSAGE: usize = SHORT_HEADER + MAX_BODY_SIZE;
 /// What a piece costs besides its bytes.
 const PIECE_COST: usize = 64;
-/// Most room that is kept behind the first piece: usual messages have a kilobyte and two pieces. It
-/// is no more than that piece, so that less than twice what is counted is held.
+/// Most room that is kept behind the first piece for others, and no more than that piece has: so less than
+/// twice what is counted is held. Of tunnel messages the size is known, and counted.
 const SECOND_PIECE: usize = 1_024;
 
 /// Bytes that all peers' incomplete messages may take, and how many do.
@@ -31,14 +32,17 @@ pub(super) struct Budget {
 /// A message of which pieces are missing. Most come in order and are put together as they come.
 #[derive(Debug, Default)]
 struct Partial {
-    /// The pieces up to the first that is missing, one behind the other.
-    joined: Vec<u8>,
+    /// What the first piece has come as: the message's header, and as its body the pieces up to the
+    /// first that is missing.
+    joined: Option<Message>,
     /// How many they are.
     next: u8,
     /// Pieces beyond one that is missing.
     ahead: BTreeMap<u8, Vec<u8>>,
     last: Option<u8>,
     bytes: usize,
+    /// What it counts against quotas.
+    cost: usize,
 }
 
 impl Partial {
@@ -54,19 +58,31 @@ impl Partial {
         usize::from(self.next) + self.ahead.len()
     }
 
+    /// Notes a piece that is new; the first has a header at least.
     fn insert(&mut self, number: u8, bytes: &[u8]) {
         self.bytes += bytes.len();
+        self.cost += bytes.len() + PIECE_COST;
         if number != self.next {
             self.ahead.insert(number, bytes.to_vec());
             return;
         }
-        if self.joined.is_empty() {
-            self.joined.reserve(bytes.len() + bytes.len().min(SECOND_PIECE));
+        if let Some(message) = &mut self.joined {
+            message.body.extend_from_slice(bytes);
+        } else {
+            let more = if bytes.first() == Some(&MessageType::TunnelData.code()) {
+                let more = (SHORT_HEADER + TUNNEL_DATA_SIZE).saturating_sub(bytes.len());
+                self.cost += more;
+                more
+            } else {
+                bytes.len().min(SECOND_PIECE)
+            };
+            self.joined = Message::decode_short_with_room(bytes, more).ok();
         }
-        self.joined.extend_from_slice(bytes);
         self.next += 1;
         while let Some(bytes) = self.ahead.remove(&self.next) {
-            self.joined.extend_from_slice(&bytes);
+            if let Some(message) = &mut self.joined {
+                message.body.extend_from_slice(&bytes);
+            }
             self.next += 1;
         }
     }
@@ -77,8 +93,8 @@ impl Partial {
 pub(super) enum Taken {
     /// More pieces are missing.
     Waiting,
-    /// A whole message with the short header.
-    Whole(Vec<u8>),
+    /// A whole message.
+    Whole(Message),
     /// It had come before.
     Duplicate,
     /// It fits in no message.
@@ -88,8 +104,9 @@ pub(super) enum Taken {
 /// One peer's messages on their way in.
 #[derive(Debug)]
 pub(super) struct Reassembly {
-    partial: BTreeMap<u32, Partial>,
     /// In the order in which they began.
+    partial: VecDeque<Partial>,
+    /// When each began, and its message.
     order: VecDeque<(Instant, u32)>,
     /// How long each may take.
     timeout: Duration,
@@ -104,7 +121,7 @@ pub(super) struct Reassembly {
 impl Reassembly {
     pub(super) fn new(now: Instant, rng: &mut Rng) -> Self {
         Self {
-            partial: BTreeMap::new(),
+            partial: VecDeque::new(),
             order: VecDeque::new(),
             timeout: Duration::ZERO,
             bytes: 0,
@@ -161,41 +178,46 @@ impl Reassembly {
         now: Instant,
     ) -> Taken {
         self.expire(limits, budget, now);
-        if self.recent.iter().any(|r| r.contains_key(&id)) {
-            return Taken::Duplicate;
-        }
-        if !self.partial.contains_key(&id) {
-            self.order.push_back((now, id));
-            self.timeout = limits.reassembly_timeout;
-        }
-        let partial = self.partial.entry(id).or_default();
+        let at = match self.find(id) {
+            Some(at) => at,
+            None if self.recent.iter().any(|r| r.contains_key(&id)) => return Taken::Duplicate,
+            None => {
+                self.order.push_back((now, id));
+                self.partial.push_back(Partial::default());
+                self.timeout = limits.reassembly_timeout;
+                self.partial.len() - 1
+            }
+        };
+        let partial = &mut self.partial[at];
         if partial.has(number) {
             return Taken::Duplicate;
         }
         let beyond = partial.last.is_some_and(|l| number > l || last);
         let below = last && partial.highest().is_some_and(|n| n > number);
-        if beyond || below || partial.bytes + bytes.len() > MAX_MESSAGE {
-            self.give_up(id, budget);
+        let too_large = partial.bytes + bytes.len() > MAX_MESSAGE;
+        if beyond || below || too_large || (number == 0 && bytes.len() < SHORT_HEADER) {
+            self.give_up(at, budget);
             return Taken::Malformed;
         }
+        let before = partial.cost;
         partial.insert(number, bytes);
         if last {
             partial.last = Some(number);
         }
-        self.bytes += bytes.len() + PIECE_COST;
-        budget.used += bytes.len() + PIECE_COST;
+        self.bytes += partial.cost - before;
+        budget.used += partial.cost - before;
         if partial.last.is_some_and(|l| partial.pieces() == usize::from(l) + 1) {
-            return self.complete(id, limits, budget, now);
+            let whole = self.remove(at, budget).and_then(|partial| partial.joined);
+            self.on_whole(id, limits, now);
+            return whole.map_or(Taken::Malformed, Taken::Whole);
         }
         self.enforce(limits, budget);
         Taken::Waiting
     }
 
-    fn complete(&mut self, id: u32, limits: &Limits, budget: &mut Budget, now: Instant) -> Taken {
-        let Some(partial) = self.remove(id, budget) else { return Taken::Waiting };
-        self.order.retain(|(_, i)| *i != id);
-        self.on_whole(id, limits, now);
-        Taken::Whole(partial.joined)
+    /// Where a message is; most are among the last.
+    fn find(&self, id: u32) -> Option<usize> {
+        self.order.iter().rposition(|(_, i)| *i == id)
     }
 
     /// When to call [`Self::expire`].
@@ -205,35 +227,32 @@ impl Reassembly {
 
     /// Gives up what waits too long.
     pub(super) fn expire(&mut self, limits: &Limits, budget: &mut Budget, now: Instant) {
-        while let Some((began, id)) = self.order.front().copied()
-            && now.since(began) >= limits.reassembly_timeout
-        {
-            self.give_up(id, budget);
+        while self.order.front().is_some_and(|(began, _)| now.since(*began) >= limits.reassembly_timeout) {
+            self.give_up(0, budget);
         }
     }
 
     /// Gives up the oldest while there is too much.
     fn enforce(&mut self, limits: &Limits, budget: &mut Budget) {
-        while self.bytes > limits.reassembly_bytes_per_peer
-            || self.partial.len() > limits.reassembly_messages_per_peer
-            || budget.used > budget.limit
+        while !self.partial.is_empty()
+            && (self.bytes > limits.reassembly_bytes_per_peer
+                || self.partial.len() > limits.reassembly_messages_per_peer
+                || budget.used > budget.limit)
         {
-            let Some((_, id)) = self.order.front().copied() else { return };
-            self.give_up(id, budget);
+            self.give_up(0, budget);
         }
     }
 
-    fn give_up(&mut self, id: u32, budget: &mut Budget) {
-        self.remove(id, budget);
-        self.order.retain(|(_, i)| *i != id);
+    fn give_up(&mut self, at: usize, budget: &mut Budget) {
+        self.remove(at, budget);
         self.dropped += 1;
     }
 
-    fn remove(&mut self, id: u32, budget: &mut Budget) -> Option<Partial> {
-        let partial = self.partial.remove(&id)?;
-        let cost = partial.bytes + partial.pieces() * PIECE_COST;
-        self.bytes -= cost;
-        budget.used -= cost;
+    fn remove(&mut self, at: usize, budget: &mut Budget) -> Option<Partial> {
+        self.order.remove(at);
+        let partial = self.partial.remove(at)?;
+        self.bytes -= partial.cost;
+        budget.used -= partial.cost;
         Some(partial)
     }
 
@@ -277,14 +296,16 @@ mod tests {
         for id in 0..50 {
             let mut order = [0, 1, 2, 3];
             rng.shuffle(&mut order);
-            let mut whole = Vec::new();
+            let mut whole: Vec<Vec<u8>> = Vec::new();
             for n in order {
                 let taken = if n == 0 {
                     reassembly.on_first(&first(id), &limits, &mut budget, NOW)
                 } else {
                     reassembly.on_follow_on(&later(id, n, n == 3, &[n]), &limits, &mut budget, NOW)
                 };
-                if let Taken::Whole(bytes) = taken {
+                if let Taken::Whole(message) = taken {
+                    let mut bytes = Vec::new();
+                    message.encode_short(&mut bytes);
                     whole.push(bytes);
                 }
             }

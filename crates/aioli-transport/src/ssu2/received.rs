@@ -8,6 +8,8 @@ use std::ops::RangeInclusive;
 
 /// Runs that are kept.
 const MAX_RUNS: usize = 96;
+/// An acknowledgement reaches so far down from the highest: dozens of them have said what is below.
+const REACH: u32 = 1_024;
 
 /// Packet numbers that have come.
 #[derive(Debug, Default)]
@@ -85,10 +87,10 @@ impl Received {
 
     /// Runs to acknowledge, from the highest down.
     pub(super) fn runs(&self) -> impl Iterator<Item = RangeInclusive<u32>> + '_ {
-        let settled = self.settled;
-        let highest = self.highest();
-        let worth = move |(_, high): &(u32, u32)| *high >= settled || Some(*high) == highest;
-        self.runs.iter().copied().take_while(worth).map(|(low, high)| low..=high)
+        let highest = self.highest().unwrap_or_default();
+        let floor = self.settled.max(highest.saturating_sub(REACH)).min(highest);
+        let worth = self.runs.iter().copied().take_while(move |(_, high)| *high >= floor);
+        worth.map(move |(low, high)| low.max(floor)..=high)
     }
 }
 
@@ -136,5 +138,13 @@ mod tests {
         );
         received.insert(u32::MAX);
         assert!(!received.is_new(u32::MAX));
+        assert_eq!(received.runs().collect::<Vec<_>>(), [u32::MAX..=u32::MAX], "what is far below is old");
+        let mut received = Received::default();
+        (0..5_000).for_each(|n| received.insert(n));
+        assert_eq!(received.runs().collect::<Vec<_>>(), [4_999 - REACH..=4_999]);
+        received.settle(4_990);
+        assert_eq!(received.runs().collect::<Vec<_>>(), [4_991..=4_999]);
+        received.settle(5_001);
+        assert_eq!(received.runs().collect::<Vec<_>>(), [4_999..=4_999]);
     }
 }

@@ -28,6 +28,10 @@ pub(super) const TIMEOUTS: Timeouts = Timeouts {
 const SMALL: u32 = MIN_MTU as u32 - 28;
 /// Lost packets that are remembered, should they be late.
 const MAX_LOST: usize = 4_096;
+/// Empty lists of what packets carry, kept to be filled again.
+const MAX_SPARE: usize = 64;
+/// Room for so much in the list of what an acknowledgement has shown is kept.
+const MAX_SHOWN: usize = 256;
 /// Packets that need no acknowledgement, remembered all the same.
 const MAX_UNCOUNTED: usize = 256;
 
@@ -111,6 +115,9 @@ pub(super) struct Recovery {
     packet_threshold: u32,
     time_threshold: u32,
     delivery: Delivery,
+    spare: Vec<Vec<Carried>>,
+    /// Of the last [`Shown`], emptied.
+    shown: Vec<Carried>,
 }
 
 impl Recovery {
@@ -128,6 +135,29 @@ impl Recovery {
             packet_threshold: PACKET_THRESHOLD,
             time_threshold: TIME_THRESHOLD,
             delivery: Delivery::default(),
+            spare: Vec::new(),
+            shown: Vec::new(),
+        }
+    }
+
+    /// An empty list for what the next packet carries.
+    pub(super) fn list(&mut self) -> Vec<Carried> {
+        self.spare.pop().unwrap_or_default()
+    }
+
+    /// Keeps a list of [`Self::list`] to be used again.
+    pub(super) fn keep(&mut self, mut list: Vec<Carried>) {
+        if self.spare.len() < MAX_SPARE && list.capacity() > 0 {
+            list.clear();
+            self.spare.push(list);
+        }
+    }
+
+    /// Keeps the list of a [`Shown`] to be used again.
+    pub(super) fn keep_shown(&mut self, mut acked: Vec<Carried>) {
+        if acked.capacity() <= MAX_SHOWN {
+            acked.clear();
+            self.shown = acked;
         }
     }
 
@@ -182,7 +212,7 @@ impl Recovery {
         rtt: &mut Rtt,
         now: Instant,
     ) -> Option<Shown> {
-        let mut shown = Shown::default();
+        let mut shown = Shown { acked: std::mem::take(&mut self.shown), ..Shown::default() };
         let mut newest: Option<Newest> = None;
         for range in ranges {
             if *range.end() >= self.next_number() {
@@ -221,7 +251,8 @@ impl Recovery {
         if newest.as_ref().is_none_or(|n| number > n.number) {
             *newest = Some(Newest { number, left: packet.left, in_flight: before == State::InFlight });
         }
-        shown.acked.append(&mut packet.carried);
+        let mut carried = std::mem::take(&mut packet.carried);
+        shown.acked.append(&mut carried);
         match before {
             State::InFlight => {
                 self.in_flight -= size;
@@ -234,6 +265,7 @@ impl Recovery {
             }
             State::Uncounted | State::Done => {}
         }
+        self.keep(carried);
     }
 
     /// Packets that were taken for lost have come after all.
@@ -376,7 +408,9 @@ impl Recovery {
             if !done {
                 return;
             }
-            self.packets.pop_front();
+            if let Some(packet) = self.packets.pop_front() {
+                self.keep(packet.carried);
+            }
             self.base += 1;
         }
     }

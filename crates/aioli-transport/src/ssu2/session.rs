@@ -22,13 +22,13 @@ use super::bob::plain;
 use super::mtu::MtuSearch;
 use super::notices::Notices;
 use super::outbox::{Carried, Control, Outbox, Pushed};
-use super::packet::{Opener, Sealer};
+use super::packet::{Opener, Sealer, Unmasked};
 use super::path::Validation;
 use super::reassembly::{Budget, Reassembly, Taken};
 use super::received::Received;
 use super::recovery::{Recovery, Shown, TIMEOUTS};
 use super::tokens::{HeldTokens, Tokens};
-use super::{IntroKey, Limits, Output, PeerMisbehaved, Stats, same_family};
+use super::{IntroKey, Limits, Output, Stats, same_family};
 use crate::Lane;
 
 /// A window of bytes, in steps of a usual packet.
@@ -44,12 +44,18 @@ const CONFIRMED_RESENDS: [Duration; 3] =
 const CONFIRMED_TIMEOUT: Duration = Duration::from_secs(15);
 /// A token is given anew before the last expires.
 const TOKEN_AGAIN: Duration = Duration::from_secs(45 * 60);
+/// Our RouterInfo is said again after so long, as over NTCP2,
+const REFRESH: (Duration, Duration) = (Duration::from_secs(25 * 60), Duration::from_secs(50 * 60));
+/// and within this if something in it has changed.
+const CHANGE_WITHIN: Duration = Duration::from_secs(30);
 /// I2NP messages older than this are dropped.
 const MAX_LATE: Duration = Duration::from_secs(60);
 /// I2NP messages dated further ahead than this are dropped.
 const MAX_AHEAD: Duration = Duration::from_secs(180);
 /// Packet numbers end here: 32 bits, and room to say goodbye.
 const LAST_NUMBER: u32 = u32::MAX - 1_000;
+/// A packet number this near to the highest may come next.
+const NEAR: u32 = 1 << 15;
 /// Large packets vanish when so many timeouts passed in a row.
 const BLACK_HOLE_TIMEOUTS: u32 = 3;
 /// Or so many of them were lost and none arrived, for this many round trips.
@@ -59,8 +65,6 @@ const BLACK_HOLE_TRIPS: u32 = 3;
 const MAX_ANSWERS: usize = 4;
 /// Messages beyond the window that it takes before it can send them.
 const AHEAD: usize = 32 << 10;
-/// The largest challenge that is answered.
-const MAX_CHALLENGE: usize = 1_024;
 
 /// What a session uses of its endpoint.
 pub(super) struct Shared<'a> {
@@ -136,6 +140,10 @@ pub(super) struct Session {
     pub(super) remote: SocketAddr,
     pub(super) inbound: bool,
     pub(super) established: Instant,
+    /// When its handshake began, if it came to us.
+    pub(super) began: Instant,
+    /// Bytes of datagrams: received, sent.
+    pub(super) bytes: (u64, u64),
     /// Whether it waits to be asked for packets.
     pub(super) queued: bool,
     sealer: Sealer,
@@ -163,6 +171,10 @@ pub(super) struct Session {
     new_token: bool,
     notices: Notices,
     token_at: Instant,
+    /// Who we are is said again then.
+    refresh_at: Instant,
+    /// Who we are has changed: sooner.
+    changed: bool,
     last_received: Instant,
     /// Where the peer sees us.
     pub(super) observed: Option<SocketAddr>,
@@ -188,6 +200,8 @@ impl Session {
             remote: begin.remote,
             inbound: begin.inbound,
             established: now,
+            began: now,
+            bytes: (0, 0),
             queued: false,
             sealer: Sealer::new(begin.send, begin.their_intro),
             opener: Opener::new(begin.receive),
@@ -210,6 +224,8 @@ impl Session {
             new_token: true,
             notices: Notices::default(),
             token_at: now,
+            refresh_at: now + cx.rng.duration(REFRESH.0, REFRESH.1),
+            changed: false,
             last_received: now,
             observed: None,
             not_before: now,
@@ -245,6 +261,11 @@ impl Session {
         self.last_received
     }
 
+    /// The round trip to the peer, smoothed.
+    pub(super) const fn round_trip(&self) -> Option<Duration> {
+        self.rtt.smoothed()
+    }
+
     /// Bytes of messages that the peer has not acknowledged.
     pub(super) const fn queued_bytes(&self) -> usize {
         self.outbox.bytes()
@@ -266,6 +287,20 @@ impl Session {
         self.ping = true;
     }
 
+    /// Who we are has changed: the peer hears of it, but not all peers in the same moment.
+    pub(super) const fn router_info_changed(&mut self) {
+        self.changed = true;
+    }
+
+    /// Whether it is time to say again who we are; then the next time is set.
+    pub(super) fn refresh_is_due(&mut self, cx: &mut Cx<'_>) -> bool {
+        let is_due = self.refresh_at <= cx.now.mono;
+        if is_due {
+            self.refresh_at = cx.now.mono + cx.rng.duration(REFRESH.0, REFRESH.1);
+        }
+        is_due
+    }
+
     /// Takes a datagram that names this session: its first mask hides [`Ids::ours`].
     pub(super) fn on_datagram(
         &mut self,
@@ -274,30 +309,59 @@ impl Session {
         sh: &mut Shared<'_>,
         cx: &mut Cx<'_>,
     ) -> Fate {
-        let received = &self.received;
-        let size = packet.len();
-        let opened = match self.opener.open(packet, self.ids.ours, |n| received.is_new(n)) {
-            Ok(opened) => opened,
-            Err(PeerMisbehaved::Replay) => {
+        match self.opener.header(packet, self.ids.ours) {
+            Ok(header) if self.received.is_new(header.number) => {
+                self.on_packet(from, packet, &header, sh, cx)
+            }
+            Ok(_) => {
                 sh.stats.duplicate_packets += 1;
-                return Fate::Open;
+                Fate::Open
             }
             Err(_) => {
                 sh.stats.not_authentic += 1;
-                return Fate::Open;
+                Fate::Open
             }
+        }
+    }
+
+    /// The header of a packet that is surely of this session, as it comes from where the peer is and its second mask
+    /// hides one that may come next: garbage does not do that once in 2^40 times. Its first mask need not be taken
+    /// off, as the id below it is known, and authenticated.
+    pub(super) fn recognise(&self, from: SocketAddr, packet: &[u8]) -> Option<Unmasked> {
+        if from != self.remote {
+            return None;
+        }
+        let header = self.opener.header(packet, self.ids.ours).ok()?;
+        let near = self.received.highest().is_some_and(|h| header.number.abs_diff(h) < NEAR);
+        (near && !header.has_strange_flags() && self.received.is_new(header.number)).then_some(header)
+    }
+
+    /// Opens a packet whose number is new.
+    pub(super) fn on_packet(
+        &mut self,
+        from: SocketAddr,
+        packet: &mut [u8],
+        header: &Unmasked,
+        sh: &mut Shared<'_>,
+        cx: &mut Cx<'_>,
+    ) -> Fate {
+        let size = packet.len();
+        let Ok(payload) = self.opener.open(packet, header) else {
+            sh.stats.not_authentic += 1;
+            return Fate::Open;
         };
         let now = cx.now.mono;
-        let (number, immediate) = (opened.number, opened.immediate_ack);
+        self.bytes.0 += size as u64;
+        let number = header.number;
         let newest = self.received.highest().is_none_or(|h| number > h);
         self.received.insert(number);
         self.last_received = now;
         self.confirming = None;
         self.on_source(from, number, newest, size, cx);
-        let (eliciting, fate) = self.on_payload(from, opened.payload, sh, cx);
+        let (eliciting, fate) = self.on_payload(from, payload, sh, cx);
         if eliciting {
             let gap = self.received.has_gap();
-            self.acks.on_eliciting(number, gap, immediate, self.rtt.or_guess(), now);
+            self.acks.on_eliciting(number, gap, header.immediate_ack, self.rtt.or_guess(), now);
         }
         fate
     }
@@ -342,7 +406,6 @@ impl Session {
         cx: &mut Cx<'_>,
     ) -> (bool, Fate) {
         let (mut eliciting, mut fate) = (false, Fate::Open);
-        let mut messages = Vec::new();
         let mut blocks = Blocks::new(payload);
         while let Some(block) = blocks.next() {
             let Ok(block) = block else {
@@ -358,13 +421,20 @@ impl Session {
             if let Block::Termination { reason, .. } = block {
                 fate = Fate::Ended(reason);
             }
-            messages.extend(self.on_block(from, &block, sh, cx));
-        }
-        if !messages.is_empty() {
-            sh.stats.messages_received += messages.len() as u64;
-            sh.outputs.push_back(Output::Messages { from: self.peer, messages });
+            if let Some(message) = self.on_block(from, &block, sh, cx) {
+                self.deliver(message, sh);
+            }
         }
         (eliciting, fate)
+    }
+
+    /// Tells of a message, together with those before it.
+    fn deliver(&self, message: Message, sh: &mut Shared<'_>) {
+        sh.stats.messages_received += 1;
+        match sh.outputs.back_mut() {
+            Some(Output::Messages { from, messages }) if *from == self.peer => messages.push(message),
+            _ => sh.outputs.push_back(Output::Messages { from: self.peer, messages: vec![message] }),
+        }
     }
 
     /// Reads a block; the message, if it completes one.
@@ -416,7 +486,11 @@ impl Session {
     fn on_message(&mut self, bytes: &[u8], sh: &mut Shared<'_>, cx: &Cx<'_>) -> Option<Message> {
         let id = bytes.get(1..5).and_then(|b| b.try_into().ok()).map_or(0, u32::from_be_bytes);
         if self.reassembly.on_whole(id, sh.limits, cx.now.mono) {
-            return decode(bytes, sh.stats, cx);
+            let Ok(message) = Message::decode_short(bytes) else {
+                sh.stats.bad_messages += 1;
+                return None;
+            };
+            return timely(message, sh.stats, cx);
         }
         sh.stats.duplicate_messages += 1;
         None
@@ -426,7 +500,7 @@ impl Session {
     fn on_taken(&mut self, taken: Taken, sh: &mut Shared<'_>, cx: &Cx<'_>) -> Option<Message> {
         sh.stats.reassembly_dropped += std::mem::take(&mut self.reassembly.dropped);
         match taken {
-            Taken::Whole(bytes) => return decode(&bytes, sh.stats, cx),
+            Taken::Whole(message) => return timely(message, sh.stats, cx),
             Taken::Waiting => {}
             Taken::Duplicate => sh.stats.duplicate_messages += 1,
             Taken::Malformed => sh.stats.bad_messages += 1,
@@ -449,13 +523,16 @@ impl Session {
     }
 
     fn on_address(&mut self, address: SocketAddr, sh: &mut Shared<'_>) {
-        if self.observed.replace(address) != Some(address) && !self.inbound {
-            sh.outputs.push_back(Output::ObservedAddress { by: self.peer, at: self.remote, address });
+        let before = self.observed.replace(address);
+        if before != Some(address) && !self.inbound {
+            let (by, at, moved) = (self.peer, self.remote, before.is_some_and(|b| b.ip() != address.ip()));
+            sh.outputs.push_back(Output::ObservedAddress { by, at, address, moved });
         }
     }
 
     fn on_challenge(&mut self, from: SocketAddr, data: &[u8]) {
-        if data.len() <= MAX_CHALLENGE && self.answers.len() < MAX_ANSWERS && same_family(from, self.remote) {
+        // All that fits in the packet that it came in fits in the one that answers it.
+        if self.answers.len() < MAX_ANSWERS && same_family(from, self.remote) {
             self.answers.push_back((from, data.to_vec()));
         }
     }
@@ -470,18 +547,18 @@ impl Session {
             self.controller.on_path_change();
             self.mtu.reset(false, now);
         }
-        self.remote = path.to;
+        let from = std::mem::replace(&mut self.remote, path.to);
         self.new_token = true;
         // What is in flight went to where the peer is not any more.
         let lost = self.recovery.lose_all(now);
         lost.into_iter().for_each(|(number, carried)| self.on_lost(number, carried, now));
-        sh.outputs.push_back(Output::Moved { peer: self.peer, to: self.remote });
+        sh.outputs.push_back(Output::Moved { peer: self.peer, from, to: self.remote });
     }
 
     /// Takes in what an acknowledgement, or time, has shown.
-    fn on_shown(&mut self, shown: Shown, sh: &mut Shared<'_>, cx: &mut Cx<'_>) {
+    fn on_shown(&mut self, mut shown: Shown, sh: &mut Shared<'_>, cx: &mut Cx<'_>) {
         let now = cx.now.mono;
-        for carried in shown.acked {
+        for carried in shown.acked.drain(..) {
             match carried {
                 Carried::Fragment { message, index } => self.outbox.on_acked(message, index),
                 Carried::MtuProbe(size) => self.mtu.on_acked(size, now),
@@ -489,6 +566,7 @@ impl Session {
                 Carried::Control(_) => {}
             }
         }
+        self.recovery.keep_shown(shown.acked);
         shown.lost.into_iter().for_each(|(number, carried)| self.on_lost(number, carried, now));
         if let Some(through) = shown.settled {
             self.received.settle(through);
@@ -603,7 +681,7 @@ impl Session {
 
     /// When to call [`Self::on_timeout`] or ask for packets.
     pub(super) fn deadline(&self, idle_timeout: Duration) -> Instant {
-        let mut at = (self.last_received + idle_timeout).min(self.token_at);
+        let mut at = (self.last_received + idle_timeout).min(self.token_at).min(self.refresh_at);
         let mut sooner = |other: Option<Instant>| at = other.map_or(at, |o| at.min(o));
         sooner(self.recovery.deadline(&self.rtt));
         sooner(self.acks.deadline());
@@ -623,12 +701,8 @@ impl Session {
     }
 }
 
-/// Reads a message with the short header.
-fn decode(bytes: &[u8], stats: &mut Stats, cx: &Cx<'_>) -> Option<Message> {
-    let Ok(message) = Message::decode_short(bytes) else {
-        stats.bad_messages += 1;
-        return None;
-    };
+/// The message, unless its date is too far off.
+fn timely(message: Message, stats: &mut Stats, cx: &Cx<'_>) -> Option<Message> {
     if message.expires + MAX_LATE < cx.now.wall || cx.now.wall + MAX_AHEAD < message.expires {
         stats.expired_received += 1;
         return None;

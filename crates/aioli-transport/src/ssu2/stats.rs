@@ -103,6 +103,8 @@ pub struct Stats {
     pub paths_challenged: u64,
     /// Path validations that proved the new address.
     pub paths_moved: u64,
+    /// Our RouterInfo was said again inside a session.
+    pub refreshes: u64,
     /// Packets of no session dropped because the socket took none: `limits.waiting_packets`.
     pub waiting_full: u64,
     /// Sessions forgotten early after their end: `limits.closing`.

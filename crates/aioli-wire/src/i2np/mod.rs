@@ -167,6 +167,11 @@ impl Message {
 
     /// One with the short header that fills `bytes`.
     pub fn decode_short(bytes: &[u8]) -> Result<Self, DecodeError> {
+        Self::decode_short_with_room(bytes, 0)
+    }
+
+    /// The same with room for so many bytes more in its body.
+    pub fn decode_short_with_room(bytes: &[u8], more: usize) -> Result<Self, DecodeError> {
         let mut r = Reader::new(SPEC, bytes);
         let kind = MessageType::from_code(r.u8()?);
         let id = MessageId(r.u32()?);
@@ -175,7 +180,9 @@ impl Message {
         if body.len() > MAX_BODY_SIZE {
             return Err(r.error(DecodeErrorKind::Limit("message size")));
         }
-        Ok(Self { kind, id, expires, body: body.to_vec() })
+        let mut owned = Vec::with_capacity(body.len() + more);
+        owned.extend_from_slice(body);
+        Ok(Self { kind, id, expires, body: owned })
     }
 
     fn bounded_body(&self) -> &[u8] {

@@ -9,10 +9,17 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use aioli::services::Services;
+use aioli::console::{ConsolePort, Shown};
+use aioli::service::Service;
+use aioli::services::{Services, start_tunnels};
 use aioli::settings::{Reseed, Settings, SettingsError};
-use aioli::terminal::{INTERRUPTED, Phases, TERMINATED, complain, log_to_stderr, say};
+use aioli::setup;
+use aioli::terminal::{INTERRUPTED, Phases, TERMINATED, complain, log_to, say};
+use aioli_apps::Apps;
 use aioli_apps::address_book::AddressBook;
+use aioli_apps::console::{Console, Journal};
+use aioli_apps::resolve::Naming;
+use aioli_apps::tunnels::{Defaults, Tunnels};
 use aioli_client::{SamConfig, SessionDefaults};
 use aioli_core::Rng;
 use aioli_node::mapping::MappingConfig;
@@ -34,6 +41,10 @@ const PORTS: (u64, u64) = (9_151, 30_777);
 const DRAWS: usize = 20;
 
 fn main() -> ExitCode {
+    let asked = Settings::setup(std::env::args(), |name| std::env::var(name).ok());
+    if let Ok(Some(request)) = asked {
+        return set_up(&request);
+    }
     let settings = match Settings::resolve(std::env::args(), |name| std::env::var(name).ok()) {
         Ok(settings) => settings,
         Err(SettingsError::CommandLine(error)) if !error.use_stderr() => error.exit(),
@@ -46,8 +57,9 @@ fn main() -> ExitCode {
         say(settings.describe().trim_end());
         return ExitCode::SUCCESS;
     }
-    log_to_stderr(settings.log_level);
-    match run(&settings) {
+    let journal = Arc::new(Journal::default());
+    log_to(settings.log_level, Some(Arc::clone(&journal)));
+    match run(&settings, journal) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             complain(format!("i2p-router: {error:#}"));
@@ -56,7 +68,18 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(settings: &Settings) -> Result<()> {
+fn set_up(request: &setup::Request) -> ExitCode {
+    let mut talk = setup::Talk { input: &mut std::io::stdin().lock(), say: &mut |line| say(line) };
+    match setup::run(request, &mut talk) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(format!("i2p-router: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(settings: &Settings, journal: Arc<Journal>) -> Result<()> {
     let started = Instant::now();
     say(format!(
         "i2p-router {} starting, data in {}",
@@ -73,10 +96,11 @@ fn run(settings: &Settings) -> Result<()> {
         })?;
     }
     let sam = settings.sam.map(|a| bind(a, "SAM", "--sam or --no-sam")).transpose()?;
-    let mut addresses = listening.as_ref().and_then(|s| watched(settings, s.port));
-    let published = listening.as_ref().and_then(|s| say_where(settings, s.port, addresses.as_mut()));
+    let mut addresses = watched(settings, listening.as_ref().map(|s| s.port));
+    let published = listening.as_ref().and_then(|s| say_where(settings, s.port, &mut addresses));
     let mapped = listening.as_ref().and_then(|s| mapped(settings, s.port));
     let services = Services::bind(settings)?;
+    let console = ConsolePort::bind(settings.console, Some(&settings.data_dir))?;
     say_what(settings);
     let router = router_config(settings, listening.as_ref().map_or(0, |s| s.port), published)?;
     let (inbound, outbound) = (router.inbound, router.outbound);
@@ -103,17 +127,50 @@ fn run(settings: &Settings) -> Result<()> {
         reseed,
         time_servers: settings.time_servers.clone().map(SntpConfig::new),
         clock: Clock::start(),
-        addresses,
+        addresses: Some(addresses),
         port_mapping: mapped,
+        links: None,
+        seed: None,
     })?;
-    let _apps = if services.is_empty() {
-        None
-    } else {
-        let book = Arc::new(AddressBook::open(&settings.data_dir)?);
-        Some(services.start(node.client(), book, inbound, outbound)?)
-    };
+    let _people = for_people(settings, (services, console), &node, &journal, (inbound, outbound))?;
+    let service = Service::of_environment();
+    service.ready();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(until_stopped(node, Run { started, grace: settings.grace, reseeds }))
+    runtime.block_on(until_stopped(node, service, Run { started, grace: settings.grace, reseeds, journal }))
+}
+
+/// What is offered to people; it ends with this.
+type People = (Option<Apps>, Option<Tunnels>, Option<Console>);
+
+/// Offers proxies, tunnels for people's programs, and the console.
+fn for_people(
+    settings: &Settings,
+    (services, console): (Services, Option<ConsolePort>),
+    node: &Node,
+    journal: &Arc<Journal>,
+    (inbound, outbound): (TunnelOptions, TunnelOptions),
+) -> Result<People> {
+    if services.is_empty() && settings.tunnels.is_none() && console.is_none() {
+        return Ok((None, None, None));
+    }
+    let book = Arc::new(AddressBook::open(&settings.data_dir)?);
+    let naming = Arc::new(Naming::new(Arc::clone(&book)));
+    let tunnels = settings.tunnels.as_ref().map(|of_settings| {
+        let defaults = Defaults { inbound, outbound };
+        start_tunnels(of_settings, &settings.data_dir, node.client(), Arc::clone(&naming), defaults)
+    });
+    let tunnels = tunnels.transpose()?;
+    let apps = (!services.is_empty()).then(|| services.start(node.client(), naming, inbound, outbound));
+    let apps = apps.transpose()?;
+    let shown = Shown {
+        journal: Arc::clone(journal),
+        book,
+        tunnels: tunnels.clone(),
+        settings: settings.rows(),
+        services: aioli::console::services(apps.as_ref(), node.sam),
+    };
+    let console = console.map(|port| port.start(node.client(), shown)).transpose()?;
+    Ok((apps, tunnels, console))
 }
 
 /// The router's own configuration.
@@ -132,7 +189,7 @@ fn router_config(settings: &Settings, port: u16, published: Option<SocketAddr>) 
         hidden: settings.hidden,
         ntcp2: settings.ntcp2,
         ssu2: settings.ssu2,
-        mtu: 1500,
+        mtu: settings.mtu,
         port,
         explicit_peers: settings.explicit_peers.clone(),
         published: published.into_iter().collect(),
@@ -161,22 +218,19 @@ fn say_what(settings: &Settings) {
     }
 }
 
-/// Says where others reach this router, and returns what is published of it.
-fn say_where(settings: &Settings, port: u16, watch: Option<&mut AddressWatch>) -> Option<SocketAddr> {
+/// Says where others reach this router as far as it is known, and returns what the settings name.
+fn say_where(settings: &Settings, port: u16, watch: &mut AddressWatch) -> Option<SocketAddr> {
     say(format!("listening on {}", SocketAddr::new(settings.host, port)));
-    let published = match watch {
-        // If it fails now, the node says so and tries again.
-        Some(watch) => watch.choose(None).unwrap_or_default(),
-        None => published(settings),
-    };
-    let published = published.map(|ip| SocketAddr::new(ip, port));
-    match published {
+    let named = published(settings).filter(|_| !watch.publishes).map(|ip| SocketAddr::new(ip, port));
+    // If it fails now, the node says so and tries again.
+    let found = if watch.publishes { watch.look().unwrap_or_default() } else { None };
+    match named.or_else(|| found.map(|ip| SocketAddr::new(ip, port))) {
         Some(address) => say(format!("publishing {address}")),
         None => {
             say("publishing no address: give --external-host so that other routers can connect to this one")
         }
     }
-    published
+    named
 }
 
 /// The user's blocklist. Wrong lines are named and skipped; without the file the router does not start.
@@ -291,10 +345,11 @@ fn published(settings: &Settings) -> Option<IpAddr> {
     (settings.private_network || aioli_wire::ip::is_public(own)).then_some(own)
 }
 
-/// How the address is found out when the settings name none.
-fn watched(settings: &Settings, port: u16) -> Option<AddressWatch> {
-    (settings.external_host.is_none() && settings.host.is_unspecified())
-        .then(|| AddressWatch::new(port, settings.host, settings.private_network))
+/// How the address is found out when the settings name none, and changes of the network in any case.
+fn watched(settings: &Settings, port: Option<u16>) -> AddressWatch {
+    let watch = AddressWatch::new(port.unwrap_or(0), settings.host, settings.private_network);
+    let is_named = settings.external_host.is_some() || !settings.host.is_unspecified();
+    if is_named || port.is_none() { watch.unpublished() } else { watch }
 }
 
 /// What gateways are asked to map. A router that listens on loopback alone is for nobody else.
@@ -317,6 +372,8 @@ struct Run {
     grace: Duration,
     /// First peers are looked for.
     reseeds: bool,
+    /// What the console shows of what happened.
+    journal: Arc<Journal>,
 }
 
 /// How far a router is on its way out.
@@ -332,27 +389,33 @@ enum Way {
 
 /// Tells what happens until the router has stopped. SIGINT lets others' tunnels end first,
 /// SIGTERM does not; each further signal goes one step on.
-async fn until_stopped(mut node: Node, run: Run) -> Result<()> {
+async fn until_stopped(mut node: Node, mut service: Service, run: Run) -> Result<()> {
     let mut signals =
         Signals { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? };
     let (mut phases, mut way) = (Phases::default(), Way::Running);
     loop {
         let status = tokio::select! {
-            notice = node.notice() => match notice {
+            notice = node.notice() => match notice.inspect(|notice| run.journal.note(notice)) {
                 // Reseeding says what to do, should it fail.
                 Some(Notice::Router(Event::NoRouters)) if run.reseeds => continue,
                 Some(Notice::Stopping) => {
                     way = Way::Leaving;
+                    service.stopping();
                     phases.stopping();
                     continue;
                 }
                 Some(notice) => {
+                    service.follow(&notice);
                     tell(&mut phases, notice, run.started);
                     continue;
                 }
                 None if way == Way::Leaving => break,
                 None => anyhow::bail!("the router has ended by itself; the log says why"),
             },
+            () = service.due() => {
+                service.alive(node.snapshot().number);
+                continue;
+            }
             _ = signals.interrupt.recv() => INTERRUPTED,
             _ = signals.terminate.recv() => TERMINATED,
         };

@@ -2,7 +2,7 @@
 
 use aioli_core::crypto::ed25519::SigningKey;
 use aioli_core::crypto::sign::SigType;
-use aioli_core::{Date, Duration, Rng};
+use aioli_core::{Date, Duration, Instant, Rng};
 use aioli_wire::client_payload::Ports;
 use aioli_wire::streaming::{Packet, flags};
 use aioli_wire::{OfflineSignature, Wire};
@@ -144,6 +144,58 @@ fn a_reset_ends_both_sides() {
     w.with(0, |s, cx| s.reset(id, cx));
     assert!(w.run(SECOND * 4, finished));
     assert_eq!((w.closed(0), w.closed(1)), (vec![CloseReason::Reset], vec![CloseReason::Reset]));
+}
+
+fn wait(w: &mut World, time: Duration) {
+    let end = w.now.since(Instant::from_micros(1_000_000)) + time;
+    w.run(end, |_| false);
+}
+
+/// A stream to a reader that does not read yet, broken off by the peer's RESET or by its silence, with bytes to read.
+fn broken_off(reset: bool) -> (World, StreamId, usize) {
+    let mut w = World::pair(path());
+    w.nodes[1].app.paused = true;
+    let id = w.upload(0, 1, 100_000);
+    w.run(SECOND * 5, |_| false);
+    let theirs = w.nodes[1].app.incoming[0];
+    if reset {
+        w.with(0, |s, cx| s.reset(id, cx));
+    } else {
+        w.paths.iter_mut().for_each(|p| p.loss = 1_000_000);
+        w.nodes[1].app.to_send.insert(theirs, 1_000_000);
+        w.write(1, theirs);
+    }
+    w.run(SECOND * if reset { 8 } else { 150 }, |_| false);
+    let held = w.nodes[1].streams.readable(theirs);
+    assert!(held > 50_000 && w.closed(1).is_empty(), "{held} bytes wait");
+    (w, theirs, held)
+}
+
+#[test]
+fn what_was_acknowledged_is_read_before_the_end() {
+    for (reset, reason) in [(true, CloseReason::Reset), (false, CloseReason::TimedOut)] {
+        let (mut w, id, held) = broken_off(reset);
+        assert_eq!(w.with(1, |s, cx| s.send(id, &[7; 999_999], cx)), 999_999, "nobody waits to write");
+        w.nodes[1].app.paused = false;
+        w.read(1, id);
+        wait(&mut w, SECOND);
+        assert_eq!((w.received(1), w.closed(1)), (held as u64, vec![reason]));
+        assert!(w.nodes[1].streams.is_empty());
+    }
+}
+
+#[test]
+fn what_nobody_reads_goes_in_the_end_and_at_once_if_it_is_given_up() {
+    let (mut w, _, _) = broken_off(true);
+    wait(&mut w, SECOND * 61);
+    assert_eq!(w.closed(1), [CloseReason::Reset]);
+    for give_up in [Streams::close, Streams::reset] {
+        let (mut w, id, _) = broken_off(true);
+        w.with(1, |s, cx| give_up(s, id, cx));
+        wait(&mut w, Duration::from_millis(1));
+        assert_eq!(w.closed(1), [CloseReason::Reset]);
+        assert!(w.nodes[1].streams.is_empty());
+    }
 }
 
 #[test]

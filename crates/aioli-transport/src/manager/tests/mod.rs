@@ -268,6 +268,9 @@ impl Net {
             | Output::RelayTag { .. }
             | Output::WantRouterInfo { .. }
             | Output::WantIntroducers { .. }
+            | Output::Stray { .. }
+            | Output::Lost { .. }
+            | Output::Silent { .. }
             | Output::ClockSkew { .. }) => self.nodes[n].told.push(other),
         }
     }

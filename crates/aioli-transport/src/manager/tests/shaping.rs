@@ -167,3 +167,18 @@ fn a_limit_on_receiving_holds_and_all_peers_get_their_turn() {
     let (least, most) = (from.iter().min().unwrap(), from.iter().max().unwrap());
     assert!(least * 5 >= most * 4, "{from:?}");
 }
+
+#[test]
+fn limits_can_be_set_and_lifted_while_messages_wait() {
+    let mut net = connected(3, Bandwidth::default());
+    net.with(0, |t, cx| t.set_bandwidth(outbound(), cx.now.mono));
+    let limited = demand(&mut net, 12, |_| [true, true]);
+    let rate = mean(&limited[2..], |row| row.sent);
+    assert!((90..=110).contains(&percent(rate)), "{limited:?}");
+    assert!(net.nodes[0].t.stats().queued_bytes > 0, "something waits");
+    net.with(0, |t, cx| t.set_bandwidth(Bandwidth::default(), cx.now.mono));
+    net.advance(Duration::from_secs(1));
+    assert_eq!(net.nodes[0].t.stats().queued_bytes, 0, "all that waited has gone");
+    let free = demand(&mut net, 3, |_| [true, false]);
+    assert!(percent(mean(&free[1..], |row| row.sent)) > 1_000, "{free:?}");
+}

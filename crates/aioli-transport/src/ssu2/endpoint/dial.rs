@@ -176,13 +176,19 @@ impl Endpoint {
         if let ConnectError::Handshake(PeerMisbehaved::ClockSkew(seconds)) = reason {
             self.note_skew(seconds);
         }
-        self.fail_waiting(dial.remote.hash, reason, dial.waiting);
+        self.fail_waiting(dial.remote.hash, Some(dial.remote.address), reason, dial.waiting);
     }
 
     /// Tells that there will be no session with the peer.
-    pub(super) fn fail_waiting(&mut self, peer: RouterHash, reason: ConnectError, waiting: Waiting) {
+    pub(super) fn fail_waiting(
+        &mut self,
+        peer: RouterHash,
+        at: Option<SocketAddr>,
+        reason: ConnectError,
+        waiting: Waiting,
+    ) {
         let dropped = waiting.take().into_iter().map(|(_, message)| message).collect();
-        self.common.outputs.push_back(Output::ConnectFailed { peer, reason, dropped });
+        self.common.outputs.push_back(Output::ConnectFailed { peer, at, reason, dropped });
     }
 
     pub(super) fn on_dial_timeout(&mut self, at: SocketAddr, cx: &Cx<'_>) {
@@ -278,6 +284,7 @@ impl Endpoint {
                 by: remote.hash,
                 at: remote.address,
                 address,
+                moved: false,
             });
         }
         if let Some(token) = established.token {

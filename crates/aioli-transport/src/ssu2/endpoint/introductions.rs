@@ -31,6 +31,8 @@ const PER_IP: Duration = Duration::from_secs(600);
 const WARM: Duration = Duration::from_secs(300);
 /// Visitors are told of no more often than this.
 const VISITORS: Duration = Duration::from_secs(1);
+/// One peer may have this part of what waits for RouterInfos.
+const PEERS_SHARE: usize = 8;
 /// A peer's blocks of introductions and tests: half a one a second.
 const ASIDES_PER_SECOND: u64 = 2;
 /// Ports below belong to services, which must not be sent peer tests or hole punches.
@@ -344,7 +346,9 @@ impl Endpoint {
     }
 
     fn await_info(&mut self, awaiting: Awaiting) {
-        if self.intro.awaiting.len() >= self.common.limits.awaiting {
+        let limit = self.common.limits.awaiting;
+        let of_peer = self.intro.awaiting.iter().filter(|a| a.from == awaiting.from).count();
+        if self.intro.awaiting.len() >= limit || of_peer >= limit.div_ceil(PEERS_SHARE) {
             self.common.stats.introductions_limited += 1;
             return;
         }

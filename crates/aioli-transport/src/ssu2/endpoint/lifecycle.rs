@@ -13,8 +13,6 @@ use super::super::{DisconnectReason, Output};
 use super::{Closing, Endpoint, Key};
 use crate::Lane;
 
-/// Two sessions that began so close to each other are two routers that dialled each other.
-const CROSSING: Duration = Duration::from_secs(15);
 /// How long a session that has ended is remembered.
 const CLOSING: Duration = Duration::from_secs(10);
 
@@ -96,7 +94,7 @@ impl Endpoint {
             stats.established_outbound += 1
         }
         let older = self.by_peer.get(&peer).copied();
-        let keep_older = older.is_some_and(|old| self.is_better(old, &session, cx));
+        let keep_older = older.is_some_and(|old| self.is_better(old, &session));
         self.sessions.insert(id, session);
         if let Some(old) = older {
             self.common.stats.duplicate_sessions += 1;
@@ -131,10 +129,11 @@ impl Endpoint {
     }
 
     /// Whether the older of two sessions with a peer stays. Both ends must decide
-    /// alike if they dialled each other: the dial of the lesser hash counts.
-    fn is_better(&self, old: ConnectionId, new: &Session, cx: &Cx<'_>) -> bool {
+    /// alike if they dialled each other: the dial of the lesser hash counts. A handshake
+    /// that began when there was a session is of a peer that knows of none: the older is dead.
+    fn is_better(&self, old: ConnectionId, new: &Session) -> bool {
         let (Some(old), Some(local)) = (self.sessions.get(&old), &self.local) else { return false };
-        let crossed = old.inbound != new.inbound && cx.now.mono.since(old.established) < CROSSING;
+        let crossed = old.inbound != new.inbound && new.began <= old.established;
         let ours_counts = local.hash < new.peer;
         crossed && old.inbound != ours_counts
     }

@@ -8,7 +8,7 @@ use aioli_wire::ssu2::{ConnectionId, MIN_PACKET, PacketType, TerminationReason};
 use super::super::alice::{Failed, SharedLocal};
 use super::super::bob::{Step, on_session_request, on_token_request, retry};
 use super::super::packet::{Long, destination, long_header, long_header_to};
-use super::super::session::{Begin, Session};
+use super::super::session::{Begin, Fate, Session};
 use super::super::{Output, PeerMisbehaved};
 use super::{Endpoint, Key, Pending, SWEEP};
 
@@ -33,10 +33,15 @@ impl Endpoint {
             self.common.stats.refused_not_public += 1;
             return;
         }
+        if self.on_expected(from, packet, cx) {
+            return;
+        }
+        self.strays.begin(cx.now.mono);
         let id = destination(packet, &local.intro_key);
         if let Some(session) = self.sessions.get_mut(&id) {
             let fate = session.on_datagram(from, packet, &mut self.common.shared(), cx);
             self.after(id, fate, cx);
+            self.last = Some(id);
         } else if self.closing.contains_key(&id) {
             self.on_closing(id, from);
         } else if self.pending.contains_key(&id) {
@@ -45,6 +50,21 @@ impl Endpoint {
             self.on_unknown(id, from, packet, &local, cx);
         }
         self.on_asides(cx);
+    }
+
+    /// Takes the packet if it belongs to the session that the last one was for, as most do.
+    fn on_expected(&mut self, from: SocketAddr, packet: &mut [u8], cx: &mut Cx<'_>) -> bool {
+        let Some(id) = self.last else { return false };
+        let Some(session) = self.sessions.get_mut(&id) else { return false };
+        let Some(header) = session.recognise(from, packet) else { return false };
+        let fate = session.on_packet(from, packet, &header, &mut self.common.shared(), cx);
+        if fate != Fate::Open {
+            self.after(id, fate, cx);
+        } else if !std::mem::replace(&mut session.queued, true) {
+            self.ready.push_back(id);
+        }
+        self.on_asides(cx);
+        true
     }
 
     fn on_unknown(
@@ -80,6 +100,11 @@ impl Endpoint {
         }
         if !self.on_dial_answer(from, packet, cx) {
             self.common.stats.unknown_packets += 1;
+            let is_stray = self.strays.is_news(from, cx.now.mono);
+            let mut sessions = self.by_peer.values().filter_map(|id| self.sessions.get(id));
+            if is_stray && sessions.all(|session| session.remote != from) {
+                self.common.outputs.push_back(Output::Stray { from });
+            }
         }
     }
 
@@ -262,6 +287,7 @@ impl Endpoint {
             Ok(Step::Refused(why)) => {
                 tracing::debug!("SSU2 handshake refused: {why}");
                 self.common.stats.handshakes_failed += 1;
+                self.common.outputs.push_back(Output::Refused { from, why });
                 self.release_ip(from);
             }
             Ok(Step::Done(confirmed)) => {
@@ -281,7 +307,8 @@ impl Endpoint {
                     confirmed: Vec::new(),
                     window: self.common.limits.window,
                 };
-                let session = Session::begin(begin, cx);
+                let mut session = Session::begin(begin, cx);
+                session.began = began;
                 let id = session.ids.ours;
                 self.establish(session, Some(confirmed.router_info), Vec::new(), cx);
                 if let Some(session) = self.sessions.get_mut(&id) {

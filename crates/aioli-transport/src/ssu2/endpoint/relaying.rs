@@ -136,7 +136,7 @@ impl Endpoint {
 
     fn fail_seek(&mut self, charlie: RouterHash) {
         let Some((_, waiting)) = self.take_seek(&charlie) else { return };
-        self.fail_waiting(charlie, ConnectError::NotIntroduced, waiting);
+        self.fail_waiting(charlie, None, ConnectError::NotIntroduced, waiting);
     }
 
     /// Alice or Bob: an answer has come.
@@ -189,6 +189,7 @@ impl Endpoint {
         let mut seeks = self.intro.seeking.values();
         let Some((seek, bob)) = seeks.find_map(|(seek, _)| Some((seek, seek.bob_of(nonce)?))) else {
             // It comes more than once, and after Bob's answer.
+            tracing::debug!("a hole was punched towards us from {from}");
             return Some(());
         };
         let charlie = seek.remote.hash;
@@ -199,6 +200,7 @@ impl Endpoint {
         // A symmetric NAT gives him another port towards us; another host would be somebody else.
         let address = if same_host(signed.ip(), from.ip()) { from } else { signed };
         self.common.stats.hole_punches_received += 1;
+        tracing::debug!("{charlie:?} has punched a hole towards us, at {address}, introduced by {bob:?}");
         self.meet(charlie, address, response.token, cx);
         Some(())
     }
@@ -226,7 +228,7 @@ impl Endpoint {
                 }
             }
         };
-        self.fail_waiting(charlie, reason, waiting);
+        self.fail_waiting(charlie, None, reason, waiting);
     }
 
     /// Bob: Alice wants to meet one of ours. The router whose RouterInfo is missing, if one is.
@@ -378,6 +380,7 @@ impl Endpoint {
 
     fn send_punch(&mut self, to: SocketAddr, packet: Vec<u8>, cx: &Cx<'_>) {
         self.common.stats.hole_punches_sent += 1;
+        tracing::debug!("punching a hole for {to}");
         self.contact(to.ip(), cx.now.mono);
         self.transmit(to, packet);
     }
@@ -406,7 +409,10 @@ impl Endpoint {
         if !self.introduces(Family::of(&remote.ip())) || !self.is_connected(&charlie) {
             return;
         }
-        let until = cx.now.mono + TAG_LIFE;
+        let (now, until) = (cx.now.mono, cx.now.mono + TAG_LIFE);
+        if self.intro.tags.len() >= self.common.limits.relay_tags {
+            self.intro.tags.retain(|_, given| now < given.until);
+        }
         let tag = match self.intro.tags.iter().find(|(_, given)| given.charlie == charlie) {
             Some((tag, _)) => *tag,
             None if self.intro.tags.len() >= self.common.limits.relay_tags => {

@@ -1,5 +1,6 @@
 //! What leaves by the socket, several datagrams at a time, and what the transport above tells an endpoint.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 use aioli_core::{Cx, Duration, Instant};
@@ -7,7 +8,7 @@ use aioli_wire::RouterHash;
 use aioli_wire::i2np::Message;
 use aioli_wire::ssu2::ConnectionId;
 
-use super::super::Output;
+use super::super::{Family, Output};
 use super::introductions::Introductions;
 use super::{Endpoint, Key};
 use crate::{Lane, Transmit};
@@ -15,8 +16,23 @@ use crate::{Lane, Transmit};
 /// Datagrams given together have at most so many bytes: one call to the kernel takes no more.
 const MAX_BATCH: usize = 65_000;
 
-/// Gives the next message for a peer's session, which has room for about so many bytes.
-pub(crate) type Feed<'a> = &'a mut dyn FnMut(&RouterHash, usize) -> Option<(Lane, Message)>;
+/// Gives messages to a peer's session, which tells about how many bytes more it has room for.
+pub(crate) type Feed<'a> = &'a mut dyn FnMut(&RouterHash, usize, &mut dyn FnMut(Lane, Message) -> usize);
+
+/// What waits for a socket that takes no more.
+#[derive(Debug, Default)]
+pub(super) struct Stalled {
+    /// IPv4, IPv6.
+    families: [bool; 2],
+    /// Sessions that were asked for packets in vain.
+    sessions: VecDeque<ConnectionId>,
+}
+
+impl Stalled {
+    fn has(&self, to: SocketAddr) -> bool {
+        self.families[Family::of(&to.ip()) as usize]
+    }
+}
 
 impl Endpoint {
     /// The next output that is no datagram.
@@ -26,7 +42,13 @@ impl Endpoint {
 
     /// Whether [`Self::poll_datagrams`] may have something.
     pub(crate) fn may_transmit(&self) -> bool {
-        !(self.common.packets.is_empty() && self.ready.is_empty())
+        self.common.packets.iter().any(|(to, _)| !self.stalled.has(*to)) || !self.ready.is_empty()
+    }
+
+    /// Which address families the sockets take datagrams of for now: IPv4, IPv6. What is for another waits.
+    pub(crate) fn set_writable(&mut self, ipv4: bool, ipv6: bool) {
+        self.stalled.families = [!ipv4, !ipv6];
+        self.ready.extend(self.stalled.sessions.drain(..));
     }
 
     /// Appends the next datagrams, at most so many, all to one address and of one size but for the last, which may be
@@ -38,7 +60,8 @@ impl Endpoint {
         feed: Feed<'_>,
         cx: &mut Cx<'_>,
     ) -> Option<Transmit> {
-        if let Some((to, packet)) = self.common.packets.pop_front() {
+        let open = self.common.packets.iter().position(|(to, _)| !self.stalled.has(*to));
+        if let Some((to, packet)) = open.and_then(|at| self.common.packets.remove(at)) {
             let segment = packet.len();
             out.extend_from_slice(&packet);
             let fits = |(other, next): &mut (SocketAddr, Vec<u8>)| *other == to && next.len() == segment;
@@ -50,10 +73,16 @@ impl Endpoint {
         }
         while let Some(id) = self.ready.pop_front() {
             let Some(session) = self.sessions.get_mut(&id) else { continue };
-            while let Some((lane, message)) = feed(&session.peer, session.room()) {
+            if self.stalled.has(session.remote) {
+                self.stalled.sessions.push_back(id);
+                continue;
+            }
+            let (peer, room) = (session.peer, session.room());
+            feed(&peer, room, &mut |lane, message| {
                 // The room is told to whoever feeds; what he gives is taken.
                 let _ = session.push(lane, message, usize::MAX);
-            }
+                session.room()
+            });
             if let Some(transmit) = self.batch(id, out, max_segments, cx) {
                 self.ready.push_back(id);
                 return Some(transmit);
@@ -74,19 +103,20 @@ impl Endpoint {
         cx: &mut Cx<'_>,
     ) -> Option<Transmit> {
         let session = self.sessions.get_mut(&id)?;
-        let (to, first) = session.poll_transmit(&mut self.common.shared(), cx)?;
-        let (start, segment) = (out.len(), first.len());
-        out.extend_from_slice(&first);
+        let start = out.len();
+        let to = session.poll_transmit(out, &mut self.common.shared(), cx)?;
+        let segment = out.len() - start;
         let mut packets = 1;
         while packets < max_segments && out.len() - start + segment <= MAX_BATCH {
-            let Some((other, next)) = session.poll_transmit(&mut self.common.shared(), cx) else { break };
-            if other != to || next.len() > segment {
-                session.hold((other, next));
+            let before = out.len();
+            let Some(other) = session.poll_transmit(out, &mut self.common.shared(), cx) else { break };
+            let size = out.len() - before;
+            if other != to || size > segment {
+                session.hold((other, out.split_off(before)));
                 break;
             }
-            out.extend_from_slice(&next);
             packets += 1;
-            if next.len() < segment {
+            if size < segment {
                 break;
             }
         }

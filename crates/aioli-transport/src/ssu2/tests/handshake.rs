@@ -7,7 +7,7 @@ use aioli_wire::Mapping;
 use aioli_wire::ssu2::TerminationReason;
 
 use super::super::{ConnectError, DisconnectReason, Output};
-use super::link::{Link, World};
+use super::link::{Flow, Link, World};
 use super::message;
 use crate::Lane;
 
@@ -250,4 +250,33 @@ fn the_wrong_key_in_an_address_gives_no_session() {
     assert_eq!(world.nodes[1].endpoint.stats().handshakes_failed, 4, "once, and three times again");
     let ours = world.nodes[0].keys.remote(world.nodes[0].hash);
     assert_eq!(world.on(0, |e, cx| e.connect(ours, cx)), Err(ConnectError::Refused));
+}
+
+#[test]
+fn who_starts_again_hears_of_its_old_sessions_and_takes_their_place() {
+    // Soon after the old session began, as if both had dialled each other, and later.
+    for (seed, age) in [(61, 1), (62, 1), (63, 2), (64, 60)] {
+        let mut world = World::new(seed, 2, Link::default());
+        world.connect(0, 1);
+        world.run(Duration::from_secs(age));
+        world.restart(1);
+        let there = world.nodes[0].addr;
+        world.flows.push(Flow { from: 0, to: 1, size: 500, next: 0, last: 1_000 });
+        let heard = |world: &World| {
+            let strays =
+                world.nodes[1].told.iter().filter(|o| matches!(o, Output::Stray { from } if *from == there));
+            strays.count()
+        };
+        let mut answered = 0;
+        for _ in 0..20 {
+            world.run(Duration::from_millis(500));
+            if heard(&world) > answered {
+                answered = heard(&world);
+                world.connect(1, 0);
+            }
+        }
+        assert!(answered >= 1, "seed {seed}: it was told");
+        assert_eq!(world.nodes[1].messages.last().map(|(_, m)| m.id), Some(999.into()), "seed {seed}");
+        assert_eq!(world.nodes[0].endpoint.stats().sessions, 1);
+    }
 }

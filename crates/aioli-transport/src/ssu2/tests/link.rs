@@ -138,6 +138,15 @@ impl World {
         }
     }
 
+    /// Ends node `n` without a word and starts it again, with the keys that it had.
+    pub(super) fn restart(&mut self, n: usize) {
+        let node = &mut self.nodes[n];
+        node.endpoint = Endpoint::new(node.keys.config(), &mut node.rng);
+        node.endpoint.set_router_info(Arc::clone(&node.info));
+        node.told.clear();
+        node.messages.clear();
+    }
+
     /// The time as node `n` sees it.
     pub(super) fn clock(&self, n: usize) -> Now {
         let wall = START + self.now.since(Instant::ZERO);
@@ -165,6 +174,7 @@ impl World {
                 | Output::RouterInfo { .. }
                 | Output::ObservedAddress { .. }
                 | Output::Moved { .. }
+                | Output::Stray { .. }
                 | Output::PeerClock { .. }
                 | Output::Visitor { .. }
                 | Output::PeerTested { .. }

@@ -10,6 +10,7 @@ mod migration;
 mod nat;
 mod peer;
 mod peer_test;
+mod refresh;
 mod relay;
 mod transfer;
 

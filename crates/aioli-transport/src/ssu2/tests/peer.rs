@@ -96,7 +96,7 @@ impl Rig {
         let header = ShortHeader::Data { destination, packet_number: self.next, immediate_ack: false };
         let mut packet = header.to_bytes();
         packet.extend_from_slice(payload);
-        self.sealer.seal(&mut packet, self.next);
+        self.sealer.seal(&mut packet, 0, self.next);
         self.next += 1;
         let fate = self.with(|s, sh, cx| s.on_datagram(addr(from), &mut packet, sh, cx));
         self.drain();
@@ -106,8 +106,10 @@ impl Rig {
     /// Takes all packets; how many.
     fn drain(&mut self) -> usize {
         let mut count = 0;
-        while let Some((_, packet)) = self.with(|s, sh, cx| s.poll_transmit(sh, cx)) {
+        let mut packet = Vec::new();
+        while self.with(|s, sh, cx| s.poll_transmit(&mut packet, sh, cx)).is_some() {
             assert!(packet.len() <= 1_472);
+            packet.clear();
             count += 1;
             assert!(count < 2_000, "packets without end");
         }

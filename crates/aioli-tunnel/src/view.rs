@@ -1,0 +1,49 @@
+//! What there is to see of our own tunnels, for whoever looks after the router.
+
+use aioli_core::{Duration, Instant};
+use aioli_wire::RouterHash;
+
+use crate::Tunnels;
+use crate::types::PoolId;
+
+/// One of our tunnels, as it is now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TunnelView {
+    /// Whose.
+    pub pool: PoolId,
+    /// Towards us.
+    pub inbound: bool,
+    /// Its hops, the gateway first.
+    pub hops: Vec<RouterHash>,
+    /// Until its end.
+    pub left: Duration,
+    /// Its last test failed.
+    pub in_doubt: bool,
+    /// Another is to take its place.
+    pub is_old: bool,
+}
+
+impl Tunnels {
+    /// Our tunnels, so many of them at most, pool by pool.
+    pub fn views(&self, most: usize, now: Instant) -> Vec<TunnelView> {
+        let view =
+            |pool, inbound, hops: &Vec<RouterHash>, ends: Instant, health: &crate::own::Health| TunnelView {
+                pool,
+                inbound,
+                hops: hops.clone(),
+                left: ends.since(now),
+                in_doubt: health.failures > 0,
+                is_old: health.replace_at <= now,
+            };
+        let inbound = self.inbound.values().map(|t| view(t.pool, true, &t.hops, t.ends, &t.health));
+        let outbound = self.outbound.values().map(|t| view(t.pool, false, &t.hops, t.ends, &t.health));
+        let mut all: Vec<_> = inbound.chain(outbound).take(most).collect();
+        all.sort_by_key(|t| (t.pool, !t.inbound, t.left));
+        all
+    }
+
+    /// How long a message takes out of one tunnel of ours and into another, smoothed, as tests show.
+    pub const fn round_trip(&self) -> Option<Duration> {
+        self.test_rtt
+    }
+}
