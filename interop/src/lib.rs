@@ -33,3 +33,4 @@ pub mod router;
 pub mod router_info;
 pub mod scenario;
 pub mod soak;
+pub mod tunnels;

@@ -16,6 +16,7 @@
 //! | ssu2-ipv6 | ours | i2pd | the same, ours with IPv6 alone; i2pd takes nobody without IPv4 for a floodfill |
 //! | reach | | | 7 of ours, some behind gateways, and 6 i2pd: see [`crate::reach`] |
 //! | mapping | | | one of ours behind a gateway: see [`crate::mapping`] |
+//! | tunnels | ours | ours | 6 of ours, with nginx and ngircd behind tunnels: see [`crate::tunnels`] |
 //! | moving | ours | ours | 4 of ours, 4 i2pd; an address is replaced: see [`crate::moving`] |
 //! | introduce | ours | ours, i2pd | two of ours behind gateways: see [`crate::introduce`] |
 //! | aioli | ours | ours | 10 of ours |
@@ -35,7 +36,7 @@ use crate::net::process::Process;
 use crate::network::{Layout, Network};
 use crate::report::Report;
 use crate::router::{Binaries, Kind};
-use crate::{introduce, join, limit, mapping, moving, reach};
+use crate::{introduce, join, limit, mapping, moving, reach, tunnels};
 
 /// How long each direction is loaded in `limit`.
 const LIMIT_TIME: Duration = Duration::from_secs(15);
@@ -65,6 +66,8 @@ pub enum Scenario {
     Ssu2Ipv6,
     /// A gateway that maps ports.
     Mapping,
+    /// Ordinary servers and programs behind tunnels.
+    Tunnels,
     /// Whether routers say rightly that others reach them.
     Reach,
     /// Another address in mid-transfer.
@@ -79,7 +82,7 @@ pub enum Scenario {
 
 impl Scenario {
     /// What continuous integration runs.
-    pub const CI: [Self; 9] = [
+    pub const CI: [Self; 10] = [
         Self::A,
         Self::B,
         Self::C,
@@ -89,6 +92,7 @@ impl Scenario {
         Self::Join,
         Self::Limit,
         Self::Mapping,
+        Self::Tunnels,
     ];
 
     /// How many routers of ours and of i2pd's it wants.
@@ -101,6 +105,7 @@ impl Scenario {
             Self::Join => (1, 9),
             Self::Limit => (6, 0),
             Self::Mapping => (1, 0),
+            Self::Tunnels => (tunnels::ROUTERS, 0),
             Self::Reach => reach::ROUTERS,
             Self::Moving => moving::ROUTERS,
             Self::Introduce => introduce::ROUTERS,
@@ -126,7 +131,7 @@ impl Scenario {
             Self::B | Self::Ssu2Back => (6, 2),
             Self::C => (5, 6),
             Self::D | Self::I2pd | Self::Aioli | Self::Limit | Self::Mapping => (1, 2),
-            Self::Reach | Self::Moving | Self::Introduce => (1, 2),
+            Self::Reach | Self::Moving | Self::Introduce | Self::Tunnels => (1, 2),
         }
     }
 
@@ -146,6 +151,7 @@ impl Scenario {
             Self::Moving => "(moving) another address in mid-transfer",
             Self::Introduce => "(introduce) two behind gateways",
             Self::Mapping => "(mapping) a gateway that maps ports",
+            Self::Tunnels => "(tunnels) servers and programs behind tunnels",
             Self::I2pd => "(i2pd) among i2pd alone",
             Self::Aioli => "(aioli) among ours alone",
         }
@@ -203,6 +209,7 @@ pub fn run(plan: &Plan, programs: &Programs) -> Result<Report> {
             Scenario::Moving => moving::run(&Place { binaries, directory }, &mut report),
             Scenario::Introduce => introduce::run(&Place { binaries, directory }, &mut report),
             Scenario::Mapping => mapping::run(&Place { binaries, directory }, &mut report),
+            Scenario::Tunnels => tunnels::run(&Place { binaries, directory }, &mut report),
             Scenario::A
             | Scenario::B
             | Scenario::C

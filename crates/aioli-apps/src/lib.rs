@@ -1,11 +1,13 @@
-//! What people use a router with: proxies for browsers and other programs, and
-//! the names of sites. All of it speaks to the router through the embedding API
-//! of `aioli-node`, and connects to nothing else unless it is told to.
+//! What people use a router with: proxies for browsers and other programs, client
+//! and server tunnels, and the names of sites. All of it speaks to the router
+//! through the embedding API of `aioli-node`, or through SAM, and connects to
+//! nothing else unless it is told to.
 //!
 //! ```text
 //!  browser ─► http proxy ─┐
-//!                         ├─► Naming ─► address book, b32 ─► Session::connect ─► router
-//!  program ─► socks  ─────┘
+//!  program ─► socks ──────┼─► Naming ─► address book, b32 ─► Outlet ─► Way ─► router
+//!  program ─► tunnel ─────┘                                               │
+//!  local server ◄─ tunnel ◄──────────────────────────────────────────────┘
 //! ```
 
 pub mod address_book;

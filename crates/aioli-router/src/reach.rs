@@ -238,8 +238,10 @@ impl Router {
         let closed = self.reaching.observer.wants_introducers(family);
         let introducers = &mut self.reaching.introducers[family as usize];
         introducers.keep(|router| closed && self.transport.tag_at(router).is_some());
-        for (router, at) in peers.iter().filter(|(router, _)| closed && !introducers.knows(router)) {
-            if let Some(tag) = self.transport.tag_at(router) {
+        for (router, at) in peers.iter().filter(|_| closed) {
+            if !introducers.knows(router)
+                && let Some(tag) = self.transport.tag_at(router)
+            {
                 introducers.offered(*router, *at, tag, now);
             }
         }

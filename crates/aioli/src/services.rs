@@ -12,7 +12,7 @@ use aioli_apps::{Apps, AppsConfig};
 use aioli_node::bind;
 use aioli_node::embed::Client;
 use aioli_router::client::{SessionOptions, StreamConfig, TunnelOptions};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use crate::settings::{Listen, Settings, TunnelSettings};
 use crate::terminal::say;
@@ -92,6 +92,13 @@ pub fn start_tunnels(
     defaults: Defaults,
 ) -> Result<Tunnels> {
     let TunnelSettings { configured, conf, dir } = settings.clone();
+    for (path, option) in [(&conf, "--tunnels-conf"), (&dir, "--tunnels-dir")] {
+        if let Some(path) = path.as_ref().filter(|path| !path.exists()) {
+            bail!("there is no {}: name another with {option}", path.display());
+        }
+    }
+    let conf = conf.unwrap_or_else(|| data_dir.join("tunnels.conf"));
+    let dir = dir.unwrap_or_else(|| data_dir.join("tunnels.d"));
     let tunnels = Tunnels::start(TunnelsConfig {
         way: client.into(),
         naming,

@@ -385,10 +385,10 @@ pub struct Listen {
 pub struct TunnelSettings {
     /// In the configuration file.
     pub configured: Vec<TunnelConfig>,
-    /// In a file of i2pd's.
-    pub conf: PathBuf,
+    /// In a file of i2pd's, if the user has named one.
+    pub conf: Option<PathBuf>,
     /// In a directory of i2pd's.
-    pub dir: PathBuf,
+    pub dir: Option<PathBuf>,
 }
 
 /// All settings, checked.
@@ -628,13 +628,7 @@ impl Values {
         if self.switch("no-tunnels")? {
             return Ok(None);
         }
-        let data_dir = expand_home(&self.text("data-dir"), env);
-        let named = |key: &str| match self.path(key, env) {
-            Some(path) if !path.exists() => Err(self.wrong(key, "there is no such file".to_owned())),
-            path => Ok(path),
-        };
-        let conf = named("tunnels-conf")?.unwrap_or_else(|| data_dir.join("tunnels.conf"));
-        let dir = named("tunnels-dir")?.unwrap_or_else(|| data_dir.join("tunnels.d"));
+        let (conf, dir) = (self.path("tunnels-conf", env), self.path("tunnels-dir", env));
         Ok(Some(TunnelSettings { configured: Vec::new(), conf, dir }))
     }
 

@@ -214,7 +214,7 @@ fn read(file: &TunnelsFile, data_dir: &Path) -> Described {
 }
 
 fn list(file: &TunnelsFile, data_dir: &Path) -> Result<()> {
-    let Described { tunnels, problems, warnings } = read(file, data_dir);
+    let Described { tunnels, problems, warnings, .. } = read(file, data_dir);
     for config in &tunnels {
         let own = config.known_b32(data_dir).unwrap_or_default();
         let from = config.listen.map(|address| address.to_string());
@@ -234,7 +234,7 @@ fn list(file: &TunnelsFile, data_dir: &Path) -> Result<()> {
 
 /// The tunnels of these names, or all that are enabled.
 fn chosen(names: &[String], file: &TunnelsFile, data_dir: &Path) -> Result<Vec<TunnelConfig>> {
-    let Described { tunnels, problems, warnings } = read(file, data_dir);
+    let Described { tunnels, problems, warnings, .. } = read(file, data_dir);
     problems.iter().chain(&warnings).for_each(|line| complain(line));
     let mut by_name: BTreeMap<_, _> =
         tunnels.into_iter().map(|config| (config.name.clone(), config)).collect();

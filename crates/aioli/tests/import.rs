@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use aioli_apps::tunnels::TunnelsFile;
 use aioli_core::crypto::ed25519::SigningKey;
 use aioli_core::crypto::x25519::PrivateKey;
 use aioli_core::{Date, Rng};
@@ -230,17 +231,18 @@ fn everything_of_i2pd_moves_in() {
             "left  address book: 1 names of which only the hash is known",
             "took  tunnel \"IRC-ILITA\" (client)",
             "took  tunnel \"WEB\" (http-server)",
-            "left  tunnel \"OLD\": its type websocks is not known here",
-            "note  tunnels.toml is kept for a later version",
+            "note  tunnel \"IRC-ILITA\": i2p.streaming.profile: means nothing here",
+            "left  tunnel \"OLD\": type = websocks: this router has no such tunnels",
             "never run both routers with this identity",
         ],
     );
     let tunnels: toml::Table = it.our("tunnels.toml").parse().unwrap();
-    let tunnel = |n: usize| tunnels["tunnel"][n].as_table().unwrap();
+    let tunnel = |n: usize| tunnels["tunnels"][n].as_table().unwrap();
     assert_eq!(tunnel(0)["listen"].as_str(), Some("127.0.0.1:6668"));
     assert_eq!(tunnel(0)["destination"][0].as_str(), Some("irc.ilita.i2p:6667"));
     assert_eq!(tunnel(0)["keys"].as_str(), Some("destinations/irc-keys.dat"));
-    assert_eq!(tunnel(1)["target"].as_str(), Some("127.0.0.1:8080"));
+    assert_eq!(tunnel(1)["target"][0].as_str(), Some("127.0.0.1:8080"));
+    assert!(TunnelsFile::of(&it.ours()).read().problems.is_empty(), "the router takes all of it");
     assert_eq!(tunnel(1)["options"]["inbound.length"].as_str(), Some("2"));
     assert!(it.our("hosts.txt").starts_with("friend.i2p="));
     for private in
@@ -269,16 +271,20 @@ fn everything_of_java_moves_in() {
             "left  address book: 3 lines",
             "left  hostsdb.blockfile: export",
             "took  tunnel \"I2P HTTP Proxy\" (http-proxy)",
+            "note  tunnel \"I2P HTTP Proxy\" is not started: the router has a proxy at its place",
+            "note  tunnel \"Irc2P\": i2cp.closeOnIdle: means nothing here",
             "took  tunnel \"Irc2P\" (irc-client)",
         ],
     );
     let tunnels: toml::Table = it.our("tunnels.toml").parse().unwrap();
     let by_name = |name: &str| {
-        let all = tunnels["tunnel"].as_array().unwrap();
+        let all = tunnels["tunnels"].as_array().unwrap();
         all.iter().find(|t| t["name"].as_str() == Some(name)).unwrap().as_table().unwrap().clone()
     };
     let (proxy, web, irc) = (by_name("I2P HTTP Proxy"), by_name("webserver"), by_name("Irc2P"));
-    assert_eq!((proxy["enabled"].as_bool(), web["enabled"].as_bool()), (Some(true), Some(false)));
+    // The router has a proxy of its own at 4444.
+    assert_eq!((proxy["enabled"].as_bool(), web["enabled"].as_bool()), (Some(false), Some(false)));
+    assert!(!irc.contains_key("enabled"));
     assert_eq!(proxy["options"]["inbound.length"].as_str(), Some("3"));
     assert_eq!(web["keys"].as_str(), Some("destinations/eepPriv.dat"));
     assert_eq!(web["host_name"].as_str(), Some("mysite.i2p"));
@@ -361,7 +367,7 @@ fn each_file_wrong_in_turn_is_a_line_and_the_rest_goes_on() {
         (
             "tunnels.conf",
             b"[A\x1b[2J]\ntype=client\nport=no\n",
-            "left  tunnel \"A?[2J\": port = no is no port",
+            "left  tunnel \"A?[2J\": port = no is no number that is possible",
         ),
     ];
     for (file, bytes, line) in cases {

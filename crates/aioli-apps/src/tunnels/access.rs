@@ -20,6 +20,9 @@ const MAX_ENTRIES: usize = 100_000;
 /// Files are looked at no more often than this.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
+/// What an entry may be.
+const WANTED: &str = "give a b32 name, a name that ends with .i2p, or base64";
+
 /// Tells whether a file is still the one that was read.
 type Stamp = Option<(SystemTime, u64)>;
 
@@ -64,18 +67,12 @@ impl Access {
             deny: List::new(&config.deny, config.deny_file.as_ref(), dir),
             looked: None,
         };
-        for (key, list) in [("allow", &mut lists.allow), ("deny", &mut lists.deny)] {
+        let both = [("allow", "allow_file", &mut lists.allow), ("deny", "deny_file", &mut lists.deny)];
+        for (key, file_key, list) in both {
             if let Some(entry) = list.named.iter().find(|entry| !is_entry(entry)) {
-                let key = if key == "allow" { "allow" } else { "deny" };
-                return Err(ConfigError {
-                    key,
-                    reason: format!(
-                        "{entry:?} is no destination: give a b32 name, a name that ends with .i2p, or base64"
-                    ),
-                });
+                return Err(ConfigError { key, reason: format!("{entry:?} is no destination: {WANTED}") });
             }
-            let key = if key == "allow" { "allow_file" } else { "deny_file" };
-            list.refresh(&naming).map_err(|reason| ConfigError { key, reason })?;
+            list.refresh(&naming).map_err(|reason| ConfigError { key: file_key, reason })?;
         }
         Ok(Self { naming, lists: Mutex::new(lists) })
     }
@@ -112,17 +109,14 @@ impl List {
                 self.hashes.clear();
             }
         }
-        let names = |entry: &&String| hash_of(entry).is_none();
-        let all = self.named.iter().chain(&self.of_file);
+        let all = || self.named.iter().chain(&self.of_file);
         if self.hashes.is_empty() {
-            self.hashes = all.clone().filter_map(|entry| hash_of(entry)).collect();
+            self.hashes = all().filter_map(|entry| hash_of(entry)).collect();
         }
         // A name may have come into the address book, or mean something else by now.
-        if all.clone().any(|entry| names(&entry)) {
-            let by_name =
-                all.clone().filter(names).filter_map(|name| Some(naming.resolve(name).ok()?.hash()));
-            let fixed = all.filter_map(|entry| hash_of(entry));
-            self.hashes = fixed.chain(by_name).collect();
+        if all().any(|entry| hash_of(entry).is_none()) {
+            let hash = |entry: &String| hash_of(entry).or_else(|| Some(naming.resolve(entry).ok()?.hash()));
+            self.hashes = all().filter_map(hash).collect();
         }
         Ok(())
     }
@@ -141,10 +135,7 @@ fn read(path: &Path) -> Result<Vec<String>, String> {
             continue;
         }
         if !is_entry(entry) {
-            return Err(format!(
-                "{name}, line {}: no destination: give a b32 name, a name that ends with .i2p, or base64",
-                at + 1
-            ));
+            return Err(format!("{name}, line {}: no destination: {WANTED}", at + 1));
         }
         if entries.len() >= MAX_ENTRIES {
             return Err(format!("{name} has more than {MAX_ENTRIES} destinations"));

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use aioli_router::client::{SessionOptions, StreamConfig, TunnelOptions};
 use aioli_wire::base32;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use thiserror::Error;
 
 use super::keys;
@@ -98,8 +98,8 @@ impl fmt::Display for Kind {
 }
 
 /// A word that is written to files and shown nowhere else.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(from = "String")]
 pub struct Secret(zeroize::Zeroizing<String>);
 
 impl Secret {
@@ -114,6 +114,18 @@ impl Secret {
     /// The word itself.
     pub fn expose(&self) -> &str {
         &self.0
+    }
+}
+
+impl From<String> for Secret {
+    fn from(text: String) -> Self {
+        Self::new(text)
+    }
+}
+
+impl Serialize for Secret {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.expose())
     }
 }
 

@@ -27,6 +27,8 @@ pub struct Described {
     pub problems: Vec<String>,
     /// What means nothing to this router, a line each.
     pub warnings: Vec<String>,
+    /// The whole file could not be read: it says nothing about any tunnel.
+    pub unreadable: bool,
 }
 
 /// Reads the descriptions of a list. `place` is the file, for people.
@@ -64,7 +66,8 @@ pub fn from_toml(value: toml::Value, place: &str) -> Described {
 /// Reads `tunnels.toml`; no file is no tunnels.
 pub(super) fn read(path: &Path) -> Described {
     let place = path.display().to_string();
-    let problem = |problem: String| Described { problems: vec![problem], ..Described::default() };
+    let problem =
+        |problem: String| Described { problems: vec![problem], unreadable: true, ..Described::default() };
     let bytes = match read_bounded(path, MAX_FILE) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Described::default(),
@@ -78,7 +81,7 @@ pub(super) fn read(path: &Path) -> Described {
     let mut described = Described::default();
     for key in KEYS {
         if let Some(value) = table.remove(key) {
-            let Described { tunnels, problems, warnings } = from_toml(value, &place);
+            let Described { tunnels, problems, warnings, .. } = from_toml(value, &place);
             described.tunnels.extend(tunnels);
             described.problems.extend(problems);
             described.warnings.extend(warnings);

@@ -59,6 +59,8 @@ const UNWANTED: &[&str] = &["proxy", "x-accept-encoding"];
 const TELLTALES: &[&str] = &["date", "server", "x-runtime", "proxy", "via", "x-aspnet-version"];
 const TELLTALE_PREFIXES: &[&str] = &["x-powered-by", "proxy-"];
 
+const NOT_FOR_SITES: &str = "This method is not for a site.\n";
+
 /// What a stream becomes after its answer.
 type Upgrade = Mutex<Option<(OnUpgrade, OnUpgrade)>>;
 
@@ -74,9 +76,19 @@ pub(super) async fn serve(server: &Server, mut stream: Stream) {
         Err(HeadError::Nothing) => return,
         Err(error) => {
             server.counters.refused_requests.add(1);
-            return refuse(stream, error).await;
+            let status = match error {
+                HeadError::TooLarge => "431 Request Header Fields Too Large",
+                HeadError::Slow => "408 Request Timeout",
+                HeadError::Nothing | HeadError::Malformed | HeadError::Ambiguous => "400 Bad Request",
+            };
+            return refuse(stream, status, &format!("{error}\n")).await;
         }
     };
+    // For the parser, what follows it is no answer but another protocol.
+    if begun.starts_with(b"CONNECT ") {
+        server.counters.refused_requests.add(1);
+        return refuse(stream, "405 Method Not Allowed", NOT_FOR_SITES).await;
+    }
     let (activity, upgrade) = (Activity::new(), Upgrade::default());
     let traffic = Arc::clone(&server.counters.traffic);
     let io = TokioIo::new(Watched::counted(stream, begun, activity.clone(), traffic));
@@ -117,13 +129,7 @@ async fn pass_tls(server: &Server, stream: Stream) {
 }
 
 /// Answers a request that no parser is to see.
-async fn refuse(mut stream: Stream, error: HeadError) {
-    let status = match error {
-        HeadError::TooLarge => "431 Request Header Fields Too Large",
-        HeadError::Slow => "408 Request Timeout",
-        HeadError::Nothing | HeadError::Malformed | HeadError::Ambiguous => "400 Bad Request",
-    };
-    let text = format!("{error}\n");
+async fn refuse(mut stream: Stream, status: &str, text: &str) {
     let answer = format!(
         "HTTP/1.1 {status}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{text}",
         text.len()
@@ -177,7 +183,7 @@ async fn forward(
         return Err((StatusCode::NOT_FOUND, "This is no web server.\n"));
     };
     if matches!(*request.method(), Method::CONNECT | Method::TRACE) {
-        return Err((StatusCode::METHOD_NOT_ALLOWED, "This method is not for a site.\n"));
+        return Err((StatusCode::METHOD_NOT_ALLOWED, NOT_FOR_SITES));
     }
     if *refuse_inproxies && request.headers().keys().any(is_of_proxy) {
         return Err((

@@ -33,7 +33,7 @@ pub(super) fn paths(conf: &Path, dir: &Path) -> Vec<PathBuf> {
 /// All tunnels of a file like `tunnels.conf` and a directory like `tunnels.d`, where they are there.
 pub fn read_all(conf: &Path, dir: &Path) -> Described {
     let mut all = Described::default();
-    for Described { tunnels, problems, warnings } in paths(conf, dir).iter().map(|path| read(path)) {
+    for Described { tunnels, problems, warnings, .. } in paths(conf, dir).iter().map(|path| read(path)) {
         all.tunnels.extend(tunnels);
         all.problems.extend(problems);
         all.warnings.extend(warnings);
@@ -54,9 +54,11 @@ pub(super) fn read(path: &Path) -> Described {
             }
             described
         }
-        Err(error) => {
-            Described { problems: vec![format!("cannot read {place}: {error}")], ..Described::default() }
-        }
+        Err(error) => Described {
+            problems: vec![format!("cannot read {place}: {error}")],
+            unreadable: true,
+            ..Described::default()
+        },
     }
 }
 
@@ -111,8 +113,11 @@ fn sections(text: &str, place: &str, problems: &mut Vec<String>) -> Vec<(String,
     found
 }
 
-/// A tunnel, and the settings that mean nothing to this router.
-fn tunnel(name: &str, settings: &Settings) -> Result<(TunnelConfig, Vec<String>), String> {
+/// The tunnel of one section, and its settings that mean nothing to this router. An error is a line for people.
+pub fn tunnel(
+    name: &str,
+    settings: &BTreeMap<String, String>,
+) -> Result<(TunnelConfig, Vec<String>), String> {
     let mut of = Section { settings, used: vec!["type"] };
     let kind = match of.text("type")? {
         "client" => Kind::Client,
@@ -134,10 +139,10 @@ fn tunnel(name: &str, settings: &Settings) -> Result<(TunnelConfig, Vec<String>)
     }
     of.destination(&mut config);
     of.options(&mut config);
-    let unused = config.unused_options();
-    let left =
-        settings.keys().filter(|key| !of.used.contains(&key.as_str()) || unused.contains(&key.as_str()));
+    let unused: Vec<_> = config.unused_options().into_iter().map(str::to_owned).collect();
+    let left = settings.keys().filter(|key| !of.used.contains(&key.as_str()) || unused.contains(key));
     let left = left.cloned().collect();
+    config.options.retain(|key, _| !unused.contains(key));
     config.check().map_err(|error| error.to_string())?;
     Ok((config, left))
 }
@@ -213,15 +218,14 @@ impl<'a> Section<'a> {
         let on_loopback =
             host == "localhost" || host.parse().is_ok_and(|ip: IpAddr| ip.is_ipv4() && ip.is_loopback());
         config.unique_local = self.switch("enableuniquelocal", true)? && on_loopback;
-        match config.kind {
-            Kind::HttpServer => {
-                config.host_name = self.get("hostoverride").map(str::to_owned);
-                config.i2p_headers = self.switch("i2pheaders", true)?;
-                // i2pd lets them in.
-                config.refuse_inproxies = false;
-            }
-            Kind::IrcServer => config.webirc_password = self.get("webircpassword").map(Secret::new),
-            _ => {}
+        if config.kind == Kind::HttpServer {
+            config.host_name = self.get("hostoverride").map(str::to_owned);
+            config.i2p_headers = self.switch("i2pheaders", true)?;
+            // i2pd lets them in.
+            config.refuse_inproxies = false;
+        }
+        if config.kind == Kind::IrcServer {
+            config.webirc_password = self.get("webircpassword").map(Secret::new);
         }
         Ok(())
     }
@@ -309,7 +313,7 @@ keys = shareddest
 
     #[test]
     fn what_i2pd_reads_is_read() {
-        let Described { tunnels, problems, warnings } = parse(CONF, "tunnels.conf");
+        let Described { tunnels, problems, warnings, .. } = parse(CONF, "tunnels.conf");
         assert!(problems.is_empty(), "{problems:?}");
         let [irc, site, chat, browse, socks] = &tunnels[..] else { panic!("{tunnels:?}") };
         assert_eq!((irc.kind, irc.listen.unwrap().to_string()), (Kind::Client, "127.0.0.1:6668".to_owned()));
@@ -365,7 +369,7 @@ keys = shareddest
             ),
         ] {
             let text = format!("{text}[good]\ntype=socks\nport=1\n");
-            let Described { tunnels, mut problems, warnings } = parse(&text, "c");
+            let Described { tunnels, mut problems, warnings, .. } = parse(&text, "c");
             problems.extend(warnings);
             assert!(problems.iter().any(|p| p == problem), "{text}: {problems:?}");
             assert!(tunnels.iter().any(|tunnel| tunnel.name == "good"), "{text}");

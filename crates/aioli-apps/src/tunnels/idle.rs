@@ -96,3 +96,61 @@ async fn set(outlet: &Arc<Outlet>, inbound: u8, outbound: u8) {
         tracing::debug!("a destination keeps its tunnels: {error}");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+    use std::time::Instant;
+
+    use aioli_router::client::{SessionOptions, StreamConfig};
+    use aioli_wire::Destination;
+    use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+    use tokio::net::TcpListener;
+
+    use super::super::config::Defaults;
+    use super::*;
+    use crate::way::Way;
+
+    /// Grants what it is asked for.
+    async fn sam() -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(async move {
+                    let mut stream = BufReader::new(stream);
+                    let mut line = String::new();
+                    while stream.read_line(&mut line).await.unwrap_or(0) > 0 {
+                        let own = Destination::create(&[7; 32], &[1; 32]).to_base64();
+                        let answer = format!("REPLY RESULT=OK VALUE={own}\n");
+                        stream.get_mut().write_all(answer.as_bytes()).await.unwrap();
+                        line.clear();
+                    }
+                });
+            }
+        });
+        address
+    }
+
+    #[tokio::test]
+    async fn a_destination_is_given_up_when_nobody_uses_it_and_no_sooner() {
+        let Defaults { inbound, outbound } = Defaults::default();
+        let streaming = StreamConfig::default();
+        let options = SessionOptions { keys: None, inbound, outbound, publish: false, streaming };
+        let outlet = Outlet::new(Way::Sam(sam().await), options);
+        let after = Duration::from_millis(50);
+        tokio::spawn(keep(Arc::downgrade(&outlet), Idle { close: Some(after), reduce: None }));
+        for _ in 0..2 {
+            let using = outlet.enter();
+            outlet.session().await.unwrap();
+            tokio::time::sleep(after * 2).await;
+            assert!(outlet.current().is_some(), "it is in use");
+            let released = Instant::now();
+            drop(using);
+            while outlet.current().is_some() {
+                tokio::task::yield_now().await;
+            }
+            assert!(released.elapsed() >= after);
+        }
+    }
+}

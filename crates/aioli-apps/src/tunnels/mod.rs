@@ -31,6 +31,6 @@ mod table;
 
 pub use config::{ConfigError, Defaults, Kind, Limits, Secret, TunnelConfig};
 pub use files::{Described, TunnelsFile, from_toml, to_toml};
-pub use i2pd::read_all as from_i2pd;
+pub use i2pd::{read_all as from_i2pd, tunnel as from_i2pd_settings};
 pub use stats::TunnelStats;
 pub use table::{MAX_TUNNELS, Origin, State, TunnelError, TunnelInfo, Tunnels, TunnelsConfig};

@@ -9,6 +9,7 @@ use std::sync::{Arc, Weak};
 use aioli_node::entropy;
 use aioli_router::client::{SessionOptions, StreamConfig, TunnelOptions};
 use aioli_wire::Destination;
+use aioli_wire::keyfile::DestinationKeys;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
@@ -19,7 +20,7 @@ use super::config::{ClientPlan, ClientService, Plan, ServerPlan, TunnelConfig};
 use super::idle::Idle;
 use super::limits::Turnstile;
 use super::server::{Host, Server};
-use super::stats::Counters;
+use super::stats::{Counters, TunnelStats};
 use super::table::{State, TunnelsConfig};
 use super::{idle, keys};
 use crate::http::{HttpOptions, HttpProxy};
@@ -29,19 +30,38 @@ use crate::socks::SocksProxy;
 /// Destinations that several tunnels may have in common, as long as one of them runs.
 #[derive(Default)]
 pub(super) struct Homes {
-    by_keys: BTreeMap<PathBuf, Weak<Outlet>>,
-    hosts: BTreeMap<PathBuf, Weak<Host>>,
+    by_keys: BTreeMap<PathBuf, WithKeys>,
     shared: Vec<(Character, Weak<Outlet>)>,
     /// Ports of tunnels that have just ended.
     parked: Vec<Listening>,
 }
 
-/// What makes destinations of clients differ.
+/// What makes destinations differ, besides their keys.
 #[derive(Clone, PartialEq, Eq)]
-struct Character {
+pub(super) struct Character {
     tunnels: (TunnelOptions, TunnelOptions),
     streaming: StreamConfig,
+    publish: bool,
     rest: Idle,
+}
+
+impl Character {
+    pub(super) fn of(config: &TunnelConfig, world: &TunnelsConfig) -> Option<Self> {
+        let options = config.session(world.defaults).ok()?;
+        Some(Self {
+            tunnels: (options.inbound, options.outbound),
+            streaming: options.streaming,
+            publish: options.publish,
+            rest: Idle::new(config),
+        })
+    }
+}
+
+/// A destination with keys of a file.
+struct WithKeys {
+    outlet: Weak<Outlet>,
+    host: Weak<Host>,
+    held: Weak<()>,
 }
 
 /// A tunnel that runs. Dropping it ends it and its connections.
@@ -49,6 +69,7 @@ pub(super) struct Running {
     tasks: Tasks,
     home: Home,
     listener: Option<Listening>,
+    front: Option<Front>,
     /// Its tunnels are built for the first connection, or were given up.
     rests: bool,
 }
@@ -73,10 +94,11 @@ struct Listening {
 }
 
 /// The destination of a tunnel, and what takes its streams.
-#[derive(Clone)]
 pub(super) struct Home {
     outlet: Arc<Outlet>,
     host: Option<Arc<Host>>,
+    /// As long as a tunnel has this, others may have the same. Tasks that are about to end have none.
+    _held: Arc<()>,
 }
 
 impl Running {
@@ -96,10 +118,10 @@ impl Running {
         let listener = client.map(|plan| homes.listen(plan.listen)).transpose()?;
         let home = homes.home(config, world, runtime)?;
         let mut tasks = Tasks(Vec::new());
-        if let (Some(plan), Some(listener)) = (client, &listener) {
+        let front = client.map(|plan| Front::new(plan, config, Arc::clone(&home.outlet), counters, world));
+        if let (Some(front), Some(listener)) = (&front, &listener) {
             let socket = listener.socket.try_clone().map_err(|error| format!("cannot listen: {error}"))?;
-            let serving = serve_client(socket, plan.clone(), config.clone(), home.clone(), counters, world);
-            tasks.0.push(runtime.spawn(serving).abort_handle());
+            tasks.0.push(runtime.spawn(front.clone().serve(socket)).abort_handle());
         }
         if let Plan::Server(plan) = plan {
             tasks.0.push(serve_streams(plan, config, &home, counters, world, runtime)?);
@@ -107,7 +129,7 @@ impl Running {
             tasks.0.push(runtime.spawn(idle::open(Arc::downgrade(&home.outlet))).abort_handle());
         }
         let rests = config.delay_open || config.close_idle.is_some();
-        Ok(Self { tasks, home, listener, rests })
+        Ok(Self { tasks, home, listener, front, rests })
     }
 
     /// Ends it. The destination and the port are there for whoever follows, until what is returned and
@@ -117,6 +139,13 @@ impl Running {
         homes.parked.extend(listener);
         drop(tasks);
         home
+    }
+
+    /// Adds what it has counted to what outlasts it.
+    pub(super) fn add_to(&self, stats: &mut TunnelStats) {
+        if let Some(front) = &self.front {
+            front.add_to(stats);
+        }
     }
 
     pub(super) fn listening(&self) -> Option<SocketAddr> {
@@ -150,8 +179,7 @@ impl Homes {
     /// Forgets the ports of tunnels that have ended, and destinations that nobody has any more.
     pub(super) fn release(&mut self) {
         self.parked.clear();
-        self.by_keys.retain(|_, outlet| outlet.strong_count() > 0);
-        self.hosts.retain(|_, host| host.strong_count() > 0);
+        self.by_keys.retain(|_, known| known.held.strong_count() > 0);
         self.shared.retain(|(_, outlet)| outlet.strong_count() > 0);
     }
 
@@ -172,65 +200,70 @@ impl Homes {
         world: &TunnelsConfig,
         runtime: &Handle,
     ) -> Result<Home, String> {
-        let mut options = config.session(world.defaults).map_err(|error| error.to_string())?;
-        let rest = Idle::new(config);
-        let path = match (&world.data_dir, config.key_file()) {
-            (Some(dir), Some(name)) => Some(keys::locate(dir, &name, config.beside.as_deref())),
-            // In memory alone, every destination is new.
-            _ => None,
-        };
-        let outlet = if let Some(path) = &path {
-            match self.by_keys.get(path).and_then(Weak::upgrade) {
-                Some(outlet) if outlet.options().publish || !options.publish => outlet,
-                Some(_) => {
-                    return Err(format!(
-                        "a client tunnel has the keys {} already, as a destination that others cannot find: stop it first",
-                        path.display()
-                    ));
-                }
-                None => {
-                    options.keys = Some(keys::load_or_make(path).map_err(|error| error.to_string())?);
-                    let outlet = new_outlet(world, options, rest, runtime);
-                    self.by_keys.insert(path.clone(), Arc::downgrade(&outlet));
-                    outlet
-                }
-            }
-        } else if config.shared && !config.kind.hosts() {
-            let character = Character {
-                tunnels: (options.inbound, options.outbound),
-                streaming: options.streaming.clone(),
-                rest,
-            };
-            let found = self.shared.iter().find(|(other, _)| *other == character);
-            match found.and_then(|(_, outlet)| outlet.upgrade()) {
-                Some(outlet) => outlet,
-                None => {
-                    let outlet = new_outlet(world, options, rest, runtime);
-                    self.shared.push((character, Arc::downgrade(&outlet)));
-                    outlet
-                }
-            }
-        } else {
-            new_outlet(world, options, rest, runtime)
-        };
-        let host = config.kind.hosts().then(|| self.host(path, &outlet, runtime));
-        Ok(Home { outlet, host })
+        let character = Character::of(config, world).ok_or("its options are not possible")?;
+        // In memory alone, every destination is new.
+        if let (Some(dir), Some(name)) = (&world.data_dir, config.key_file()) {
+            let path = keys::locate(dir, &name, config.beside.as_deref());
+            return self.with_keys(path, &character, world, runtime);
+        }
+        let held = Arc::new(());
+        if !config.shared || config.kind.hosts() {
+            let outlet = new_outlet(world, &character, None, runtime);
+            let host = config.kind.hosts().then(|| Host::new(Arc::clone(&outlet), runtime));
+            return Ok(Home { outlet, host, _held: held });
+        }
+        let found = self.shared.iter().find(|(other, _)| *other == character);
+        let outlet = found.and_then(|(_, outlet)| outlet.upgrade()).unwrap_or_else(|| {
+            let outlet = new_outlet(world, &character, None, runtime);
+            self.shared.push((character, Arc::downgrade(&outlet)));
+            outlet
+        });
+        Ok(Home { outlet, host: None, _held: held })
     }
 
-    /// What takes the streams of a destination.
-    fn host(&mut self, path: Option<PathBuf>, outlet: &Arc<Outlet>, runtime: &Handle) -> Arc<Host> {
-        let found = path.as_ref().and_then(|path| self.hosts.get(path)?.upgrade());
-        found.unwrap_or_else(|| {
-            let host = Host::new(Arc::clone(outlet), runtime);
-            if let Some(path) = path {
-                self.hosts.insert(path, Arc::downgrade(&host));
+    /// The destination with keys of a file, which several tunnels may have in common.
+    fn with_keys(
+        &mut self,
+        path: PathBuf,
+        character: &Character,
+        world: &TunnelsConfig,
+        runtime: &Handle,
+    ) -> Result<Home, String> {
+        let known = self.by_keys.get(&path).and_then(|known| Some((known, known.held.upgrade()?)));
+        let found =
+            known.and_then(|(known, held)| Some((known.outlet.upgrade()?, known.host.upgrade(), held)));
+        let (outlet, host, held) = match found {
+            Some((outlet, ..)) if character.publish && !outlet.options().publish => {
+                return Err(format!(
+                    "a client tunnel has the keys {} already, as a destination that others cannot find: stop it first",
+                    path.display()
+                ));
             }
-            host
-        })
+            Some(found) => found,
+            None => {
+                let keys = keys::load_or_make(&path).map_err(|error| error.to_string())?;
+                (new_outlet(world, character, Some(keys), runtime), None, Arc::new(()))
+            }
+        };
+        let host = host.or_else(|| character.publish.then(|| Host::new(Arc::clone(&outlet), runtime)));
+        let known = WithKeys {
+            outlet: Arc::downgrade(&outlet),
+            host: host.as_ref().map(Arc::downgrade).unwrap_or_default(),
+            held: Arc::downgrade(&held),
+        };
+        self.by_keys.insert(path, known);
+        Ok(Home { outlet, host: host.filter(|_| character.publish), _held: held })
     }
 }
 
-fn new_outlet(world: &TunnelsConfig, options: SessionOptions, rest: Idle, runtime: &Handle) -> Arc<Outlet> {
+fn new_outlet(
+    world: &TunnelsConfig,
+    character: &Character,
+    keys: Option<DestinationKeys>,
+    runtime: &Handle,
+) -> Arc<Outlet> {
+    let Character { tunnels: (inbound, outbound), streaming, publish, rest } = character.clone();
+    let options = SessionOptions { keys, inbound, outbound, publish, streaming };
     let outlet = Outlet::new(world.way.clone(), options);
     if !rest.is_none() {
         // It ends with the destination.
@@ -239,40 +272,69 @@ fn new_outlet(world: &TunnelsConfig, options: SessionOptions, rest: Idle, runtim
     outlet
 }
 
-/// Serves local connections until dropped.
-fn serve_client(
-    socket: std::net::TcpListener,
-    plan: ClientPlan,
-    config: TunnelConfig,
-    home: Home,
-    counters: &Arc<Counters>,
-    world: &TunnelsConfig,
-) -> impl Future<Output = ()> + Send + use<> {
-    let (counters, naming, outlet) = (Arc::clone(counters), Arc::clone(&world.naming), home.outlet);
-    let (gate, turn) = (Gate::new(plan.max_connections), AtomicUsize::new(0));
-    async move {
+/// What takes local connections.
+#[derive(Clone)]
+enum Front {
+    Client(Arc<Client>),
+    Http(Arc<HttpProxy>),
+    Socks(Arc<SocksProxy>),
+}
+
+impl Front {
+    fn new(
+        plan: &ClientPlan,
+        config: &TunnelConfig,
+        outlet: Arc<Outlet>,
+        counters: &Arc<Counters>,
+        world: &TunnelsConfig,
+    ) -> Self {
+        let (naming, max_connections) = (Arc::clone(&world.naming), plan.max_connections);
+        let (irc, remotes) = match &plan.service {
+            ClientService::Plain(remotes) => (false, remotes.clone()),
+            ClientService::Irc(remotes) => (true, remotes.clone()),
+            ClientService::HttpProxy => {
+                let outproxies = config.outproxy.clone();
+                let options = HttpOptions { outproxies, max_connections, ..HttpOptions::default() };
+                return Self::Http(HttpProxy::new(naming, outlet, options, entropy()));
+            }
+            ClientService::Socks => return Self::Socks(SocksProxy::new(naming, outlet, max_connections)),
+        };
+        let (gate, turn, counters) = (Gate::new(max_connections), AtomicUsize::new(0), Arc::clone(counters));
+        Self::Client(Arc::new(Client { outlet, naming, remotes, irc, idle: plan.idle, gate, counters, turn }))
+    }
+
+    /// Serves connections until dropped.
+    async fn serve(self, socket: std::net::TcpListener) {
         let listener = match TcpListener::from_std(socket) {
             Ok(listener) => listener,
             Err(error) => return tracing::error!("cannot listen: {error}"),
         };
-        let (irc, remotes) = match plan.service {
-            ClientService::Plain(remotes) => (false, remotes),
-            ClientService::Irc(remotes) => (true, remotes),
-            ClientService::HttpProxy => {
-                let options = HttpOptions {
-                    outproxies: config.outproxy,
-                    max_connections: plan.max_connections,
-                    ..HttpOptions::default()
-                };
-                return HttpProxy::new(naming, outlet, options, entropy()).serve(listener).await;
+        match self {
+            Self::Client(client) => client.serve(listener).await,
+            Self::Http(proxy) => proxy.serve(listener).await,
+            Self::Socks(proxy) => proxy.serve(listener).await,
+        }
+    }
+
+    /// Adds what it has counted by itself since it was started.
+    fn add_to(&self, stats: &mut TunnelStats) {
+        match self {
+            Self::Client(client) => stats.refused_limits += client.gate.stats().1,
+            Self::Http(proxy) => {
+                let of_proxy = proxy.stats();
+                stats.connections += of_proxy.connections;
+                stats.opened += of_proxy.requests;
+                stats.refused_limits += of_proxy.refused_connections;
+                stats.refused_requests += of_proxy.bad_requests + of_proxy.outside;
             }
-            ClientService::Socks => {
-                return SocksProxy::new(naming, outlet, plan.max_connections).serve(listener).await;
+            Self::Socks(proxy) => {
+                let of_proxy = proxy.stats();
+                stats.connections += of_proxy.connections;
+                stats.opened += of_proxy.requests;
+                stats.refused_limits += of_proxy.refused_connections;
+                stats.refused_requests += of_proxy.bad_requests + of_proxy.outside;
             }
-        };
-        Arc::new(Client { outlet, naming, remotes, irc, idle: plan.idle, gate, counters, turn })
-            .serve(listener)
-            .await;
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
 use super::config::TunnelConfig;
-use super::files::TunnelsFile;
+use super::files::{Described, TunnelsFile};
 use super::i2pd;
 use super::table::Origin;
 
@@ -26,6 +26,8 @@ pub(super) struct Files {
 pub(super) struct Found {
     pub(super) tunnels: Vec<(TunnelConfig, Origin)>,
     pub(super) problems: Vec<String>,
+    /// Files that cannot be read now: what they said before stands.
+    pub(super) unreadable: Vec<Origin>,
 }
 
 impl Files {
@@ -37,18 +39,16 @@ impl Files {
     pub(super) fn read(&self) -> Found {
         self.know();
         let mut found = Found::default();
-        if let Some(file) = &self.ours {
-            let described = file.read();
-            found.tunnels.extend(described.tunnels.into_iter().map(|config| (config, Origin::File)));
-            found.problems.extend(described.problems);
-            found.problems.extend(described.warnings);
-        }
-        for path in self.of_i2pd() {
+        let ours = self.ours.iter().map(|file| (Origin::File, file.read()));
+        let of_i2pd = self.of_i2pd().into_iter().map(|path| {
             let described = i2pd::read(&path);
-            let tunnels = described.tunnels.into_iter();
-            found.tunnels.extend(tunnels.map(|config| (config, Origin::I2pd(path.clone()))));
-            found.problems.extend(described.problems);
-            found.problems.extend(described.warnings);
+            (Origin::I2pd(path), described)
+        });
+        for (origin, described) in ours.chain(of_i2pd) {
+            let Described { tunnels, problems, warnings, unreadable } = described;
+            found.tunnels.extend(tunnels.into_iter().map(|config| (config, origin.clone())));
+            found.problems.extend(problems.into_iter().chain(warnings));
+            found.unreadable.extend(unreadable.then_some(origin));
         }
         found
     }

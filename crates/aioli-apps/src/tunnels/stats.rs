@@ -69,7 +69,7 @@ impl Drop for Here {
 pub struct TunnelStats {
     /// Connections now.
     pub connections: u64,
-    /// Connections that were let in.
+    /// Connections that were let in; of a proxy, requests.
     pub opened: u64,
     /// Streams refused because of who opened them.
     pub refused_access: u64,

@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 
 use super::config::{ConfigError, Defaults, TunnelConfig};
 use super::files::{self, Edit, TunnelsFile};
-use super::run::{Homes, Running};
+use super::run::{Character, Homes, Running};
 use super::sources::{Files, Found};
 use super::stats::{Counters, TunnelStats};
 use crate::resolve::Naming;
@@ -244,9 +244,8 @@ impl Tunnels {
         }
         self.inner.edit(&Edit::Change(name, &config))?;
         let renamed = (config.name != name).then(|| table.entries.remove(name)).flatten();
-        let kept = renamed.and_then(|entry| entry.running).map(|running| running.stop(&mut table.homes));
+        drop(renamed.and_then(|entry| entry.running).map(|running| running.stop(&mut table.homes)));
         self.inner.put(&mut table, config, Origin::File);
-        drop(kept);
         Ok(())
     }
 
@@ -341,7 +340,7 @@ impl Inner {
     /// Makes the table what the files say.
     fn reload(&self, first: bool) {
         let mut table = self.lock();
-        let Found { mut tunnels, mut problems } = self.files.read();
+        let Found { mut tunnels, mut problems, unreadable } = self.files.read();
         let configured = self.config.configured.iter().map(|config| (config.clone(), Origin::Configuration));
         tunnels.splice(0..0, configured);
         let mut wanted: BTreeMap<String, (TunnelConfig, Origin)> = BTreeMap::new();
@@ -364,7 +363,9 @@ impl Inner {
         // Without a file, what was added is nowhere else.
         let in_memory = self.config.file.is_none();
         let stays = |name: &String, entry: &Entry| {
-            wanted.contains_key(name) || in_memory && entry.origin == Origin::File
+            wanted.contains_key(name)
+                || in_memory && entry.origin == Origin::File
+                || unreadable.contains(&entry.origin)
         };
         let Table { entries, homes, .. } = &mut *table;
         let gone = entries.extract_if(.., |name, entry| !stays(name, entry));
@@ -394,8 +395,11 @@ impl Inner {
     fn put(&self, table: &mut Table, config: TunnelConfig, origin: Origin) {
         let before = table.entries.remove(&config.name);
         let counters = before.as_ref().map_or_else(Arc::default, |entry| Arc::clone(&entry.counters));
-        // The destination lives on if the tunnel that follows has the same. The port must be free by then.
+        // The destination lives on if the tunnel that follows has one of the same kind.
+        let character = |config| Character::of(config, &self.config);
+        let same = before.as_ref().is_some_and(|entry| character(&entry.config) == character(&config));
         let kept = before.and_then(|entry| entry.running).map(|running| running.stop(&mut table.homes));
+        let kept = kept.filter(|_| same);
         let mut entry = Entry { config, origin, running: None, failure: None, counters };
         if entry.config.enabled {
             self.run(&mut entry, &mut table.homes);
@@ -421,6 +425,10 @@ impl Inner {
 impl Entry {
     fn info(&self) -> TunnelInfo {
         let destination = self.running.as_ref().and_then(Running::destination);
+        let mut stats = self.counters.read();
+        if let Some(running) = &self.running {
+            running.add_to(&mut stats);
+        }
         let (state, detail) = match (&self.running, &self.failure) {
             (Some(running), _) => running.state(),
             (None, Some(why)) => (State::Failed, why.clone()),
@@ -434,7 +442,7 @@ impl Entry {
             listening: self.running.as_ref().and_then(Running::listening),
             b32: destination.as_ref().map(|destination| base32::host_name(&destination.hash())),
             destination: destination.map(|destination| destination.to_base64()),
-            stats: self.counters.read(),
+            stats,
         }
     }
 }

@@ -44,6 +44,26 @@ fn leases_are_never_given_out_close_to_their_end() {
 }
 
 #[test]
+fn a_pool_that_is_to_be_smaller_shrinks_as_its_tunnels_end_and_grows_at_once() {
+    let mut net = Network::new(9, &Limits::default());
+    net.pool(A, PoolId::EXPLORATORY, 1, 2);
+    net.pool(A, POOL, 2, 4);
+    net.run(Duration::from_secs(5));
+    assert_eq!(net.nodes[&A].tunnels.counts()[&POOL], (4, 4));
+    net.with(A, |tunnels, cx| tunnels.set_quantities(POOL, 1, 2, cx.now.mono));
+    net.run(Duration::from_secs(1));
+    assert_eq!(net.nodes[&A].tunnels.counts()[&POOL], (4, 4), "what stands is used to its end");
+    net.run(Duration::from_secs(660));
+    let (inbound, outbound) = net.nodes[&A].tunnels.counts()[&POOL];
+    // One that is about to end has its successor beside it.
+    assert!((1..=2).contains(&inbound) && (2..=4).contains(&outbound), "{inbound}, {outbound}");
+    net.with(A, |tunnels, cx| tunnels.set_quantities(POOL, 4, 4, cx.now.mono));
+    net.run(Duration::from_secs(5));
+    let (inbound, outbound) = net.nodes[&A].tunnels.counts()[&POOL];
+    assert!(inbound >= 4 && outbound >= 4, "{inbound}, {outbound}");
+}
+
+#[test]
 fn one_dead_end_does_not_take_the_others_with_it() {
     let mut net = Network::new(9, &Limits::default());
     net.pool(A, PoolId::EXPLORATORY, 1, 3);

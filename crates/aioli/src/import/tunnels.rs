@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
+use aioli_apps::tunnels::{Kind as TunnelKind, TunnelConfig, from_i2pd_settings, to_toml};
 
 use super::destinations::Keys;
 use super::source::{Kind, Source, is_absent};
@@ -21,38 +21,6 @@ const NOT_OPTIONS: [&str; 3] = ["i2cp.tcp.host", "i2cp.tcp.port", "i2cp.password
 
 /// What a tunnel of the other router says.
 type Settings = BTreeMap<String, String>;
-
-/// `tunnels.toml`.
-#[derive(Serialize)]
-struct TunnelsFile {
-    tunnel: Vec<Tunnel>,
-}
-
-/// One tunnel, either way.
-#[derive(Debug, PartialEq, Eq, Serialize)]
-struct Tunnel {
-    name: String,
-    #[serde(rename = "type")]
-    kind: &'static str,
-    enabled: bool,
-    /// Of a client: where applications connect.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    listen: Option<String>,
-    /// Of a client: whom to reach, `name` or `name:port`.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    destination: Vec<String>,
-    /// Of a server: where the application listens.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    target: Option<String>,
-    /// Of a web server: its name.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    host_name: Option<String>,
-    /// The destination's keys; new ones at each start if there is none.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    keys: Option<String>,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    options: Settings,
-}
 
 /// Takes all tunnels, unless we have some.
 pub(super) fn collect(
@@ -79,11 +47,20 @@ pub(super) fn collect(
             Kind::Java => from_java(name, settings, keys),
         };
         match made {
-            Ok(tunnel) => {
+            Ok((mut tunnel, ignored)) => {
                 report.took(format!("tunnel \"{}\" ({})", tunnel.name, tunnel.kind));
                 if let Some(file) = key_file(source.kind(), settings).filter(|f| keys.of(f).is_none()) {
                     report
                         .note(format!("tunnel \"{name}\": its keys {file} were not taken; it gets new ones"));
+                }
+                if !ignored.is_empty() {
+                    report.note(format!("tunnel \"{name}\": {}: means nothing here", ignored.join(", ")));
+                }
+                if is_ours(&tunnel) && tunnel.enabled {
+                    tunnel.enabled = false;
+                    report.note(format!(
+                        "tunnel \"{name}\" is not started: the router has a proxy at its place"
+                    ));
                 }
                 tunnels.push(tunnel);
             }
@@ -93,12 +70,15 @@ pub(super) fn collect(
     if tunnels.is_empty() {
         return;
     }
-    let head = "# Made by `aioli import`. No program of this version reads it yet: see docs/moving.md.\n\n";
-    let text = toml::to_string(&TunnelsFile { tunnel: tunnels }).unwrap_or_default();
+    let head = "# Made by `aioli import`: see docs/tunnels.md.\n\n";
+    let text = to_toml(&tunnels).unwrap_or_default();
     files.push(NewFile::new("tunnels.toml", format!("{head}{text}").into_bytes(), 0o600));
-    report.note(
-        "tunnels.toml is kept for a later version: this one has no client or server tunnels of its own yet",
-    );
+}
+
+/// Whether a proxy of the router itself is where this one would be.
+fn is_ours(tunnel: &TunnelConfig) -> bool {
+    let port = tunnel.listen.map(|address| address.port());
+    matches!((tunnel.kind, port), (TunnelKind::HttpProxy, Some(4444)) | (TunnelKind::Socks, Some(4447)))
 }
 
 /// The key files that tunnels name, as paths for [`Source::read`].
@@ -150,83 +130,53 @@ fn java(all: &Settings) -> Vec<(String, Settings)> {
     tunnels.map(|of| (of.get("name").cloned().unwrap_or_else(|| "unnamed".to_owned()), of)).collect()
 }
 
-fn from_i2pd(name: &str, of: &Settings, keys: &Keys) -> Result<Tunnel, String> {
-    let (kind, client) = match text(of, "type")?.as_str() {
-        "client" => ("client", true),
-        "httpproxy" => ("http-proxy", true),
-        "socks" => ("socks", true),
-        "udpclient" => ("udp-client", true),
-        "server" => ("server", false),
-        "http" => ("http-server", false),
-        "irc" => ("irc-server", false),
-        "udpserver" => ("udp-server", false),
-        other => return Err(format!("its type {other} is not known here")),
-    };
-    let mut tunnel = Tunnel::new(name, kind);
-    let port = port(of, "port")?;
-    if client {
-        let host = of.get("address").map_or("127.0.0.1", String::as_str);
-        tunnel.listen = Some(endpoint(host, port));
-        if matches!(kind, "client" | "udp-client") {
-            let to = text(of, "destination")?;
-            let port = of.get("destinationport").filter(|p| *p != "0" && !to.contains(':'));
-            tunnel.destination.push(port.map_or_else(|| to.clone(), |port| format!("{to}:{port}")));
-        }
-    } else {
-        tunnel.target = Some(endpoint(&text(of, "host")?, port));
-        tunnel.host_name = of.get("hostoverride").cloned();
-    }
+/// A tunnel, and its settings that mean nothing here.
+type Made = (TunnelConfig, Vec<String>);
+
+fn from_i2pd(name: &str, of: &Settings, keys: &Keys) -> Result<Made, String> {
+    let (mut tunnel, ignored) = from_i2pd_settings(name, of)?;
     tunnel.keys = of.get("keys").and_then(|file| keys.of(file)).cloned();
-    tunnel.options = options(of.iter().map(|(k, v)| (k.as_str(), v)));
-    Ok(tunnel)
+    Ok((tunnel, ignored))
 }
 
-fn from_java(name: &str, of: &Settings, keys: &Keys) -> Result<Tunnel, String> {
-    let (kind, client) = match text(of, "type")?.as_str() {
-        "client" => ("client", true),
-        "ircclient" => ("irc-client", true),
-        "httpclient" => ("http-proxy", true),
-        "connectclient" => ("connect-proxy", true),
-        "sockstunnel" | "socksirctunnel" => ("socks", true),
-        "server" => ("server", false),
-        "httpserver" => ("http-server", false),
-        "ircserver" => ("irc-server", false),
+fn from_java(name: &str, of: &Settings, keys: &Keys) -> Result<Made, String> {
+    let kind = match text(of, "type")?.as_str() {
+        "client" => TunnelKind::Client,
+        "ircclient" => TunnelKind::IrcClient,
+        "httpclient" | "connectclient" => TunnelKind::HttpProxy,
+        "sockstunnel" | "socksirctunnel" => TunnelKind::Socks,
+        "server" => TunnelKind::Server,
+        "httpserver" => TunnelKind::HttpServer,
+        "httpbidirserver" => TunnelKind::HttpBidir,
+        "ircserver" => TunnelKind::IrcServer,
         other => return Err(format!("its type {other} is not known here")),
     };
-    let mut tunnel = Tunnel::new(name, kind);
+    let mut tunnel = TunnelConfig::new(name, kind);
     tunnel.enabled = of.get("startOnLoad").is_none_or(|v| v == "true");
-    if client {
+    tunnel.shared = of.get("sharedClient").is_none_or(|v| v == "true");
+    if kind.listens() {
         let host = of.get("interface").filter(|h| !h.is_empty()).map_or("127.0.0.1", String::as_str);
-        tunnel.listen = Some(endpoint(host, port(of, "listenPort")?));
-        if matches!(kind, "client" | "irc-client") {
-            let all = text(of, "targetDestination")?;
-            let all = all.split([',', ' ']).map(str::trim).filter(|d| !d.is_empty());
-            tunnel.destination.extend(all.map(str::to_owned));
-        }
-    } else {
+        let at = endpoint(host, port(of, "listenPort")?);
+        tunnel.listen = Some(at.parse().map_err(|_| format!("{at} is no address to listen on"))?);
+    }
+    if kind.dials() {
+        let all = text(of, "targetDestination")?;
+        let all = all.split([',', ' ']).map(str::trim).filter(|d| !d.is_empty());
+        tunnel.destination.extend(all.map(str::to_owned));
+    }
+    if kind.hosts() {
         let host = of.get("targetHost").filter(|h| !h.is_empty()).map_or("127.0.0.1", String::as_str);
-        tunnel.target = Some(endpoint(host, port(of, "targetPort")?));
+        tunnel.target.push(endpoint(host, port(of, "targetPort")?));
+    }
+    if matches!(kind, TunnelKind::HttpServer | TunnelKind::HttpBidir) {
         tunnel.host_name = of.get("spoofedHost").filter(|h| !h.is_empty()).cloned();
     }
     tunnel.keys = of.get("privKeyFile").and_then(|file| keys.of(file)).cloned();
     tunnel.options = options(of.iter().filter_map(|(k, v)| Some((k.strip_prefix("option.")?, v))));
-    Ok(tunnel)
-}
-
-impl Tunnel {
-    fn new(name: &str, kind: &'static str) -> Self {
-        Self {
-            name: name.to_owned(),
-            kind,
-            enabled: true,
-            listen: None,
-            destination: Vec::new(),
-            target: None,
-            host_name: None,
-            keys: None,
-            options: BTreeMap::new(),
-        }
-    }
+    let ignored: Vec<_> = tunnel.unused_options().into_iter().map(str::to_owned).collect();
+    tunnel.options.retain(|key, _| !ignored.contains(key));
+    tunnel.check().map_err(|error| error.to_string())?;
+    Ok((tunnel, ignored))
 }
 
 fn text(of: &Settings, key: &str) -> Result<String, String> {

@@ -234,3 +234,24 @@ fn one_transport_may_be_left_out_but_not_both() {
         "{error}"
     );
 }
+
+#[test]
+fn tunnels_stand_in_the_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("aioli.toml");
+    let config = file.to_str().unwrap();
+    let tunnel = "[[tunnels]]\nname = \"site\"\ntype = \"http-server\"\n";
+    std::fs::write(&file, format!("port = 1\n{tunnel}target = \"127.0.0.1:8080\"\n")).unwrap();
+    let tunnels = resolve(&["--config", config, "--tunnels-dir", "d"], &[]).unwrap().tunnels.unwrap();
+    assert_eq!((&*tunnels.configured[0].name, tunnels.dir.as_deref()), ("site", Some(Path::new("d"))));
+    assert!(resolve(&["--config", config, "--no-tunnels"], &[]).unwrap().tunnels.is_none());
+    for (more, why) in [
+        ("target = \"web:8080\"", "[[tunnels]]: tunnel \"site\": target: \"web:8080\" is no IP:PORT"),
+        ("target = \"127.0.0.1:1\"\nwhat = 1", "unknown field `what`"),
+        ("target = \"127.0.0.1:1\"\noptions = { x = 1 }", "x: means nothing to this router"),
+    ] {
+        std::fs::write(&file, format!("{tunnel}{more}\n")).unwrap();
+        let error = resolve(&["--config", config], &[]).unwrap_err().to_string();
+        assert!(error.contains(why) && error.contains("aioli.toml") && error.lines().count() == 1, "{error}");
+    }
+}

@@ -258,6 +258,9 @@ impl Net {
             other @ (Output::Established { .. }
             | Output::Disconnected { .. }
             | Output::HandshakeFailed { .. }
+            | Output::HandshakeRefused { .. }
+            | Output::Lost { .. }
+            | Output::Silent { .. }
             | Output::DialFailed { .. }
             | Output::Messages { .. }
             | Output::RouterInfo { .. }

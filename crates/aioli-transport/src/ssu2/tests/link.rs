@@ -175,6 +175,7 @@ impl World {
                 | Output::ObservedAddress { .. }
                 | Output::Moved { .. }
                 | Output::Stray { .. }
+                | Output::Refused { .. }
                 | Output::PeerClock { .. }
                 | Output::Visitor { .. }
                 | Output::PeerTested { .. }
