@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aioli_apps::address_book::{AddressBook, List};
-use aioli_apps::console::Journal;
+use aioli_apps::console::{Console, Journal};
 use aioli_apps::names::HostName;
 use aioli_apps::resolve::Naming;
 use aioli_apps::tunnels::{Defaults, Tunnels, TunnelsConfig};

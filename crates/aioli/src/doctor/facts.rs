@@ -176,6 +176,7 @@ fn ports(settings: &Settings) -> Vec<Port> {
         listen.map(|Listen { address, insisted }| tcp(what, address, option, !insisted))
     };
     all.extend(proxy(settings.http_proxy, "the HTTP proxy", "--http-proxy"));
+    all.extend(proxy(settings.console, "the console", "--console"));
     all.extend(proxy(settings.socks_proxy, "the SOCKS proxy", "--socks-proxy"));
     all
 }

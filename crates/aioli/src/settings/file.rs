@@ -1,5 +1,6 @@
 //! All that is wrong with a configuration file, line by line, for `aioli doctor`. A router stops at the first.
 
+use aioli_apps::tunnels::from_toml;
 use toml::de::DeTable;
 
 use super::{SETTINGS, SettingsError, Source, Values};
@@ -25,9 +26,14 @@ pub fn problems(text: &str, env: &impl Fn(&str) -> Option<String>) -> Vec<FilePr
     let Ok(values) = text.parse::<toml::Table>() else { return found };
     for (key, value) in values {
         let span = spans.get_ref().iter().find(|(name, _)| name.get_ref().as_ref() == key);
-        let what = problem(&key, value, env);
         let line = span.map_or(1, |(name, _)| line_of(name.span().start));
-        found.extend(what.map(|what| FileProblem { line, what }));
+        if key == "tunnels" {
+            let described = from_toml(value, "[[tunnels]]");
+            let whats = described.problems.into_iter().chain(described.warnings);
+            found.extend(whats.map(|what| FileProblem { line, what }));
+        } else {
+            found.extend(problem(&key, value, env).map(|what| FileProblem { line, what }));
+        }
     }
     found.sort_by_key(|problem| problem.line);
     found
@@ -71,6 +77,10 @@ mod tests {
         assert!(small.contains("bandwidth = \"3\" is not possible: give at least 16"), "{small}");
         assert_eq!(list, "host cannot be a array");
         assert_eq!(problems("port = 9700\n", &|_| None), []);
+        let socks = "[[tunnels]]\nname = \"a\"\ntype = \"socks\"\nlisten = \"127.0.0.1:1\"\n";
+        assert_eq!(problems(socks, &|_| None), []);
+        let tunnels = problems(&format!("port = 9700\n{}", socks.replace("listen", "lsten")), &|_| None);
+        assert!(tunnels.len() == 1 && tunnels[0].what.contains("lsten"), "{tunnels:?}");
         let broken = problems("port = 9700\nhost =\n", &|_| None);
         assert_eq!(broken.first().map(|p| p.line), Some(2), "{broken:?}");
     }

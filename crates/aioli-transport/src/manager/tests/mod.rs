@@ -272,8 +272,6 @@ impl Net {
             | Output::WantRouterInfo { .. }
             | Output::WantIntroducers { .. }
             | Output::Stray { .. }
-            | Output::Lost { .. }
-            | Output::Silent { .. }
             | Output::ClockSkew { .. }) => self.nodes[n].told.push(other),
         }
     }

@@ -76,12 +76,7 @@ impl Session {
         Some(to)
     }
 
-    fn next_packet(
-        &mut self,
-        out: &mut Vec<u8>,
-        sh: &mut Shared<'_>,
-        cx: &mut Cx<'_>,
-    ) -> Option<SocketAddr> {
+    fn next_packet(&mut self, out: &mut Vec<u8>, sh: &mut Shared<'_>, cx: &mut Cx<'_>) -> Option<SocketAddr> {
         if let Some(packet) = self.raw.pop_front() {
             out.extend_from_slice(&packet);
             return Some(self.remote);
