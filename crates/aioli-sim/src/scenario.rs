@@ -385,20 +385,6 @@ pub const SCENARIOS: &[Scenario] = &[
         ..LIVE_NETWORK
     },
     Scenario {
-        name: "siege2",
-        routers: 400,
-        floodfills: 80,
-        duration: Duration::from_secs(110 * 60),
-        scale: Some(Scale {
-            known_at_start: 400,
-            known_routers: 800,
-            probe_every: Duration::from_millis(2500),
-            junk_every: Some(Duration::from_secs(10)),
-            ..LIVE
-        }),
-        ..LIVE_NETWORK
-    },
-    Scenario {
         name: "flood",
         routers: 200,
         floodfills: 40,

@@ -185,6 +185,7 @@ impl World {
         Ok(())
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the others are rare")]
     fn count_event(&mut self, happening: &Happening) {
         let kind = match happening {
             Happening::Wake { .. } => "wakes",

@@ -1,7 +1,7 @@
 //! Small networks like the live one: churn, hostile floodfills, a flood of fake routers.
 
 use aioli_core::Duration;
-use aioli_sim::{Failure, Report, Scenario, World, scenario};
+use aioli_sim::{Failure, Kind, Report, Scenario, World, scenario};
 
 fn minutes(name: &str, minutes: u64) -> Scenario {
     let whole = scenario(name).expect("the scenario is in the list");
@@ -18,6 +18,12 @@ fn hostile_floodfills_and_newcomers_do_not_keep_a_village_from_finding_and_build
     let all = report.tally.total();
     assert!(all.routers.of >= 100 && all.lease_sets.of >= 50 && all.honest_builds.of >= 200, "{report}");
     assert!(report.tally.fakes > 0 && report.tally.replaced > 0, "{report}");
+    // What the enemies invent costs next to nothing. Once it was two searches of five.
+    let searches = |fakes_only: bool| -> u64 {
+        let all = all.census.searches.iter();
+        all.filter(|((_, kind), _)| !fakes_only || *kind == Kind::Fake).map(|(_, searches)| searches.of).sum()
+    };
+    assert!(searches(true) * 20 < searches(false), "{report}");
 }
 
 #[test]

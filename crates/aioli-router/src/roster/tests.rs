@@ -200,3 +200,36 @@ fn who_lies_about_its_family_is_no_hop() {
         "what cannot be checked is not held against it"
     );
 }
+
+#[test]
+fn it_follows_who_comes_who_goes_and_what_is_newer() {
+    let mut world = World::new();
+    let identities: Vec<Identity> = (0..300).map(|_| Identity::generate(&mut world.rng)).collect();
+    let store = |world: &mut World, i: usize, now: Now| {
+        let published = vec![SocketAddr::from(([5, 1, (i / 250) as u8, (i % 250) as u8], 9_000))];
+        let info = create_router_info(&Config { published, ..Config::default() }, &identities[i], now);
+        let unverified = RouterInfo::decode_unverified(info.bytes()).unwrap();
+        world.netdb.store(unverified, Source::Garlic, &mut Cx { now, rng: &mut world.rng }).unwrap();
+        info.hash()
+    };
+    let first: Vec<RouterHash> = (0..200).map(|i| store(&mut world, i, at(0))).collect();
+    world.follow(at(0));
+    for gone in first.iter().step_by(3) {
+        world.netdb.forget_router(gone);
+    }
+    for renewed in (0..200).filter(|i| i % 3 == 1) {
+        store(&mut world, renewed, at(30));
+    }
+    for new in 200..300 {
+        store(&mut world, new, at(30));
+    }
+    world.follow(at(60));
+    assert!(world.netdb.router_count() > 200);
+    let known = world.roster.known.iter().map(|(hash, known)| (*hash, Arc::as_ptr(&known.info)));
+    let expected = world.netdb.routers().map(|info| (info.hash(), Arc::as_ptr(info)));
+    assert!(known.eq(expected));
+    // Who was heard of before stays known for as long.
+    assert_eq!(world.roster.known[&first[1]].heard, at(0).mono);
+    let facts = world.roster.facts(&first[1]).map(|facts| facts.published);
+    assert_eq!(facts, world.netdb.router(&first[1]).map(|info| info.published));
+}
