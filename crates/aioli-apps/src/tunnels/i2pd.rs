@@ -48,7 +48,7 @@ pub(super) fn read(path: &Path) -> Described {
         Ok(bytes) => {
             let mut described = parse(&String::from_utf8_lossy(&bytes), &place);
             for tunnel in &mut described.tunnels {
-                let dir = path.parent().unwrap_or(Path::new(""));
+                let dir = path.parent().unwrap_or_else(|| Path::new(""));
                 tunnel.beside =
                     Some(tunnel.beside.take().map_or_else(|| dir.to_owned(), |named| dir.join(named)));
             }

@@ -188,7 +188,7 @@ struct ClientFilter {
 }
 
 impl ClientFilter {
-    fn from_client(&self, line: &[u8]) -> Verdict {
+    fn judge_client(&self, line: &[u8]) -> Verdict {
         let Some(Parts { command, parameters, has_source: false }) = parts(line) else {
             return Verdict::Drop;
         };
@@ -225,7 +225,7 @@ impl ClientFilter {
         }
     }
 
-    fn from_server(&self, line: &[u8]) -> Verdict {
+    fn judge_server(&self, line: &[u8]) -> Verdict {
         let Some(Parts { command, parameters, .. }) = parts(line) else { return Verdict::Drop };
         match command.as_str() {
             "PRIVMSG" | "NOTICE" => match &parameters[..] {
@@ -310,8 +310,8 @@ pub(super) async fn relay(client: &Client, local: TcpStream, stream: Stream) {
     let stream = Watched::counted(stream, Vec::new(), activity.clone(), Arc::clone(&client.counters.traffic));
     let (from_local, to_local) = tokio::io::split(local);
     let (from_remote, to_remote) = tokio::io::split(stream);
-    let out = pump(from_local, to_remote, &client.counters, |line| filter.from_client(line));
-    let back = pump(from_remote, to_local, &client.counters, |line| filter.from_server(line));
+    let out = pump(from_local, to_remote, &client.counters, |line| filter.judge_client(line));
+    let back = pump(from_remote, to_local, &client.counters, |line| filter.judge_server(line));
     tokio::select! {
         // However it ended, both sides are closed.
         _ = async { tokio::try_join!(out, back) } => {}

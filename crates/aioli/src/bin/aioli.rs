@@ -172,7 +172,18 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let result = match cli.tool {
+    match run(cli.tool) {
+        Ok(code) => code,
+        Err(error) => {
+            complain(format!("aioli: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Does what was asked for.
+fn run(tool: Tool) -> anyhow::Result<ExitCode> {
+    match tool {
         Tool::Testnet {
             routers,
             sam,
@@ -194,26 +205,28 @@ fn main() -> ExitCode {
             let (ntcp2, ssu2) = (!no_ntcp2, !no_ssu2);
             let any = testnet::Layout::new(usize::from(routers));
             let layout = testnet::Layout { ntcp2, ssu2, delay, loss, seed: seed.unwrap_or(any.seed), ..any };
-            testnet::run(&testnet::Options { layout, sam, http, socks, console, journal, check })
+            testnet::run(&testnet::Options { layout, sam, http, socks, console, journal, check })?;
         }
-        Tool::Top { console, password, once } => top::console_address(&console)
-            .and_then(|console| top::run(&top::Options { console, password, once })),
+        Tool::Top { console, password, once } => {
+            top::run(&top::Options { console: top::console_address(&console)?, password, once })?;
+        }
         Tool::ConsolePassword { data_dir } => {
-            aioli::console::set_password(&expand_home(&data_dir, &|name| std::env::var(name).ok()))
+            aioli::console::set_password(&expand_home(&data_dir, &|name| std::env::var(name).ok()))?;
         }
         Tool::Doctor { config, data_dir, json, offline, settings } => {
             let options = doctor::Options { config, data_dir, json, offline, settings };
-            match doctor::run(&options, |name| std::env::var(name).ok()) {
-                Ok(true) => return ExitCode::FAILURE,
-                done => done.map(drop),
+            if doctor::run(&options, |name| std::env::var(name).ok())? {
+                return Ok(ExitCode::FAILURE);
             }
         }
-        Tool::Completions { shell, directory } => manual::completions(shell, &directory, programs())
-            .map(|files| files.iter().for_each(|file| say(file.display().to_string()))),
-        Tool::Man { directory } => manual::pages(&directory, programs()),
+        Tool::Completions { shell, directory } => {
+            let files = manual::completions(shell, &directory, programs())?;
+            files.iter().for_each(|file| say(file.display().to_string()));
+        }
+        Tool::Man { directory } => manual::pages(&directory, programs())?,
         Tool::Address { task, data_dir } => {
             let data_dir = expand_home(&data_dir, &|name| std::env::var(name).ok());
-            address::run(&task, &data_dir)
+            address::run(&task, &data_dir)?;
         }
         Tool::Import { from, data_dir, dry_run, identity, destinations, netdb, addresses, tunnels } => {
             let wanted = [
@@ -225,16 +238,9 @@ fn main() -> ExitCode {
             ];
             let parts = wanted.into_iter().filter_map(|(wanted, part)| wanted.then_some(part)).collect();
             let data_dir = expand_home(&data_dir, &|name| std::env::var(name).ok());
-            import::run(&import::Options { from, data_dir, dry_run, parts })
-                .map(|lines| lines.iter().for_each(|line| say(line.to_string())))
-                .map_err(anyhow::Error::from)
-        }
-    };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            complain(format!("aioli: {error:#}"));
-            ExitCode::FAILURE
+            let lines = import::run(&import::Options { from, data_dir, dry_run, parts })?;
+            lines.iter().for_each(|line| say(line.to_string()));
         }
     }
+    Ok(ExitCode::SUCCESS)
 }

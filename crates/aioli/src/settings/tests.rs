@@ -93,6 +93,7 @@ fn every_setting_has_the_same_order_of_sources() {
             "WHEN" => ["now", "never", "auto"],
             "URL" => ["http://a:1", "socks5://b:2", "http://c:3"],
             "KBPS" => ["100", "200", "300"],
+            "BYTES" => ["1280", "1400", "1500"],
             "HASHES" => [A, B, C],
             "HOSTS" => ["a.i2p", "b.i2p", "c.i2p"],
             "PROFILE" => ["tiny", "server", "home"],

@@ -1,3 +1,5 @@
+//! Each state and each note, once.
+
 use std::time::Duration;
 
 use aioli_router::{Bandwidth, Family, Limits};

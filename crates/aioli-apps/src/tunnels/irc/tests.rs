@@ -41,7 +41,7 @@ fn what_a_client_says_tells_nothing_about_it() {
         ("", Verdict::Drop),
         ("\u{fe}\u{ff}", Verdict::Drop),
     ] {
-        assert_eq!(filter.from_client(line.as_bytes()), verdict, "{line:?}");
+        assert_eq!(filter.judge_client(line.as_bytes()), verdict, "{line:?}");
     }
 }
 
@@ -60,16 +60,16 @@ fn what_a_server_says_asks_a_client_for_nothing() {
         (":a UNKNOWN x", Verdict::Drop),
         ("0001 x", Verdict::Drop),
     ] {
-        assert_eq!(filter.from_server(line.as_bytes()), verdict, "{line:?}");
+        assert_eq!(filter.judge_server(line.as_bytes()), verdict, "{line:?}");
     }
 }
 
 #[test]
 fn an_answer_is_what_the_client_expects() {
     let filter = ClientFilter::default();
-    assert_eq!(filter.from_client(b"PING 12 192.168.1.2"), instead("PING :12"));
-    assert_eq!(filter.from_server(b":irc.i2p PONG irc.i2p :12"), instead("PONG 192.168.1.2 :12"));
-    assert_eq!(filter.from_server(b":irc.i2p PONG irc.i2p :13"), Verdict::Pass);
+    assert_eq!(filter.judge_client(b"PING 12 192.168.1.2"), instead("PING :12"));
+    assert_eq!(filter.judge_server(b":irc.i2p PONG irc.i2p :12"), instead("PONG 192.168.1.2 :12"));
+    assert_eq!(filter.judge_server(b":irc.i2p PONG irc.i2p :13"), Verdict::Pass);
 }
 
 #[test]
@@ -110,7 +110,8 @@ async fn lines_are_told_apart_however_they_come() {
         }
         drop(program);
     };
-    let (pumped, ()) = tokio::join!(pump(from, to, &counters, |line| filter.from_client(line)), program_says);
+    let (pumped, ()) =
+        tokio::join!(pump(from, to, &counters, |line| filter.judge_client(line)), program_says);
     pumped.unwrap();
     let mut seen = String::new();
     server.read_to_string(&mut seen).await.unwrap();
