@@ -95,6 +95,15 @@ impl Scenario {
         Self::Tunnels,
     ];
 
+    /// Whether both run on one network: only transfers do, where it is the same.
+    fn shares_network_with(self, other: Self) -> bool {
+        let makes_its_own = |s: Self| {
+            use Scenario::{Introduce, Join, Limit, Mapping, Moving, Reach, Tunnels};
+            matches!(s, Introduce | Join | Limit | Mapping | Moving | Reach | Tunnels)
+        };
+        self == other || (!makes_its_own(self) && !makes_its_own(other) && self.layout() == other.layout())
+    }
+
     /// How many routers of ours and of i2pd's it wants.
     const fn routers(self) -> (usize, usize) {
         match self {
@@ -194,7 +203,7 @@ pub fn run(plan: &Plan, programs: &Programs) -> Result<Report> {
     let mut report = Report::default();
     let mut rest = plan.scenarios.clone();
     while let Some(first) = rest.first().copied() {
-        let (together, others): (Vec<_>, Vec<_>) = rest.iter().partition(|s| s.layout() == first.layout());
+        let (together, others): (Vec<_>, Vec<_>) = rest.iter().partition(|s| s.shares_network_with(first));
         rest = others;
         let (binaries, directory) = (plan.binaries.clone(), plan.directory.clone());
         match first {
@@ -400,4 +409,17 @@ pub fn soak(scenario: Scenario, time: Duration, binaries: &Binaries, directory: 
     let result = lines.expect("SOAK", time + Duration::from_secs(300))?;
     network.ensure_running()?;
     Ok(format!("{}: pings answered and longest round trip in seconds: {result}", scenario.title()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Scenario;
+
+    #[test]
+    fn what_makes_its_own_network_is_left_out_for_no_other() {
+        assert!(Scenario::A.shares_network_with(Scenario::B));
+        for one in [Scenario::Join, Scenario::Limit, Scenario::Mapping, Scenario::Tunnels] {
+            assert!(Scenario::CI.iter().all(|s| *s == one || !s.shares_network_with(one)), "{one:?}");
+        }
+    }
 }

@@ -141,7 +141,7 @@ impl World {
             alice.contains("hello from bob") && !alice.contains('\u{1}'),
             "a question has come to alice: {alice}"
         );
-        let expected = format!(":bob!~bob@{} JOIN :#i2p", self.irc_visitor);
+        let expected = format!(":bob!cgiirc@{} JOIN :#i2p", self.irc_visitor);
         ensure!(alice.contains(&expected), "alice was not told {expected:?}: {alice}");
         Ok(format!("{}…", self.irc_visitor.chars().take(8).collect::<String>()))
     }
@@ -211,7 +211,7 @@ fn ngircd(router: &Router, directory: &Path) -> Result<Process> {
     let path = directory.join("ngircd.conf");
     let config = "[Global]\nName = irc.test.i2p\nInfo = a test\nListen = 127.0.0.1\nPorts = 6667\nMotdPhrase = hello\n\
                   [Limits]\nMaxConnectionsIP = 0\n\
-                  [Options]\nDNS = no\nIdent = no\nPAM = no\nWebircPassword = between-us\n";
+                  [Options]\nDNS = yes\nIdent = no\nPAM = no\nWebircPassword = between-us\n";
     fs::write(&path, config)?;
     let mut command = router.namespace().command(Path::new(NGIRCD));
     command.arg("--nodaemon").arg("--config").arg(&path);
