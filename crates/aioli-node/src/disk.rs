@@ -135,12 +135,34 @@ struct StateFile {
     port: Option<u16>,
 }
 
+/// The port that an earlier start drew, in this data directory.
+fn drawn_port(root: &Path) -> Option<u16> {
+    let path = root.join("router.state.json");
+    let bytes = match read_bounded(&path, MAX_STATE_FILE) {
+        Ok(bytes) => bytes,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return None,
+        Err(_) => Vec::new(),
+    };
+    match serde_json::from_slice::<StateFile>(&bytes) {
+        Ok(state) => state.port.filter(|port| *port != 0),
+        Err(error) => {
+            tracing::warn!("{} is damaged ({error}): a new port is drawn", path.display());
+            None
+        }
+    }
+}
+
+/// Makes a directory, with those above it, that nobody else may look into.
+pub fn make_private_dir(path: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
 impl DataDir {
     /// Opens the directory, making it (mode 0700) if need be, locks it, brings it up to this
     /// program's layout and proves that it can be written.
     pub fn open(root: &Path) -> Result<Self, DiskError> {
         let io = |error| DiskError::Io { what: "the data directory", path: root.to_owned(), error };
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(root).map_err(io)?;
+        make_private_dir(root).map_err(io)?;
         let lock = lock::take(root).map_err(|refused| match refused {
             lock::Refused::Held(holder) => DiskError::InUse { path: root.to_owned(), holder },
             lock::Refused::Io(error) => {
@@ -162,9 +184,7 @@ impl DataDir {
     /// Writes a file of the directory, whole or not at all.
     pub fn write_file(&self, name: &Path, bytes: &[u8], mode: u32) -> Result<(), DiskError> {
         let path = self.root.join(name);
-        let made = path
-            .parent()
-            .map_or(Ok(()), |parent| fs::DirBuilder::new().recursive(true).mode(0o700).create(parent));
+        let made = path.parent().map_or(Ok(()), make_private_dir);
         made.and_then(|()| write_atomic(&path, bytes, mode)).map_err(|error| DiskError::Io {
             what: "the file",
             path,
@@ -208,19 +228,7 @@ impl DataDir {
 
     /// The port that an earlier start drew.
     pub fn load_port(&self) -> Option<u16> {
-        let path = self.root.join("router.state.json");
-        let bytes = match read_bounded(&path, MAX_STATE_FILE) {
-            Ok(bytes) => bytes,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return None,
-            Err(_) => Vec::new(),
-        };
-        match serde_json::from_slice::<StateFile>(&bytes) {
-            Ok(state) => state.port.filter(|port| *port != 0),
-            Err(error) => {
-                tracing::warn!("{} is damaged ({error}): a new port is drawn", path.display());
-                None
-            }
-        }
+        drawn_port(&self.root)
     }
 
     /// Remembers the port that was drawn.

@@ -277,17 +277,14 @@ impl Shared {
     /// whether or not their other ends will ever hear of it.
     pub(crate) fn network_changed(&self, gone: &BTreeSet<IpAddr>) {
         let is_broken = |link: &Link| link.stream.local_addr().is_ok_and(|local| gone.contains(&local.ip()));
-        let mut broken = Vec::new();
-        self.links.borrow_mut().retain(|id, link| match id {
-            LinkId::Peer(conn) if is_broken(link) => {
-                link.end(Ending::Gone);
-                broken.push(*conn);
-                false
-            }
-            LinkId::Peer(_) | LinkId::Sam(_) => true,
-        });
-        self.ended.notify_one();
-        self.with_machines(|m, now| m.router.network_changed(&broken, now));
+        let links = self.links.borrow();
+        let broken = links.iter().filter(|(id, link)| matches!(id, LinkId::Peer(_)) && is_broken(link));
+        let broken: Vec<_> = broken.map(|(id, link)| (*id, Rc::clone(link))).collect();
+        drop(links);
+        for (id, link) in broken {
+            self.gone(id, &link);
+        }
+        self.with_machines(|m, now| m.router.network_changed(now));
     }
 
     fn add_link(self: &Rc<Self>, id: LinkId, stream: TcpStream) {

@@ -26,7 +26,7 @@ pub mod udp;
 
 pub use addresses::AddressWatch;
 pub use clock::{Clock, entropy};
-pub use disk::{DataDir, DiskError, Holder, Inspection, read_bounded, write_atomic};
+pub use disk::{DataDir, DiskError, Holder, Inspection, make_private_dir, read_bounded, write_atomic};
 pub use links::{LOSS_PARTS, LinkConditions};
-pub use node::{Node, NodeConfig, NodeError, Notice, Snapshot, bind, bind_udp};
+pub use node::{FEW_ROUTERS, Node, NodeConfig, NodeError, Notice, Snapshot, bind, bind_udp};
 pub use sntp::{SntpConfig, SntpError, clock_offset};

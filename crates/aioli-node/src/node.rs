@@ -40,8 +40,9 @@ const CLOCK_SET_MS: u64 = 2_000;
 /// Connections waiting in the kernel to be accepted.
 const BACKLOG: i32 = 1024;
 
-/// With fewer known routers, or fewer floodfills among them, servers are asked for more.
-const FEW_ROUTERS: u64 = 90;
+/// With fewer known routers, servers are asked for more.
+pub const FEW_ROUTERS: u64 = 90;
+/// So they are with fewer floodfills.
 const FEW_FLOODFILLS: u64 = 5;
 /// How often that is looked at.
 const SEEDED_CHECK: Duration = Duration::from_secs(60);

@@ -47,6 +47,32 @@ pub struct TunnelOptions {
     pub kbps: u32,
 }
 
+impl TunnelOptions {
+    /// These with what I2CP's options of a side (`inbound` or `outbound`) set.
+    ///
+    /// # Errors
+    /// Which option is wrong, and what is possible.
+    pub fn with<'a>(self, side: &str, option: impl Fn(&str) -> Option<&'a str>) -> Result<Self, String> {
+        let number = |name: &str, default: i64, min: i64, max: i64| {
+            let key = format!("{side}.{name}");
+            match option(&key).map(str::parse::<i64>) {
+                None => Ok(default),
+                Some(Ok(n)) if (min..=max).contains(&n) => Ok(n),
+                Some(_) => Err(format!("{key} must be {min} to {max}")),
+            }
+        };
+        let small = |n: i64| u8::try_from(n).unwrap_or_default();
+        Ok(Self {
+            length: small(number("length", self.length.into(), 0, 8)?),
+            variance: i8::try_from(number("lengthVariance", self.variance.into(), -7, 7)?)
+                .unwrap_or_default(),
+            quantity: small(number("quantity", self.quantity.into(), 1, 16)?),
+            backup: small(number("backupQuantity", self.backup.into(), 0, 16)?),
+            kbps: u32::try_from(number("bandwidth", self.kbps.into(), 0, 1_000_000)?).unwrap_or_default(),
+        })
+    }
+}
+
 /// What a session is made of.
 #[derive(Clone, Debug)]
 pub struct SessionOptions {

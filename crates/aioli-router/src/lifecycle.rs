@@ -4,7 +4,6 @@
 use std::net::SocketAddr;
 
 use aioli_core::{Date, Duration, Instant, Now};
-use aioli_transport::ConnId;
 use aioli_tunnel::{Acceptance, PoolId};
 use aioli_wire::ntcp2::TerminationReason;
 
@@ -138,25 +137,19 @@ impl Router {
     }
 
     fn on_addresses(&mut self) {
-        self.transport.addresses_changed();
+        self.transport.addresses_changed(self.now.mono);
         self.reaching.observer.moved();
         self.set_up_reach();
         self.review_reach();
         self.expire();
     }
 
-    /// The machine's own addresses are others than before. These connections were bound to one that is gone: nothing
-    /// will ever come over them, and their peers may not know.
-    pub fn network_changed(&mut self, broken: &[ConnId], now: Now) {
+    /// The machine's own addresses are others than before. Connections that were bound to one that is gone have been
+    /// closed.
+    pub fn network_changed(&mut self, now: Now) {
         self.enter(now);
-        tracing::debug!("the addresses of this machine have changed: {} connections are over", broken.len());
-        for conn in broken {
-            self.accepted_from.remove(conn);
-            self.transport.handle_closed(*conn, &mut cx!(self));
-        }
-        self.transport.addresses_changed();
-        self.reaching.observer.moved();
-        self.review_reach();
+        tracing::debug!("the addresses of this machine have changed");
+        self.on_addresses();
     }
 
     pub(crate) fn publish_addresses(&mut self) {

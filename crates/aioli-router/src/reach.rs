@@ -81,9 +81,7 @@ impl Reaching {
             asked: VecDeque::new(),
         }
     }
-}
 
-impl Reaching {
     /// Takes over what is presumed. False if nothing is new.
     pub(crate) fn presume(&mut self, presumed: Presumed) -> bool {
         let new = self.presumed != presumed;
@@ -142,7 +140,7 @@ impl Router {
         let now = self.now.mono;
         let lately = |(at, who): &(Instant, RouterHash)| *who == peer && now.since(*at) < RECONNECT;
         if self.shutting_down
-            || !self.tunnels.next_to_us().contains(&peer)
+            || !self.tunnels.is_next_to_us(&peer)
             || self.reaching.reconnected.iter().any(lately)
         {
             return;
@@ -160,9 +158,15 @@ impl Router {
     /// Somebody sends into a session over SSU2 that ended when this router last did: if a router publishes that
     /// address, a new one is begun.
     pub(crate) fn on_stray(&mut self, from: SocketAddr) {
-        let is_there = |info: &&Arc<Verified<RouterInfo>>| info.ssu2().any(|a| a.host == Some(from));
+        if self.shutting_down {
+            return;
+        }
+        // All known routers are looked at, so the cheap question comes first.
+        let is_there = |info: &&Arc<Verified<RouterInfo>>| {
+            info.addresses.iter().any(|a| a.endpoint() == Some(from) && Ssu2Address::parse(a).is_some())
+        };
         let Some(info) = self.netdb.routers().find(is_there).map(Arc::clone) else { return };
-        if !self.shutting_down && !self.refuses(&info) {
+        if !self.refuses(&info) {
             self.transport.connect_ssu2(&info, &mut cx!(self));
         }
     }
@@ -198,10 +202,10 @@ impl Router {
         if self.config.ssu2 && !self.config.hidden && !self.draining && !self.shutting_down {
             for family in Family::ALL {
                 if self.seek_out(family) {
-                    again = now + SOON;
+                    again = again.min(now + SOON);
                 }
                 if self.reaching.observer.was_refused(family) {
-                    again = now + AT_ONCE;
+                    again = again.min(now + AT_ONCE);
                 }
             }
             // Some give a tag only when a session begins: it is asked for while nobody knows whether it will be needed.

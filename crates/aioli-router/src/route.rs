@@ -172,16 +172,8 @@ impl Router {
                 T::Transmit(conn) => self.outputs.push_back(Output::Transmit(conn)),
                 T::Datagrams => self.outputs.push_back(Output::Datagrams),
                 T::ReadMore(conn) => self.outputs.push_back(Output::ReadMore(conn)),
-                T::Close { conn, reset } => {
-                    self.accepted_from.remove(&conn);
-                    self.outputs.push_back(Output::Close { conn, reset });
-                }
-                T::HandshakeFailed { conn, why } => {
-                    if let Some(from) = self.accepted_from.get(&conn).copied() {
-                        self.on_handshake_failed(from, why);
-                    }
-                }
-                T::HandshakeRefused { from, why } => self.on_handshake_failed(from, why),
+                T::Close { conn, reset } => self.outputs.push_back(Output::Close { conn, reset }),
+                T::HandshakeFailed { from, why } => self.on_handshake_failed(from, why),
                 T::Established { peer, inbound, router_info } => {
                     if !self.welcomes(&peer, router_info.as_ref().map(Unverified::claims)) {
                         continue;

@@ -6,7 +6,7 @@
 //! says what goes where.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use aioli_core::crypto::ed25519::SigningKey;
@@ -183,8 +183,6 @@ pub struct Router {
     pub(crate) bans: Bans,
     /// When a ban was last told to the user.
     pub(crate) ban_said: Option<Instant>,
-    /// Where connections that came in are from.
-    pub(crate) accepted_from: BTreeMap<ConnId, IpAddr>,
     pub(crate) role: Role,
     pub(crate) since: Instant,
     /// The last router that we dialled and whose clock differs from ours.
@@ -250,7 +248,6 @@ impl Router {
             tap: Tap::default(),
             bans: Bans::new(Arc::clone(&config.blocklist), limits.bans),
             ban_said: None,
-            accepted_from: BTreeMap::new(),
             role: Role::new(config.floodfill, config.private_network, now.mono, &mut rng),
             since: now.mono,
             skewed_peer: None,
@@ -370,9 +367,7 @@ impl Router {
         if self.refuses_ip(from.ip()) {
             return None;
         }
-        let conn = self.transport.handle_accepted(from, &mut cx!(self))?;
-        self.accepted_from.insert(conn, from.ip());
-        Some(conn)
+        self.transport.handle_accepted(from, &mut cx!(self))
     }
 
     /// A connection asked for by [`Output::Dial`] stands.
@@ -396,7 +391,6 @@ impl Router {
     /// The connection is gone.
     pub fn closed(&mut self, conn: ConnId, now: Now) {
         self.enter(now);
-        self.accepted_from.remove(&conn);
         self.transport.handle_closed(conn, &mut cx!(self));
     }
 

@@ -3,14 +3,14 @@
 //! [`Overview`] is cheap and may be taken every second. [`Details`] walks through the tables and is taken when somebody
 //! looks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use aioli_core::{Duration, Now};
 use aioli_transport::ssu2::Family;
 use aioli_transport::{Bandwidth, SessionView};
 use aioli_tunnel::{PoolId, TunnelView};
-use aioli_wire::{DestinationHash, RouterHash, RouterInfo};
+use aioli_wire::{DestinationHash, RouterAddress, RouterHash, RouterInfo};
 
 use crate::client::SessionId;
 use crate::limits::Limits;
@@ -137,7 +137,10 @@ impl Router {
             uptime: now.mono.since(self.since),
             stats: self.stats(),
             families: Family::ALL.map(|family| self.reaching.observer.told(family)),
-            published: self.config.published.clone(),
+            published: {
+                let places = self.own.addresses.iter().filter_map(RouterAddress::endpoint);
+                places.collect::<BTreeSet<_>>().into_iter().collect()
+            },
             exploratory: self.tunnels.usable(PoolId::EXPLORATORY),
             over_ssu2: self.transport.active_ssu2(),
             clock_offset_ms: self.clock.offset_ms(),

@@ -65,6 +65,11 @@ pub struct Bandwidth {
 }
 
 impl Bandwidth {
+    /// The least limit, in KB/s: with less, a tunnel message waits longer than its sender does.
+    pub const LEAST_KBPS: u64 = 16;
+    /// The largest limit, in KB/s.
+    pub const MOST_KBPS: u64 = 100_000_000;
+
     /// What others' tunnels may use of a limit.
     pub const fn transit(&self, limit: u64) -> u64 {
         limit / 100 * self.transit_percent as u64 + limit % 100 * self.transit_percent as u64 / 100

@@ -79,15 +79,8 @@ pub enum Output {
         /// Where it was tried.
         at: IpAddr,
     },
-    /// The handshake of an accepted connection failed; nobody knows yet who it was.
+    /// The handshake of somebody who came to us failed; nobody knows yet who it was.
     HandshakeFailed {
-        /// The connection, which may be closed already.
-        conn: ConnId,
-        /// How.
-        why: PeerMisbehaved,
-    },
-    /// A handshake over SSU2 failed with its last packet, which proves where it came from.
-    HandshakeRefused {
         /// Where from.
         from: IpAddr,
         /// How.

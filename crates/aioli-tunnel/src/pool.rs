@@ -6,7 +6,7 @@
 //! then on: a message out of one and into another, hidden from their hops by
 //! a one-time key. Two failures in a row end a tunnel.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use aioli_core::crypto::{Secret, one_time};
 use aioli_core::{Cx, Duration, Instant};
@@ -637,14 +637,14 @@ impl Tunnels {
         self.outputs.push_back(Output::TestDone { hops, ok, rtt: cx.now.mono.since(test.sent) });
     }
 
-    /// Who is next to us in our own tunnels: first hops of outbound ones and last hops of inbound ones.
-    pub fn next_to_us(&self) -> BTreeSet<RouterHash> {
+    /// Whether a router is next to us in our own tunnels: the first hop of an outbound one or the last of an inbound one.
+    pub fn is_next_to_us(&self, router: &RouterHash) -> bool {
         let outbound = self.outbound.values().filter_map(|t| t.hops.first());
         let inbound = self.inbound.values().filter_map(|t| t.hops.last());
-        outbound.chain(inbound).copied().collect()
+        outbound.chain(inbound).any(|hop| hop == router)
     }
 
-    /// Tunnels of each pool, for the console: (towards us, away from us).
+    /// Tunnels of each pool, those without hops among them: (towards us, away from us).
     pub fn counts(&self) -> BTreeMap<PoolId, (usize, usize)> {
         self.pools.iter().map(|(id, p)| (*id, (p.inbound.len(), p.outbound.len()))).collect()
     }

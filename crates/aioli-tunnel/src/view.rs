@@ -37,8 +37,9 @@ impl Tunnels {
             };
         let inbound = self.inbound.values().map(|t| view(t.pool, true, &t.hops, t.ends, &t.health));
         let outbound = self.outbound.values().map(|t| view(t.pool, false, &t.hops, t.ends, &t.health));
-        let mut all: Vec<_> = inbound.chain(outbound).take(most).collect();
+        let mut all: Vec<_> = inbound.chain(outbound).collect();
         all.sort_by_key(|t| (t.pool, !t.inbound, t.left));
+        all.truncate(most);
         all
     }
 

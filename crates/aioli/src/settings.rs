@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -32,8 +32,8 @@ struct Setting {
 }
 
 /// The least bandwidth limit: with less, a tunnel message waits longer than its sender does.
-const LEAST_KBPS: u64 = 16;
-const MOST_KBPS: u64 = 100_000_000;
+pub(crate) const LEAST_KBPS: u64 = Bandwidth::LEAST_KBPS;
+pub(crate) const MOST_KBPS: u64 = Bandwidth::MOST_KBPS;
 
 /// What most systems ask. Each name is many servers, drawn anew at each question.
 const TIME_SERVERS: &str = "0.pool.ntp.org,1.pool.ntp.org,2.pool.ntp.org,3.pool.ntp.org";
@@ -505,17 +505,26 @@ impl Settings {
         Ok(settings)
     }
 
+    /// Every address of the family that is not listened on; none if one address alone is. SSU2 dials from it.
+    pub fn other_family(&self) -> Option<IpAddr> {
+        match self.host {
+            IpAddr::V4(ip) if ip.is_unspecified() => Some(Ipv6Addr::UNSPECIFIED.into()),
+            IpAddr::V6(ip) if ip.is_unspecified() => Some(Ipv4Addr::UNSPECIFIED.into()),
+            IpAddr::V4(_) | IpAddr::V6(_) => None,
+        }
+    }
+
     /// Each setting for the console, which can change some of them while the router runs.
     pub fn rows(&self) -> Vec<console::model::Setting> {
-        let help = |key: &str| SETTINGS.iter().find(|s| s.key == key).map_or("", |s| s.help);
-        let row = |(key, value, source): &(&str, String, Source)| console::model::Setting {
+        let row = |((key, value, source), s): (&(&str, String, Source), &Setting)| console::model::Setting {
             name: (*key).to_owned(),
             value: value.clone(),
             source: source.to_string(),
-            help: help(key).to_owned(),
+            help: s.help.to_owned(),
             live: matches!(*key, "bandwidth" | "bandwidth-in" | "bandwidth-out"),
         };
-        self.table.iter().map(row).collect()
+        // The table is in the order of the settings.
+        self.table.iter().zip(SETTINGS).map(row).collect()
     }
 
     /// What `--setup` on this command line asks for.
@@ -895,6 +904,11 @@ pub fn config_file_of(
     config_file(&command().try_get_matches_from(args).ok()?, env)
 }
 
+/// The line, from 1, on which this byte of a text is.
+fn line_at(text: &str, at: usize) -> usize {
+    1 + text.bytes().take(at).filter(|byte| *byte == b'\n').count()
+}
+
 /// What a configuration file says.
 #[derive(Default)]
 struct FileValues {
@@ -908,7 +922,7 @@ fn read_file(path: &Path) -> Result<FileValues, SettingsError> {
     let wrong = |reason: String| SettingsError::File { path: path.to_owned(), reason };
     let table: toml::Table = text.parse().map_err(|e: toml::de::Error| {
         let at = e.span().map_or(0, |span| span.start);
-        let line = 1 + text.bytes().take(at).filter(|b| *b == b'\n').count();
+        let line = line_at(&text, at);
         wrong(format!("line {line}: {}", e.message()))
     })?;
     let (mut values, mut tunnels) = (BTreeMap::new(), Vec::new());

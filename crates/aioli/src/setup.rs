@@ -3,15 +3,13 @@
 //! Three questions at most, in plain lines, so that it works without a terminal; `--setup=paranoid` asks none of them.
 //! A file that is there is replaced only by someone who says so.
 
-use std::fs;
 use std::io::BufRead;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use aioli_node::write_atomic;
+use aioli_node::{make_private_dir, write_atomic};
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::settings::file;
+use crate::settings::{LEAST_KBPS, MOST_KBPS, file};
 
 /// What `--setup` asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -121,7 +119,7 @@ pub fn run(request: &Request, talk: &mut Talk<'_>) -> Result<()> {
 fn write(path: &Path, text: &str) -> Result<()> {
     let cannot = || format!("cannot write {}", path.display());
     if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).with_context(cannot)?;
+        make_private_dir(directory).with_context(cannot)?;
     }
     write_atomic(path, text.as_bytes(), 0o600).with_context(cannot)
 }
@@ -140,10 +138,9 @@ fn dialogue(talk: &mut Talk<'_>) -> Result<Vec<Line>> {
     let mut lines = lines(kind);
     let limit = talk.ask("How many KB/s may it use each way? [no limit]", |answer| match answer {
         "" => Ok(None),
-        // As the setting has it.
         text => match text.parse::<u64>() {
-            Ok(kbps @ 16..) => Ok(Some(kbps)),
-            _ => Err("answer a number from 16 on, or nothing".to_owned()),
+            Ok(kbps @ LEAST_KBPS..=MOST_KBPS) => Ok(Some(kbps)),
+            _ => Err(format!("answer a number from {LEAST_KBPS} to {MOST_KBPS}, or nothing")),
         },
     })?;
     let why = "In each direction, in KB/s (1,024 bytes); of it 80 % at most are for others.";
@@ -216,6 +213,7 @@ fn text(lines: &[Line]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
@@ -260,7 +258,9 @@ mod tests {
         let settings = settings.unwrap();
         assert_eq!(settings.bandwidth.inbound, Some(262_144));
         assert_eq!(settings.reseed_proxy.as_deref(), Some("socks5://127.0.0.1:9050"));
-        for complaint in ["answer auto, paranoid or performance", "from 16 on", "give http://HOST:PORT"] {
+        for complaint in
+            ["answer auto, paranoid or performance", "from 16 to 100000000", "give http://HOST:PORT"]
+        {
             assert!(said.contains(complaint), "{said}");
         }
         let (_, result, _) = answer(&dir.path().join("other.toml"), None, "auto\n");

@@ -10,7 +10,7 @@ use std::process::{Command, Output};
 use testkit::program::{Program, router};
 
 /// Options with which neither the router nor the doctor touches a usual port.
-const APART: &[&str] = &["--no-http-proxy", "--no-socks-proxy"];
+const APART: &[&str] = &["--no-http-proxy", "--no-socks-proxy", "--no-console"];
 
 fn doctor(directory: &Path, doctor: &[&str], settings: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_aioli"));

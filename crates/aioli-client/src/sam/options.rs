@@ -63,22 +63,7 @@ pub(super) fn port(line: &Line, key: &str, default: u16) -> Result<u16, Refusal>
 }
 
 fn tunnels(line: &Line, side: &str, default: TunnelOptions) -> Result<TunnelOptions, Refusal> {
-    let number = |name: &str, default: i64, min: i64, max: i64| -> Result<i64, Refusal> {
-        let key = format!("{side}.{name}");
-        let Some(text) = line.given(&key) else { return Ok(default) };
-        match text.parse() {
-            Ok(n) if (min..=max).contains(&n) => Ok(n),
-            _ => Err(("I2P_ERROR", format!("{key} must be {min} to {max}"))),
-        }
-    };
-    let small = |n: i64| u8::try_from(n).unwrap_or_default();
-    Ok(TunnelOptions {
-        length: small(number("length", default.length.into(), 0, 8)?),
-        variance: i8::try_from(number("lengthVariance", default.variance.into(), -7, 7)?).unwrap_or_default(),
-        quantity: small(number("quantity", default.quantity.into(), 1, 16)?),
-        backup: small(number("backupQuantity", default.backup.into(), 0, 16)?),
-        kbps: u32::try_from(number("bandwidth", default.kbps.into(), 0, 1_000_000)?).unwrap_or_default(),
-    })
+    default.with(side, |key| line.given(key)).map_err(|why| ("I2P_ERROR", why))
 }
 
 /// A new Ed25519 destination.

@@ -18,6 +18,8 @@ pub struct Inspection {
     pub layout: Result<(), DiskError>,
     /// Whose it is; none before the first start.
     pub identity: Result<Option<RouterHash>, DiskError>,
+    /// The port that an earlier start drew.
+    pub port: Option<u16>,
     /// The capabilities that its router has published last.
     pub caps: Option<String>,
     /// Other routers in `netDb/`.
@@ -32,6 +34,7 @@ impl Inspection {
             holder: holder(root),
             layout: layout::find(root).map(drop),
             identity: read_identity(&root.join("router.keys.json")).map(|found| found.map(|i| i.hash())),
+            port: super::drawn_port(root),
             caps: info.and_then(|bytes| published_caps(&bytes)),
             known_routers: count(root),
         }

@@ -182,7 +182,8 @@ impl Transport {
         tracing::debug!("inbound handshake: {why}");
         self.stats.handshakes_failed += 1;
         self.stats.replays += u64::from(why == PeerMisbehaved::Replay);
-        self.outputs.push_back(Output::HandshakeFailed { conn, why });
+        let from = self.conns.get(&conn).and_then(|c| c.from);
+        self.outputs.extend(from.map(|from| Output::HandshakeFailed { from, why }));
     }
 
     /// Says nothing and waits, so that a prober learns nothing from bytes or time.

@@ -171,31 +171,35 @@ impl Transport {
 
     /// Begins a session over SSU2, whatever else there is with the router.
     pub fn connect_ssu2(&mut self, to: &Arc<Verified<RouterInfo>>, cx: &mut Cx<'_>) {
-        let here = self.udp.as_ref().is_none_or(|udp| udp.endpoint.is_connected(&to.hash()));
-        if !here && self.peers.get(&to.hash()).is_none_or(|p| p.dial.is_none()) {
-            // It cannot be dialled: then another may.
-            let _ = self.dial_over(to, Over::Ssu2, cx);
-            self.forget_if_unused(&to.hash());
+        if self.udp.as_ref().is_some_and(|udp| !udp.endpoint.is_connected(&to.hash())) {
+            self.dial_besides(to, Over::Ssu2, cx);
         }
     }
 
     /// Begins a session over NTCP2 anew, whatever else there is with the router: it may still send into one that is
     /// lost, and a new one takes its place.
     pub fn reconnect_ntcp2(&mut self, to: &Arc<Verified<RouterInfo>>, cx: &mut Cx<'_>) {
+        let sessions = self.peers.get(&to.hash()).map(|p| [p.active, p.spare]).unwrap_or_default();
+        if sessions.into_iter().flatten().all(|conn| self.is_udp(conn)) {
+            self.dial_besides(to, Over::Ntcp2, cx);
+        }
+    }
+
+    /// Begins to dial a router over one transport, whatever there is over the other. If it cannot be dialled, another
+    /// may, or it has to come to us.
+    fn dial_besides(&mut self, to: &Arc<Verified<RouterInfo>>, over: Over, cx: &mut Cx<'_>) {
         let hash = to.hash();
-        let sessions = self.peers.get(&hash).map(|p| [p.active, p.spare]).unwrap_or_default();
-        let here = sessions.into_iter().flatten().any(|conn| !self.is_udp(conn));
-        if !here && self.peers.get(&hash).is_none_or(|p| p.dial.is_none()) {
-            // It cannot be dialled: then it has to come to us.
-            let _ = self.dial_over(to, Over::Ntcp2, cx);
+        if self.peers.get(&hash).is_none_or(|p| p.dial.is_none()) {
+            let _ = self.dial_over(to, over, cx);
             self.forget_if_unused(&hash);
         }
     }
 
     /// The network has changed under us: everybody is told something, so that sessions of SSU2 move with us and
     /// connections that are broken show it.
-    pub fn addresses_changed(&mut self) {
+    pub fn addresses_changed(&mut self, now: Instant) {
         if let Some(udp) = &mut self.udp {
+            udp.doubted = Some(now);
             udp.endpoint.addresses_changed();
         }
         for conn in self.conn_ids.clone() {
@@ -209,10 +213,9 @@ impl Transport {
 
     /// A peer sees us elsewhere than before. Whoever is silent until we say something learns of it.
     pub(super) fn doubt_address(&mut self, now: Instant) {
-        let Some(udp) = &mut self.udp else { return };
+        let Some(udp) = &self.udp else { return };
         if udp.doubted.is_none_or(|at| now.since(at) >= DOUBT) {
-            udp.doubted = Some(now);
-            self.addresses_changed();
+            self.addresses_changed(now);
         }
     }
 

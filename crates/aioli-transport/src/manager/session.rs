@@ -123,16 +123,13 @@ impl Session {
         let start = out.len();
         out.extend_from_slice(&[0; LENGTH]);
         let payload = out.len();
-        if std::mem::take(&mut self.greet) {
+        let refresh = std::mem::take(&mut self.refresh);
+        let own = own.filter(|_| refresh);
+        if std::mem::take(&mut self.greet) || own.is_some() {
             write_blocks(out, &[Block::DateTime(cx.now.wall)]);
         }
-        if std::mem::take(&mut self.refresh)
-            && let Some(own) = own
-        {
-            write_blocks(
-                out,
-                &[Block::DateTime(cx.now.wall), Block::RouterInfo { flood: false, bytes: own.bytes() }],
-            );
+        if let Some(own) = own {
+            write_blocks(out, &[Block::RouterInfo { flood: false, bytes: own.bytes() }]);
         }
         if let Some(queue) = queue {
             for lane in queue.next_order() {

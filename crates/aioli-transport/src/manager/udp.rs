@@ -41,7 +41,7 @@ pub(super) struct Udp {
     pub(super) inbound: usize,
     /// Dials that wait for a session with an introducer.
     pub(super) for_introducers: Timers<ConnId>,
-    /// When our address was in doubt last.
+    /// When everybody was last told that our address has changed, or may have.
     pub(super) doubted: Option<Instant>,
     /// Whether `Output::Datagrams` has been said.
     said: bool,
@@ -317,7 +317,7 @@ impl Transport {
                 self.outputs.push_back(Output::ObservedAddress { by, at, address });
             }
             U::Refused { from, why } => {
-                self.outputs.push_back(Output::HandshakeRefused { from: from.ip(), why });
+                self.outputs.push_back(Output::HandshakeFailed { from: from.ip(), why });
             }
             U::Moved { peer, from, to } => {
                 tracing::debug!("{peer:?} has moved from {from} to {to}");

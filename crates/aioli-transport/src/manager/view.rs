@@ -33,11 +33,14 @@ pub struct SessionView {
 }
 
 impl Transport {
-    /// The sessions on which we send, so many of them at most.
+    /// The sessions on which we send, those that carried most first, so many of them at most.
     pub fn views(&self, most: usize, now: Instant) -> Vec<SessionView> {
         let over_ntcp2 = self.conn_ids.iter().filter_map(|id| self.view_ntcp2(*id, now));
         let udp = self.udp.iter().flat_map(|udp| udp.sessions.keys());
-        over_ntcp2.chain(udp.filter_map(|id| self.view_ssu2(*id, now))).take(most).collect()
+        let mut all: Vec<_> = over_ntcp2.chain(udp.filter_map(|id| self.view_ssu2(*id, now))).collect();
+        all.sort_by_key(|session| std::cmp::Reverse(session.received + session.sent));
+        all.truncate(most);
+        all
     }
 
     /// Of the routers that there is a session with, those whom we send to over SSU2.

@@ -266,6 +266,11 @@ impl Session {
         self.rtt.smoothed()
     }
 
+    /// Whether the peer may not know yet that it stands.
+    pub(super) const fn is_confirming(&self) -> bool {
+        self.confirming.is_some()
+    }
+
     /// Bytes of messages that the peer has not acknowledged.
     pub(super) const fn queued_bytes(&self) -> usize {
         self.outbox.bytes()

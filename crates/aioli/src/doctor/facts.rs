@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, ErrorKind, Write};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -113,14 +113,16 @@ impl Facts {
     /// Asks the system, the disk and, unless `offline`, the time servers of the settings.
     pub fn gather(settings: &Settings, offline: bool) -> Result<Self> {
         let directory = directory(&settings.data_dir);
-        let router = match &directory {
-            Directory::There { inside, .. } => inside.holder.as_ref().and_then(Holder::process),
+        let inside = match &directory {
+            Directory::There { inside, .. } => Some(inside),
             Directory::Missing | Directory::Unreadable(_) => None,
         };
+        let router = inside.and_then(|inside| inside.holder.as_ref()).and_then(Holder::process);
+        let port = if settings.port == 0 { inside.and_then(|i| i.port) } else { Some(settings.port) };
         Ok(Self {
             wall_secs: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
             time: time(settings, offline)?,
-            ports: ports(settings),
+            ports: ports(settings, port),
             directory,
             descriptors: router.and_then(descriptors_of).or_else(own_descriptors),
             memory: memory(),
@@ -146,25 +148,20 @@ fn time(settings: &Settings, offline: bool) -> Result<Time> {
     })
 }
 
-/// Every port, tried as the router will.
-fn ports(settings: &Settings) -> Vec<Port> {
+/// Every port, tried as the router will; that of other routers may not be drawn yet.
+fn ports(settings: &Settings, port: Option<u16>) -> Vec<Port> {
     let mut all = Vec::new();
     let tcp = |what, address, option, dispensable| {
         let refused = bind(address, what, option).err();
         let state = state(refused, address, "TCP");
         Port { what, address, protocol: "TCP", option, dispensable, state }
     };
-    if !settings.hidden && settings.port != 0 {
-        let address = SocketAddr::new(settings.host, settings.port);
+    if let Some(port) = port.filter(|_| !settings.hidden) {
+        let address = SocketAddr::new(settings.host, port);
         if settings.ntcp2 {
             all.push(tcp("NTCP2", address, "--port", false));
         }
-        let other = match settings.host {
-            IpAddr::V4(ip) if ip.is_unspecified() => Some(IpAddr::V6(Ipv6Addr::UNSPECIFIED)),
-            IpAddr::V6(ip) if ip.is_unspecified() => Some(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
-            IpAddr::V4(_) | IpAddr::V6(_) => None,
-        };
-        let other = other.map(|ip| (SocketAddr::new(ip, settings.port), true));
+        let other = settings.other_family().map(|ip| (SocketAddr::new(ip, port), true));
         for (address, dispensable) in [(address, false)].into_iter().chain(other).filter(|_| settings.ssu2) {
             let refused = bind_udp(address, "--port").err();
             let state = state(refused, address, "UDP");

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::facts::{Directory, Facts, Port, PortState, Time};
 use super::{Finding, Level};
 use crate::settings::Settings;
-use aioli_node::{Holder, Inspection};
+use aioli_node::{FEW_ROUTERS, Holder, Inspection};
 
 /// Other routers take no part with one whose clock is further off.
 const CLOCK_WRONG_MS: u64 = 60_000;
@@ -22,8 +22,6 @@ const IDLE_MEMORY: u64 = 16 << 20;
 const CONNECTION_MEMORY: u64 = 16 << 10;
 /// Files and sockets besides those of other routers: proxies, SAM, the disk.
 const OTHER_DESCRIPTORS: u64 = 512;
-/// With fewer routers known a start reseeds.
-const FEW_ROUTERS: usize = 90;
 
 /// All findings, in the order in which a person should care.
 pub fn judge(settings: &Settings, facts: &Facts) -> Vec<Finding> {
@@ -224,7 +222,7 @@ fn running(facts: &Facts) -> Vec<Finding> {
     const CHECK: &str = "router";
     let known = inside(facts).map_or(0, |inside| inside.known_routers);
     let Some(holder) = holder(facts) else {
-        let what = if known < FEW_ROUTERS {
+        let what = if (known as u64) < FEW_ROUTERS {
             format!(
                 "none runs; {known} other routers are known, so that a start looks for more (docs/reseeding.md)"
             )

@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use serde::Serialize;
 
-use crate::settings::{Settings, SettingsError, config_file_of, file};
+use crate::settings::{Settings, SettingsError, Source, config_file_of, file};
 use crate::terminal::say;
 pub use facts::{Directory, Facts, Port, PortState, Running, Time};
 pub use judge::judge;
@@ -110,8 +110,7 @@ pub fn configuration(
             }
             (findings, Some(settings))
         }
-        Err(SettingsError::File { .. }) if !of_file.is_empty() => (of_file, None),
-        Err(SettingsError::Value { source_name: crate::settings::Source::File, .. })
+        Err(SettingsError::File { .. } | SettingsError::Value { source_name: Source::File, .. })
             if !of_file.is_empty() =>
         {
             (of_file, None)

@@ -15,7 +15,14 @@ fn settings(args: &[&str]) -> Settings {
 }
 
 fn inspection() -> Inspection {
-    Inspection { holder: None, layout: Ok(()), identity: Ok(None), caps: None, known_routers: 200 }
+    Inspection {
+        holder: None,
+        layout: Ok(()),
+        identity: Ok(None),
+        port: None,
+        caps: None,
+        known_routers: 200,
+    }
 }
 
 fn there(inside: Inspection) -> Directory {

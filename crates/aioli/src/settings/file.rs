@@ -16,7 +16,7 @@ pub struct FileProblem {
 
 /// What is wrong with each line of a file. What settings mean together is not looked at.
 pub fn problems(text: &str, env: &impl Fn(&str) -> Option<String>) -> Vec<FileProblem> {
-    let line_of = |at: usize| 1 + text.bytes().take(at).filter(|byte| *byte == b'\n').count();
+    let line_of = |at| super::line_at(text, at);
     let (spans, errors) = DeTable::parse_recoverable(text);
     let syntax = errors.iter().map(|error| FileProblem {
         line: line_of(error.span().map_or(0, |span| span.start)),

@@ -258,7 +258,6 @@ impl Net {
             other @ (Output::Established { .. }
             | Output::Disconnected { .. }
             | Output::HandshakeFailed { .. }
-            | Output::HandshakeRefused { .. }
             | Output::Lost { .. }
             | Output::Silent { .. }
             | Output::DialFailed { .. }

@@ -130,10 +130,11 @@ impl Endpoint {
 
     /// Whether the older of two sessions with a peer stays. Both ends must decide
     /// alike if they dialled each other: the dial of the lesser hash counts. A handshake
-    /// that began when there was a session is of a peer that knows of none: the older is dead.
+    /// that began when both knew of a session is of a peer that has lost it: the older is dead.
     fn is_better(&self, old: ConnectionId, new: &Session) -> bool {
         let (Some(old), Some(local)) = (self.sessions.get(&old), &self.local) else { return false };
-        let crossed = old.inbound != new.inbound && new.began <= old.established;
+        let was_known = new.began > old.established && !old.is_confirming();
+        let crossed = old.inbound != new.inbound && !was_known;
         let ours_counts = local.hash < new.peer;
         crossed && old.inbound != ours_counts
     }

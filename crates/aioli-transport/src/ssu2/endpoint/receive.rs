@@ -24,7 +24,9 @@ impl Endpoint {
     pub fn handle_datagram(&mut self, from: SocketAddr, packet: &mut [u8], cx: &mut Cx<'_>) {
         self.common.stats.packets_received += 1;
         self.common.stats.bytes_received += packet.len() as u64;
-        let Some(local) = self.local.clone() else { return };
+        if self.local.is_none() {
+            return;
+        }
         if packet.len() < MIN_PACKET {
             self.common.stats.bad_length += 1;
             return;
@@ -36,6 +38,7 @@ impl Endpoint {
         if self.on_expected(from, packet, cx) {
             return;
         }
+        let Some(local) = self.local.clone() else { return };
         self.strays.begin(cx.now.mono);
         let id = destination(packet, &local.intro_key);
         if let Some(session) = self.sessions.get_mut(&id) {
