@@ -68,7 +68,7 @@ is "the data directory" "$(inside stat -c '%a %U:%G' /var/lib/aioli)" "700 aioli
 is "its shell" "$(inside getent passwd aioli | cut -d: -f7)" /usr/sbin/nologin
 is "what is kept on upgrades" "$(inside dpkg-query --show --showformat '${Conffiles}' aioli | cut -d' ' -f2)" \
     "/etc/aioli/router.toml"
-for file in /usr/bin/i2p-router /usr/bin/aioli /usr/lib/systemd/system/aioli.service /usr/share/man/man1/i2p-router.1.gz \
+for file in /usr/bin/i2p-router /usr/bin/i2p-tunnel /usr/bin/aioli /usr/lib/systemd/system/aioli.service /usr/share/man/man1/i2p-router.1.gz \
     /usr/share/man/man1/aioli-doctor.1.gz /usr/share/bash-completion/completions/i2p-router \
     /usr/share/zsh/vendor-completions/_aioli /usr/share/fish/vendor_completions.d/aioli.fish; do
     there "$file"

@@ -34,7 +34,7 @@ until [ -n "$(of StatusText)" ] || [ "$tries" -gt 60 ]; do
 done
 echo "type $(of Type)"
 echo "state $(of ActiveState)"
-echo "status ${tries:+$(of StatusText)}"
+echo "status $(of StatusText)"
 grep -E "^(CapEff|NoNewPrivs|Seccomp):" "/proc/$(of MainPID)/status"
 stat --format "%n %a %U" /var/lib/aioli /run/aioli /run/aioli/stats.json
 # Longer than the watchdog waits.

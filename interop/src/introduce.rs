@@ -11,19 +11,17 @@
 //! are stopped: the second can only be introduced by an i2pd.
 
 use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
 use crate::net::nat::{self, Edge, Nat};
-use crate::net::process::Process;
 use crate::net::until;
 use crate::network::{Layout, Network};
 use crate::report::Report;
 use crate::router::{Binaries, Kind, Router};
 use crate::router_info;
-use crate::scenario::{Place, probe};
+use crate::scenario::{Place, probe, rebound};
 
 /// Routers of ours, and of i2pd's. Peer tests need some that have no session with each other.
 pub const ROUTERS: (usize, usize) = (8, 6);
@@ -111,11 +109,8 @@ fn carried(network: &Network, logs: &Path, alice: usize, server: usize) -> Resul
     let before = charlie.counters()?.transit_bytes;
     let (_server, lines, _) = probe(server.namespace(), logs, server.index())?;
     let destination = lines.expect("DESTINATION", READY_WITHIN)?;
-    let mut command: Command = alice.namespace().command(&std::env::current_exe()?);
-    command.args(["load", "rebound", &destination, "--hops", "2", "--bytes", &BYTES.to_string()]);
-    command.args(["--bytes-per-second", &BYTES_PER_SECOND.to_string()]);
     let log = logs.join(format!("stream{}.log", alice.index()));
-    let (_client, lines) = Process::start_talking(command, "the stream", &log)?;
+    let (_client, lines) = rebound(alice, &destination, (BYTES, BYTES_PER_SECOND), &log)?;
     lines.expect("RUNNING", READY_WITHIN)?;
     lines.expect("REBOUND", DONE_WITHIN)?;
     let relayed = || anyhow::Ok(charlie.counters()?.transit_bytes.saturating_sub(before));

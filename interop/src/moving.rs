@@ -9,19 +9,17 @@
 //! both transports: connections over TCP cannot.
 
 use std::path::Path;
-use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
 use crate::net::nat::Edge;
-use crate::net::process::Process;
 use crate::net::until;
 use crate::network::{Layout, Network};
 use crate::report::Report;
 use crate::router::address;
-use crate::scenario::{Place, probe};
+use crate::scenario::{Place, probe, rebound};
 
 /// Routers of ours, and of i2pd's.
 pub const ROUTERS: (usize, usize) = (4, 4);
@@ -32,7 +30,6 @@ const OTHER: usize = 2;
 /// The stream: so many bytes each way, so fast.
 const BYTES: u64 = 6_000_000;
 const BYTES_PER_SECOND: u64 = 300_000;
-const HOPS: &str = "2";
 /// Bytes flow for this long before the change.
 const BEFORE: Duration = Duration::from_secs(8);
 /// And again this long after it at the latest.
@@ -76,10 +73,8 @@ fn outlives(network: &Network, logs: &Path) -> Result<String> {
     let (moved, other) = (network.router(MOVED)?, network.router(OTHER)?);
     let (_server, lines, _) = probe(other.namespace(), logs, other.index())?;
     let destination = lines.expect("DESTINATION", READY_WITHIN)?;
-    let mut command: Command = moved.namespace().command(&std::env::current_exe()?);
-    command.args(["load", "rebound", &destination, "--hops", HOPS, "--bytes", &BYTES.to_string()]);
-    command.args(["--bytes-per-second", &BYTES_PER_SECOND.to_string()]);
-    let (_client, lines) = Process::start_talking(command, "the stream", &logs.join("stream.log"))?;
+    let load = (BYTES, BYTES_PER_SECOND);
+    let (_client, lines) = rebound(moved, &destination, load, &logs.join("stream.log"))?;
     lines.expect("RUNNING", READY_WITHIN)?;
     thread::sleep(BEFORE);
     moved.namespace().replace_address("eth0", &address(moved.index(), false), MOVED_TO)?;
@@ -94,9 +89,6 @@ fn outlives(network: &Network, logs: &Path) -> Result<String> {
 /// Waits until the RouterInfo has the new address.
 fn published(network: &Network) -> Result<&'static str> {
     let moved = network.router(MOVED)?;
-    let told = || {
-        moved.router_info().is_some_and(|info| info.windows(MOVED_TO.len()).any(|w| w == MOVED_TO.as_bytes()))
-    };
-    until(PUBLISHED_WITHIN, || Ok(told())).context("its RouterInfo does not have it")?;
+    until(PUBLISHED_WITHIN, || Ok(moved.publishes(MOVED_TO))).context("its RouterInfo does not have it")?;
     Ok("yes")
 }

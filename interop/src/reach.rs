@@ -123,9 +123,7 @@ fn moved(network: &Network, router: usize, says: &str) -> Result<String> {
 fn published(network: &Network) -> Result<&'static str> {
     let router = network.router(OPEN_ROUTER)?;
     let old = address(router.index(), false);
-    let has = |what: &str| {
-        router.router_info().is_some_and(|i| i.windows(what.len()).any(|w| w == what.as_bytes()))
-    };
-    until(NAMED_WITHIN, || Ok(has(OPEN_TO) && !has(&old))).context("its RouterInfo has not")?;
+    until(NAMED_WITHIN, || Ok(router.publishes(OPEN_TO) && !router.publishes(&old)))
+        .context("its RouterInfo has not")?;
     Ok("yes")
 }

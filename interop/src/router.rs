@@ -247,6 +247,11 @@ impl Router {
         (bytes.len() > 391).then_some(bytes)
     }
 
+    /// Whether its RouterInfo has this text.
+    pub fn publishes(&self, what: &str) -> bool {
+        self.router_info().is_some_and(|info| info.windows(what.len()).any(|w| w == what.as_bytes()))
+    }
+
     /// Puts another router's RouterInfo into its NetDB.
     pub fn seed(&self, router_info: &[u8]) -> Result<()> {
         let path = netdb_path(&self.data_dir, router_info)?;

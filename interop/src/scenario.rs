@@ -14,11 +14,11 @@
 //! | ssu2-back | i2pd | ours | the same |
 //! | ssu2-mtu | ours | i2pd | the same, and packets of more than 1,280 bytes are lost |
 //! | ssu2-ipv6 | ours | i2pd | the same, ours with IPv6 alone; i2pd takes nobody without IPv4 for a floodfill |
-//! | reach | | | 7 of ours, some behind gateways, and 6 i2pd: see [`crate::reach`] |
+//! | reach | | | 8 of ours, some behind gateways, and 6 i2pd: see [`crate::reach`] |
 //! | mapping | | | one of ours behind a gateway: see [`crate::mapping`] |
 //! | tunnels | ours | ours | 6 of ours, with nginx and ngircd behind tunnels: see [`crate::tunnels`] |
 //! | moving | ours | ours | 4 of ours, 4 i2pd; an address is replaced: see [`crate::moving`] |
-//! | introduce | ours | ours, i2pd | two of ours behind gateways: see [`crate::introduce`] |
+//! | introduce | ours | ours, i2pd | three of ours behind gateways: see [`crate::introduce`] |
 //! | aioli | ours | ours | 10 of ours |
 
 use std::fs;
@@ -35,7 +35,7 @@ use crate::net::namespace::Namespace;
 use crate::net::process::Process;
 use crate::network::{Layout, Network};
 use crate::report::Report;
-use crate::router::{Binaries, Kind};
+use crate::router::{Binaries, Kind, Router};
 use crate::{introduce, join, limit, mapping, moving, reach, tunnels};
 
 /// How long each direction is loaded in `limit`.
@@ -393,6 +393,20 @@ pub fn probe(
     let log = logs.join(format!("probe{index}.log"));
     let (process, lines) = Process::start_talking(command, "a probe", &log)?;
     Ok((process, lines, index))
+}
+
+/// A stream from a router over tunnels of two hops: so many bytes at a rate, and the same back. Its lines are `RUNNING`
+/// and `REBOUND`.
+pub fn rebound(
+    from: &Router,
+    destination: &str,
+    (bytes, bytes_per_second): (u64, u64),
+    log: &Path,
+) -> Result<(Process, crate::net::process::Lines)> {
+    let mut command = from.namespace().command(&std::env::current_exe()?);
+    command.args(["load", "rebound", destination, "--hops", "2", "--bytes", &bytes.to_string()]);
+    command.args(["--bytes-per-second", &bytes_per_second.to_string()]);
+    Process::start_talking(command, "the stream", log)
 }
 
 /// One stream between the two ends of a scenario for `time`, across tunnel generations.

@@ -15,7 +15,7 @@ use anyhow::{Context, Result, ensure};
 use crate::{cargo_program, run, target_dir};
 
 /// The programs of the package.
-const PROGRAMS: [&str; 2] = ["i2p-router", "aioli"];
+const PROGRAMS: [&str; 3] = ["i2p-router", "i2p-tunnel", "aioli"];
 /// Shells with completions: what clap calls a file, and where Debian has it.
 const SHELLS: [(&str, &str, &str, &str); 3] = [
     ("bash", "NAME.bash", "usr/share/bash-completion/completions", "NAME"),

@@ -1,6 +1,7 @@
 //! What all proxies have in common: a listener with a limit, and the way to a
 //! destination.
 
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -23,6 +24,62 @@ const LAST_BYTES: u64 = 1 << 20;
 const LAST_WORDS: Duration = Duration::from_secs(2);
 /// After a failed accept (out of file descriptors) wait before the next.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// The next connection; those that have ended are cleared away meanwhile.
+pub(crate) async fn next(listener: &TcpListener, connections: &mut JoinSet<()>) -> (TcpStream, SocketAddr) {
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok(accepted) => return accepted,
+                Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
+            },
+            Some(_) = connections.join_next() => {}
+        }
+    }
+}
+
+/// What a proxy has seen, since the start where the text does not say "now".
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ProxyStats {
+    /// Connections now.
+    pub connections: u64,
+    /// Connections closed at once, because there were too many.
+    pub refused_connections: u64,
+    /// Requests that could be read.
+    pub requests: u64,
+    /// Requests that were malformed, ambiguous, too large or too slow, or for what the proxy does not do.
+    pub bad_requests: u64,
+    /// Requests for hosts outside I2P, with nobody to ask.
+    pub outside: u64,
+}
+
+/// What a proxy counts besides its connections.
+#[derive(Debug, Default)]
+pub(crate) struct ProxyCounters {
+    pub(crate) requests: AtomicU64,
+    pub(crate) bad_requests: AtomicU64,
+    pub(crate) outside: AtomicU64,
+}
+
+impl ProxyCounters {
+    /// With the connections of its gate.
+    pub(crate) fn stats(&self, gate: &Gate) -> ProxyStats {
+        let (connections, refused_connections) = gate.stats();
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        ProxyStats {
+            connections,
+            refused_connections,
+            requests: get(&self.requests),
+            bad_requests: get(&self.bad_requests),
+            outside: get(&self.outside),
+        }
+    }
+}
+
+/// Adds one.
+pub(crate) fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}
 
 /// Lets so many connections in at a time.
 #[derive(Debug)]
@@ -50,14 +107,7 @@ impl Gate {
     {
         let mut connections = JoinSet::new();
         loop {
-            let accepted = tokio::select! {
-                accepted = listener.accept() => accepted,
-                Some(_) = connections.join_next() => continue,
-            };
-            let Ok((stream, _)) = accepted else {
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-                continue;
-            };
+            let (stream, _) = next(&listener, &mut connections).await;
             if let Err(error) = stream.set_nodelay(true) {
                 tracing::debug!("TCP_NODELAY: {error}");
             }
@@ -143,12 +193,14 @@ impl Outlet {
     /// Opens a stream; waits a little for tunnels, and not for ever for the destination.
     pub(crate) async fn dial(&self, target: Target, port: u16) -> Result<Stream, ClientError> {
         let mut session = self.session().await?;
-        if session.ready(TUNNELS_WITHIN).await == Err(ClientError::SessionClosed) {
-            self.close();
-            session = self.session().await?;
-            session.ready(TUNNELS_WITHIN).await?;
+        match session.ready(TUNNELS_WITHIN).await {
+            Err(ClientError::SessionClosed) => {
+                self.close();
+                session = self.session().await?;
+                session.ready(TUNNELS_WITHIN).await?;
+            }
+            ready => ready?,
         }
-        session.ready(Duration::ZERO).await?;
         let dialled = tokio::time::timeout(CONNECT_WITHIN, session.connect(target, port));
         dialled.await.unwrap_or(Err(ClientError::TimedOut))
     }

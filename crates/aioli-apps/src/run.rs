@@ -13,10 +13,10 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
 use crate::address_book::subscribe;
-use crate::http::{HttpOptions, HttpProxy, HttpStats};
-use crate::listen::Outlet;
+use crate::http::{HttpOptions, HttpProxy};
+use crate::listen::{Outlet, ProxyStats};
 use crate::resolve::Naming;
-use crate::socks::{SocksProxy, SocksStats};
+use crate::socks::SocksProxy;
 
 /// What to offer.
 #[derive(Debug)]
@@ -41,9 +41,9 @@ pub struct AppsConfig {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AppsStats {
     /// Of the HTTP proxy.
-    pub http: HttpStats,
+    pub http: ProxyStats,
     /// Of the SOCKS proxy.
-    pub socks: SocksStats,
+    pub socks: ProxyStats,
 }
 
 /// Running proxies. Dropping it ends them and their connections.

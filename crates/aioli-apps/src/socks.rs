@@ -5,14 +5,13 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use aioli_node::embed::ClientError;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::listen::{Gate, Outlet, close_gently};
+use crate::listen::{Gate, Outlet, ProxyCounters, ProxyStats, close_gently, count};
 use crate::relay;
 use crate::resolve::{Naming, Unresolved};
 use crate::way::Stream;
@@ -22,30 +21,13 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Letters of a user's name or a host at most, as version 5 has it.
 const MAX_TEXT: usize = 255;
 
-/// What the proxy has seen, since the start where the text does not say "now".
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct SocksStats {
-    /// Connections now.
-    pub connections: u64,
-    /// Connections closed at once, because there were too many.
-    pub refused_connections: u64,
-    /// Requests that could be read.
-    pub requests: u64,
-    /// Requests that were malformed, for something else than `CONNECT`, or too slow.
-    pub bad_requests: u64,
-    /// Requests for addresses outside I2P.
-    pub outside: u64,
-}
-
 /// The SOCKS proxy.
 #[derive(Debug)]
 pub struct SocksProxy {
     naming: Arc<Naming>,
     outlet: Arc<Outlet>,
     gate: Gate,
-    requests: AtomicU64,
-    bad_requests: AtomicU64,
-    outside: AtomicU64,
+    counters: ProxyCounters,
 }
 
 /// Why there is no connection.
@@ -77,21 +59,13 @@ enum Version {
 impl SocksProxy {
     /// A proxy over this outlet, for so many connections at a time.
     pub fn new(naming: Arc<Naming>, outlet: Arc<Outlet>, max_connections: usize) -> Arc<Self> {
-        let (requests, bad_requests, outside) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
-        Arc::new(Self { naming, outlet, gate: Gate::new(max_connections), requests, bad_requests, outside })
+        let (gate, counters) = (Gate::new(max_connections), ProxyCounters::default());
+        Arc::new(Self { naming, outlet, gate, counters })
     }
 
     /// Counters.
-    pub fn stats(&self) -> SocksStats {
-        let (connections, refused_connections) = self.gate.stats();
-        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        SocksStats {
-            connections,
-            refused_connections,
-            requests: get(&self.requests),
-            bad_requests: get(&self.bad_requests),
-            outside: get(&self.outside),
-        }
+    pub fn stats(&self) -> ProxyStats {
+        self.counters.stats(&self.gate)
     }
 
     /// Serves connections until dropped, and all of them end with it.
@@ -103,23 +77,25 @@ impl SocksProxy {
         let _using = self.outlet.enter();
         let request = tokio::time::timeout(PATIENCE, read_request(&mut client)).await;
         let Ok(Ok((version, wanted))) = request else {
-            self.bad_requests.fetch_add(1, Ordering::Relaxed);
+            count(&self.counters.bad_requests);
             return;
         };
         let opened = match wanted {
             Ok(wanted) => {
-                self.requests.fetch_add(1, Ordering::Relaxed);
+                count(&self.counters.requests);
                 self.open(&wanted).await
             }
             Err(refusal) => Err(refusal),
         };
         let counter = match opened {
-            Err(Refusal::Outside) => Some(&self.outside),
-            Err(Refusal::Method | Refusal::Command | Refusal::AddressType) => Some(&self.bad_requests),
+            Err(Refusal::Outside) => Some(&self.counters.outside),
+            Err(Refusal::Method | Refusal::Command | Refusal::AddressType) => {
+                Some(&self.counters.bad_requests)
+            }
             Ok(_) | Err(Refusal::Unknown | Refusal::Client(_)) => None,
         };
         if let Some(counter) = counter {
-            counter.fetch_add(1, Ordering::Relaxed);
+            count(counter);
         }
         let reply = reply(version, opened.as_ref().err().copied());
         let told = tokio::time::timeout(PATIENCE, client.write_all(&reply)).await;

@@ -2,12 +2,12 @@
 //! router or without one.
 
 use std::net::SocketAddr;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use aioli_apps::address_book::subscribe::{self, Report};
 use aioli_apps::address_book::{AddressBook, List, Outcome, feed};
 use aioli_apps::names::{HostName, i2p_host};
+use aioli_node::make_private_dir;
 use aioli_wire::base32;
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Subcommand, ValueEnum};
@@ -82,7 +82,7 @@ impl From<ListName> for List {
 /// Does it, in the address book of a data directory.
 pub fn run(task: &Task, dir: &Path) -> Result<()> {
     // As the router makes it.
-    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
+    let made = make_private_dir(dir);
     made.with_context(|| format!("cannot make {}", dir.display()))?;
     let book = AddressBook::open(dir)?;
     match task {
@@ -105,15 +105,7 @@ pub fn run(task: &Task, dir: &Path) -> Result<()> {
         }
         Task::Remove { name } => {
             let host = i2p_host(name).with_context(|| format!("\"{name}\" is no name"))?;
-            let mut removed = 0;
-            for list in [List::Private, List::User] {
-                book.change(list, |names, _| {
-                    let was_there = names.remove(&host);
-                    removed += usize::from(was_there);
-                    was_there
-                })?;
-            }
-            ensure!(removed > 0, "{host} is in none of your own lists");
+            ensure!(book.forget(&host)?, "{host} is in none of your own lists");
             say(format!("{host} removed"));
         }
         Task::List { list } => {

@@ -12,6 +12,7 @@ use aioli_apps::console::password::Password;
 use aioli_apps::console::{Console, ConsoleConfig, Journal};
 use aioli_apps::tunnels::Tunnels;
 use aioli_node::embed::Client;
+use aioli_node::make_private_dir;
 use anyhow::{Context, Result, ensure};
 use zeroize::Zeroizing;
 
@@ -90,7 +91,9 @@ pub fn services(apps: Option<&Apps>, sam: Option<SocketAddr>) -> Vec<Service> {
 
 /// Sets the password of a data directory, which is asked for or piped in.
 pub fn set_password(data_dir: &Path) -> Result<()> {
-    std::fs::create_dir_all(data_dir).with_context(|| format!("cannot make {}", data_dir.display()))?;
+    // As the router makes it.
+    let made = make_private_dir(data_dir);
+    made.with_context(|| format!("cannot make {}", data_dir.display()))?;
     let password = if std::io::stdin().is_terminal() {
         crate::terminal::ask_hidden("new password of the console: ")?
     } else {

@@ -192,10 +192,10 @@ pub fn run(options: &Options) -> Result<()> {
 }
 
 /// Client and server tunnels that are tried out with the console; they end with it.
-fn own_tunnels(client: Client, book: &Arc<AddressBook>) -> Result<Tunnels> {
+fn own_tunnels(client: Client, naming: Arc<Naming>) -> Result<Tunnels> {
     let started = Tunnels::start(TunnelsConfig {
         way: client.into(),
-        naming: Arc::new(Naming::new(Arc::clone(book))),
+        naming,
         defaults: Defaults { inbound: tunnels(), outbound: tunnels() },
         data_dir: None,
         file: None,
@@ -236,11 +236,11 @@ async fn offer(
     // It ends with the network.
     tokio::spawn(site::serve(listener));
     let naming = Arc::new(Naming::new(Arc::clone(&book)));
-    let apps = services.start(network.client(0), naming, tunnels, tunnels)?;
+    let apps = services.start(network.client(0), Arc::clone(&naming), tunnels, tunnels)?;
     let console = console.map(|port| {
         let (journal, settings) = (Arc::clone(&options.journal), Vec::new());
         let services = crate::console::services(Some(&apps), Some(options.sam));
-        let tunnels = Some(own_tunnels(network.client(0), &book)?);
+        let tunnels = Some(own_tunnels(network.client(0), naming)?);
         port.start(network.client(0), Shown { journal, book, tunnels, settings, services })
     });
     let console = console.transpose()?;

@@ -4,7 +4,6 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,8 +15,9 @@ use aioli_apps::tunnels::{
     from_i2pd,
 };
 use aioli_apps::way::Way;
+use aioli_node::make_private_dir;
 use anyhow::{Context, Result, bail, ensure};
-use clap::{Args, Subcommand};
+use clap::{Args, Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::services::describe_tunnel;
@@ -25,6 +25,21 @@ use crate::terminal::{complain, say};
 
 /// What tunnels do is looked at this often.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// Client and server tunnels: ordinary programs in I2P.
+#[derive(Debug, Parser)]
+#[command(name = "i2p-tunnel", version)]
+#[expect(missing_docs, reason = "what stands at a field is said to the user")]
+pub struct Cli {
+    #[command(subcommand)]
+    pub task: Task,
+    /// The data directory of i2p-router.
+    #[arg(long, value_name = "DIR", env = "I2P_DATA_DIR", default_value = "~/.aioli", global = true)]
+    pub data_dir: String,
+    /// error, warn, info, debug or trace; logs go to stderr.
+    #[arg(long, default_value = "warn", env = "I2P_LOG_LEVEL", global = true)]
+    pub log_level: tracing::Level,
+}
 
 /// What `i2p-tunnel` can do.
 #[derive(Debug, Subcommand)]
@@ -110,7 +125,7 @@ pub fn run(task: Task, data_dir: &Path) -> Result<()> {
             let there = read(&file, data_dir).tunnels;
             let taken = there.iter().any(|other| other.name == config.name);
             ensure!(!taken, "there is a tunnel {:?} already: choose another name", config.name);
-            let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(data_dir);
+            let made = make_private_dir(data_dir);
             made.with_context(|| format!("cannot make {}", data_dir.display()))?;
             let own = config.own_b32(data_dir).context("cannot make its keys")?;
             file.add(&config).with_context(|| format!("cannot change {}", file.path().display()))?;
@@ -163,11 +178,11 @@ impl Description {
             table.insert("options".to_owned(), toml::Value::Table(options));
         }
         for setting in &self.settings {
-            let (key, value) = pair(setting, "--set")?;
+            let (key, given) = pair(setting, "--set")?;
             // What is no number, truth or list is a text.
-            let parsed: Result<toml::Table, _> = format!("value = {value}").parse();
+            let parsed: Result<toml::Table, _> = format!("value = {given}").parse();
             let value = parsed.ok().and_then(|mut table| table.remove("value"));
-            set(&mut table, key, value.unwrap_or_else(|| text(pair_value(setting))))?;
+            set(&mut table, key, value.unwrap_or_else(|| text(given.to_owned())))?;
         }
         let config: TunnelConfig =
             toml::Value::Table(table).try_into().map_err(|error: toml::de::Error| {
@@ -186,10 +201,6 @@ fn pair<'a>(text: &'a str, option: &str) -> Result<(&'a str, &'a str)> {
     Ok((key.trim(), value.trim()))
 }
 
-fn pair_value(text: &str) -> String {
-    text.split_once('=').map_or_else(String::new, |(_, value)| value.trim().to_owned())
-}
-
 /// Sets `a.b` in a table.
 fn set(table: &mut toml::Table, key: &str, value: toml::Value) -> Result<()> {
     match key.split_once('.') {
@@ -206,10 +217,7 @@ fn set(table: &mut toml::Table, key: &str, value: toml::Value) -> Result<()> {
 /// All that is described in a data directory.
 fn read(file: &TunnelsFile, data_dir: &Path) -> Described {
     let mut described = file.read();
-    let i2pd = from_i2pd(&data_dir.join("tunnels.conf"), &data_dir.join("tunnels.d"));
-    described.tunnels.extend(i2pd.tunnels);
-    described.problems.extend(i2pd.problems);
-    described.warnings.extend(i2pd.warnings);
+    described.add(from_i2pd(&data_dir.join("tunnels.conf"), &data_dir.join("tunnels.d")));
     described
 }
 

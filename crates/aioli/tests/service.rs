@@ -68,7 +68,14 @@ fn manual_pages_and_completions_know_every_option() {
     aioli(&["man"], directory.path());
     let page = |name: &str| std::fs::read_to_string(directory.path().join(name)).unwrap();
     let (router, doctor) = (page("i2p-router.1"), page("aioli-doctor.1"));
-    for name in ["aioli.1", "aioli-testnet.1", "aioli-import.1", "aioli-address.1"] {
+    for name in [
+        "aioli.1",
+        "aioli-testnet.1",
+        "aioli-import.1",
+        "aioli-address.1",
+        "i2p-tunnel.1",
+        "i2p-tunnel-add.1",
+    ] {
         assert!(page(name).contains(".SH"), "{name}");
     }
     assert!(doctor.contains(r"\-\-offline"), "{doctor}");

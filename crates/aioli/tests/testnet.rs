@@ -94,6 +94,7 @@ fn a_newcomer_is_told_every_address_and_what_to_try() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_aioli"));
     command.args(["testnet", "--routers", "5", "--seed", "7", "--delay", "5ms", "--loss", "0.5%"]);
     command.args(["--sam", "127.0.0.1:0", "--http-proxy", "127.0.0.1:0", "--socks-proxy", "127.0.0.1:0"]);
+    command.args(["--console", "127.0.0.1:0"]);
     let mut testnet = Program::start(command);
     assert!(testnet.says("starting").contains("seed 7"));
     assert!(testnet.says("links").contains("5 ms each way and lose 0.5 %"));

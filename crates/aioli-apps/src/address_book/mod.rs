@@ -85,7 +85,7 @@ struct Lists {
 }
 
 /// Tells whether a file is still the one that was read.
-type Stamp = Option<(SystemTime, u64)>;
+pub(crate) type Stamp = Option<(SystemTime, u64)>;
 
 impl AddressBook {
     /// Opens the lists of a directory; those that are not there are empty.
@@ -174,6 +174,19 @@ impl AddressBook {
         Ok(outcome)
     }
 
+    /// Forgets a name of the user's own lists. Whether it was there.
+    pub fn forget(&self, name: &str) -> Result<bool, BookError> {
+        let mut removed = false;
+        for list in [List::Private, List::User] {
+            self.change(list, |names, _| {
+                let was_there = names.remove(name);
+                removed |= was_there;
+                was_there
+            })?;
+        }
+        Ok(removed)
+    }
+
     /// Reads the files that have changed.
     fn refresh(&self, lists: &mut Lists) -> Result<(), BookError> {
         lists.looked = Some(Instant::now());
@@ -213,7 +226,8 @@ pub(crate) fn now() -> Date {
     Clock::start().now().wall
 }
 
-fn stamp(path: &Path) -> Stamp {
+/// What tells one version of a file from another; none of a file that is not there.
+pub(crate) fn stamp(path: &Path) -> Stamp {
     let metadata = fs::metadata(path).ok()?;
     Some((metadata.modified().ok()?, metadata.len()))
 }

@@ -1,6 +1,7 @@
 //! `/api/v1/`: the same as the pages, for programs; see docs/console.md.
 
-use http_body_util::{BodyExt, Limited};
+use aioli_router::Bandwidth;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::{Request, StatusCode};
 use serde::Deserialize;
@@ -19,8 +20,8 @@ const MOST_BODY: usize = 64 << 10;
 pub(crate) const MOST_NAMES: usize = 200;
 
 /// The bandwidth limits that tunnels work with, in KB/s.
-const LEAST_KBPS: u64 = 16;
-const MOST_KBPS: u64 = 100_000_000;
+const LEAST_KBPS: u64 = Bandwidth::LEAST_KBPS;
+const MOST_KBPS: u64 = Bandwidth::MOST_KBPS;
 
 /// What may be received and sent, in KB/s; 0 for no limit.
 #[derive(Debug, Deserialize)]
@@ -164,13 +165,21 @@ impl Site {
     /// Changing.
     pub(crate) async fn change(&self, request: Request<Incoming>) -> Answer {
         let path = request.uri().path().to_owned();
-        let Ok(body) = Limited::new(request.into_body(), MOST_BODY).collect().await else {
-            return problem(
-                StatusCode::PAYLOAD_TOO_LARGE,
-                format!("the request has more than {MOST_BODY} bytes"),
-            );
+        let body = match Limited::new(request.into_body(), MOST_BODY).collect().await {
+            Ok(body) => body.to_bytes(),
+            Err(error) if error.is::<LengthLimitError>() => {
+                return problem(
+                    StatusCode::PAYLOAD_TOO_LARGE,
+                    format!("the request has more than {MOST_BODY} bytes"),
+                );
+            }
+            Err(error) => {
+                return problem(
+                    StatusCode::BAD_REQUEST,
+                    format!("the request has no readable body: {error}"),
+                );
+            }
         };
-        let body = body.to_bytes();
         match path.as_str() {
             "/api/v1/addressbook/add" => with(&body, |change| self.add_name(&change)),
             "/api/v1/addressbook/remove" => with(&body, |change| self.remove_name(&change)),
@@ -239,16 +248,7 @@ impl Site {
     fn remove_name(&self, change: &NameChange) -> Result<String, String> {
         let book = self.book.as_ref().ok_or("this router has no address book")?;
         let name = change.name.trim().to_ascii_lowercase();
-        let mut removed = false;
-        for list in [List::Private, List::User] {
-            let changed = book.change(list, |names, _| {
-                let was_there = names.remove(&name);
-                removed |= was_there;
-                was_there
-            });
-            changed.map_err(|error| error.to_string())?;
-        }
-        if removed {
+        if book.forget(&name).map_err(|error| error.to_string())? {
             Ok(format!("{name} removed"))
         } else {
             Err(format!("{name} is in none of your own lists"))

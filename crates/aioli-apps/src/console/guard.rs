@@ -125,7 +125,8 @@ impl Guard {
             return Entry::Known;
         }
         let Some(given) = basic_password(headers) else { return Entry::Refused };
-        if password.is_known(&given) {
+        let trusted = self.throttle.lock().unwrap_or_else(PoisonError::into_inner).has_been_right(from);
+        if trusted && password.is_known(&given) {
             return Entry::Known;
         }
         let Ok(_one_at_a_time) = self.checking.acquire().await else { return Entry::Refused };
@@ -295,5 +296,15 @@ mod tests {
         }
         assert_eq!(last, Entry::TooOften);
         assert_eq!(guard.enter(&with_cookie, from, now).await, Entry::Known, "who is in stays in");
+        let other = IpAddr::from([10, 0, 0, 2]);
+        for _ in 0..6 {
+            last = guard.enter(&wrong, other, now).await;
+        }
+        assert_eq!(last, Entry::TooOften);
+        assert_eq!(
+            guard.enter(&right, other, now).await,
+            Entry::TooOften,
+            "another learns nothing meanwhile"
+        );
     }
 }

@@ -1,6 +1,6 @@
 //! What happened, and what was logged, of late: two rings that the program fills and the console shows.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 
 use aioli_node::Notice;
@@ -21,8 +21,8 @@ const MOST_MAPPINGS: usize = 16;
 struct Rings {
     events: VecDeque<Event>,
     lines: VecDeque<String>,
-    /// What a gateway answered last.
-    mappings: BTreeMap<String, String>,
+    /// What gateways answered last.
+    mappings: Vec<MappingEvent>,
 }
 
 /// The rings. Whoever runs the router notes what it tells, and the log writes into it.
@@ -73,22 +73,10 @@ impl Journal {
     }
 
     fn note_mapping(&self, event: &MappingEvent) {
-        let key = match event {
-            MappingEvent::Mapped { protocol, gateway, transport, .. } => {
-                format!("{gateway} {protocol} {transport:?}")
-            }
-            MappingEvent::Failed { protocol, gateway, .. } | MappingEvent::Lost { protocol, gateway, .. } => {
-                format!("{gateway} {protocol}")
-            }
-            MappingEvent::Nothing { .. } => "nothing".to_owned(),
-        };
-        let mapped = matches!(event, MappingEvent::Mapped { .. });
         self.with(|rings| {
-            if mapped {
-                rings.mappings.remove("nothing");
-            }
-            if rings.mappings.len() < MOST_MAPPINGS || rings.mappings.contains_key(&key) {
-                rings.mappings.insert(key, event.to_string());
+            rings.mappings.retain(|old| !is_superseded(old, event));
+            if rings.mappings.len() < MOST_MAPPINGS {
+                rings.mappings.push(event.clone());
             }
         });
     }
@@ -121,12 +109,34 @@ impl Journal {
 
     /// What gateways answered last, in words.
     pub(crate) fn mappings(&self) -> Vec<String> {
-        self.with(|rings| rings.mappings.values().cloned().collect())
+        self.with(|rings| rings.mappings.iter().map(ToString::to_string).collect())
+    }
+}
+
+/// Whether what a gateway answered before means nothing any more. Who maps has not failed any more; who has failed or
+/// lost a mapping holds none.
+fn is_superseded(old: &MappingEvent, new: &MappingEvent) -> bool {
+    use MappingEvent::{Failed, Lost, Mapped, Nothing};
+    match (old, new) {
+        (Nothing { .. }, _) => matches!(new, Mapped { .. } | Nothing { .. }),
+        (_, Nothing { .. }) => false,
+        (
+            Mapped { gateway: a, protocol: p, transport: t, .. },
+            Mapped { gateway: b, protocol: q, transport: u, .. },
+        ) => a == b && (p != q || t == u),
+        (Mapped { gateway: a, .. }, Failed { gateway: b, .. } | Lost { gateway: b, .. })
+        | (Failed { gateway: a, .. } | Lost { gateway: a, .. }, Mapped { gateway: b, .. }) => a == b,
+        (
+            Failed { gateway: a, protocol: p, .. } | Lost { gateway: a, protocol: p, .. },
+            Failed { gateway: b, protocol: q, .. } | Lost { gateway: b, protocol: q, .. },
+        ) => a == b && p == q,
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use aioli_node::mapping::{MappingError, Protocol, Transport};
+
     use super::*;
 
     #[test]
@@ -144,5 +154,30 @@ mod tests {
             journal.note(&Notice::Remembered { routers });
         }
         assert_eq!(journal.events().len(), 2, "what is told twice is one event");
+    }
+    #[test]
+    fn a_gateway_is_shown_as_it_answered_last() {
+        let gateway = std::net::IpAddr::from([192, 168, 0, 1]);
+        let mapped = |transport| MappingEvent::Mapped {
+            protocol: Protocol::Pcp,
+            gateway,
+            transport,
+            external: ([5, 1, 2, 3], 9_700).into(),
+            reachable: true,
+        };
+        let failed = MappingEvent::Failed { protocol: Protocol::Pcp, gateway, error: MappingError::NoAnswer };
+        let lost = MappingEvent::Lost { protocol: Protocol::Pcp, gateway, error: MappingError::NoAnswer };
+        let nothing = MappingEvent::Nothing { port: 9_700 };
+        let both = [mapped(Transport::Tcp), mapped(Transport::Udp)];
+        for (events, shown) in [
+            (vec![nothing.clone(), failed, both[0].clone(), both[1].clone()], both.to_vec()),
+            (vec![both[0].clone(), both[1].clone(), lost.clone()], vec![lost.clone()]),
+            (vec![both[0].clone(), lost.clone(), both[0].clone()], vec![both[0].clone()]),
+            (vec![both[0].clone(), lost.clone(), nothing.clone()], vec![lost, nothing]),
+        ] {
+            let journal = Journal::default();
+            events.iter().for_each(|event| journal.note_mapping(event));
+            assert_eq!(journal.mappings(), shown.iter().map(ToString::to_string).collect::<Vec<_>>());
+        }
     }
 }

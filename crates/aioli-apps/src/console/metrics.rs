@@ -5,7 +5,7 @@ use std::fmt::Write;
 use aioli_node::embed::View;
 
 use super::model::Level;
-use super::words::{self, Facts};
+use super::words;
 
 /// The content type of the format.
 pub(crate) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -39,13 +39,7 @@ impl Text {
 /// All metrics of a router; without one, that there is none.
 pub(crate) fn text(view: Option<&View>) -> String {
     let mut text = Text(String::with_capacity(16 << 10));
-    let ready = words::state(Facts {
-        view: view.map(|v| &v.router),
-        rates: super::history::Rates::default(),
-        builds: (0, 0),
-    })
-    .level
-        == Level::Good;
+    let ready = words::state(view.map(|v| &v.router)).level == Level::Good;
     text.gauge("aioli_ready", "Whether the router can be used.", u8::from(ready));
     if let Some(view) = view {
         described(&mut text, view);
@@ -121,6 +115,7 @@ fn by_name(text: &mut Text, view: &View) {
     for (name, help, value) in [
         ("sam_refused_connections", "Connections to SAM refused.", sam.refused_connections),
         ("sam_bad_lines", "Lines that are no command of SAM.", sam.bad_lines),
+        ("sam_silent_connections", "Connections to SAM without a HELLO in time.", sam.silent_connections),
         ("sam_refused_streams", "Streams to SAM that nobody took.", sam.refused_streams),
         ("udp_received", "Datagrams received.", udp.received),
         ("udp_sent", "Datagrams sent.", udp.sent),

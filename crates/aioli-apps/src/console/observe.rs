@@ -121,8 +121,7 @@ impl Observer {
     /// The router's state alone, and whether it can be used.
     pub(crate) async fn health(&self) -> model::Finding {
         let view = self.view().await;
-        let view = view.as_deref().map(|view| &view.router);
-        words::state(Facts { view, rates: Rates::default(), builds: (0, 0) })
+        words::state(view.as_deref().map(|view| &view.router))
     }
 
     /// The router at a glance.
@@ -134,7 +133,7 @@ impl Observer {
         };
         let facts = Facts { view: view.as_deref().map(|v| &v.router), rates, builds };
         let mut overview = view.as_deref().map_or_else(empty, |view| seen_as(view, rates, builds));
-        overview.state = words::state(facts);
+        overview.state = words::state(facts.view);
         overview.notes = words::notes(facts);
         overview.services.clone_from(&self.services);
         overview.port_mapping = self.journal.mappings();
@@ -149,7 +148,7 @@ fn empty() -> model::Overview {
         uptime_s: 0,
         identity: String::new(),
         caps: String::new(),
-        state: words::state(Facts { view: None, rates: Rates::default(), builds: (0, 0) }),
+        state: words::state(None),
         notes: Vec::new(),
         reachability: Vec::new(),
         published: Vec::new(),
@@ -262,9 +261,7 @@ pub(crate) fn sessions(details: &Details) -> Vec<model::Session> {
             version: version(peer.router.as_ref().and_then(|r| r.version)),
         }
     };
-    let mut sessions: Vec<_> = details.sessions.iter().map(session).collect();
-    sessions.sort_by_key(|s| std::cmp::Reverse(s.received + s.sent));
-    sessions
+    details.sessions.iter().map(session).collect()
 }
 
 /// Our tunnels by owner, the router's own first.

@@ -2,7 +2,7 @@
 //!
 //! The file holds `scrypt LOG2N R P SALT KEY`, the last two in base64, and never the password.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -164,12 +164,14 @@ impl Tries {
 #[derive(Debug)]
 pub(crate) struct Throttle {
     hosts: BTreeMap<IpAddr, Tries>,
+    /// Hosts that have been right.
+    right: BTreeSet<IpAddr>,
     all: Tries,
 }
 
 impl Throttle {
     pub(crate) const fn new(now: Instant) -> Self {
-        Self { hosts: BTreeMap::new(), all: Tries::new(TRIES_OF_ALL, now) }
+        Self { hosts: BTreeMap::new(), right: BTreeSet::new(), all: Tries::new(TRIES_OF_ALL, now) }
     }
 
     /// Takes one try. False: there is none now.
@@ -189,9 +191,18 @@ impl Throttle {
         true
     }
 
+    /// Whether the host has been right before: only then is it told without a try whether it is again.
+    pub(crate) fn has_been_right(&self, host: IpAddr) -> bool {
+        self.right.contains(&host)
+    }
+
     /// The host was right: its tries are its own again.
     pub(crate) fn was_right(&mut self, host: IpAddr) {
         self.hosts.remove(&host);
+        if self.right.len() >= MOST_HOSTS {
+            self.right.pop_first();
+        }
+        self.right.insert(host);
         self.all.left = (self.all.left + 1).min(TRIES_OF_ALL);
     }
 }

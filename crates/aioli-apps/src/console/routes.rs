@@ -17,6 +17,7 @@ use super::model::{Level, Problem, Setting};
 use super::observe::Observer;
 use super::{metrics, pages};
 use crate::address_book::AddressBook;
+use crate::http::decoded;
 use crate::tunnels::Tunnels;
 
 /// All that answers are made of.
@@ -62,8 +63,7 @@ pub(crate) fn problem(status: StatusCode, error: impl Into<String>) -> Answer {
 pub(crate) fn query(request: &Request<Incoming>, name: &str) -> Option<String> {
     let query = request.uri().query()?;
     let value = query.split('&').filter_map(|pair| pair.split_once('=')).find(|(key, _)| *key == name)?.1;
-    let value = value.replace('+', " ");
-    Some(percent_encoding::percent_decode_str(&value).decode_utf8_lossy().into_owned())
+    Some(decoded(value))
 }
 
 /// The time that plots are of.

@@ -18,10 +18,10 @@ use tokio::task::{AbortHandle, JoinSet};
 
 use super::routes::Site;
 use crate::http::head::{self, HeadError};
-use crate::listen::close_gently;
+use crate::listen::{self, close_gently};
 use crate::relay::{Activity, Watched};
 
-/// Connections that have not asked for anything yet.
+/// Connections that are not served: silent so far, or being refused.
 const MOST_WAITING: usize = 64;
 /// Requests under way.
 const MOST_SERVED: usize = 64;
@@ -29,10 +29,8 @@ const MOST_SERVED: usize = 64;
 const HEAD_WITHIN: Duration = Duration::from_secs(10);
 /// All of a connection.
 const DONE_WITHIN: Duration = Duration::from_secs(30);
-/// After a failed accept (out of file descriptors) wait before the next.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Who has not asked yet.
+/// Who is not served yet.
 #[derive(Debug, Default)]
 struct Line {
     waiting: Mutex<BTreeMap<u64, AbortHandle>>,
@@ -69,14 +67,7 @@ pub(super) async fn serve(site: Arc<Site>, listener: TcpListener) {
     let (line, served) = (Arc::new(Line::default()), Arc::new(Semaphore::new(MOST_SERVED)));
     let (mut connections, mut number) = (JoinSet::new(), 0);
     loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            Some(_) = connections.join_next() => continue,
-        };
-        let Ok((stream, from)) = accepted else {
-            tokio::time::sleep(ACCEPT_PAUSE).await;
-            continue;
-        };
+        let (stream, from) = listen::next(&listener, &mut connections).await;
         number += 1;
         let place = Place(Arc::clone(&line), number);
         let connection = connection(Arc::clone(&site), stream, from.ip(), place, Arc::clone(&served));
@@ -93,16 +84,15 @@ async fn connection(
     place: Place,
     served: Arc<Semaphore>,
 ) {
-    let head = tokio::time::timeout(HEAD_WITHIN, head::read(&mut stream)).await;
-    drop(place);
-    let begun = match head.unwrap_or(Err(HeadError::Slow)) {
+    let begun = match head::read_within(&mut stream, HEAD_WITHIN).await {
         Ok(begun) => begun,
         Err(HeadError::Nothing) => return,
-        Err(error) => return refuse(stream, status_of(error), &error.to_string()).await,
+        Err(error) => return refuse(stream, &error.status().to_string(), &error.to_string()).await,
     };
     let Ok(_permit) = served.try_acquire() else {
         return refuse(stream, "503 Service Unavailable", "too many requests at once").await;
     };
+    drop(place);
     let io = TokioIo::new(Watched::new(stream, begun, Activity::new()));
     let service = service_fn(|request| {
         let site = Arc::clone(&site);
@@ -114,14 +104,6 @@ async fn connection(
         .max_headers(head::MAX_HEADERS)
         .serve_connection(io, service)
         .await;
-}
-
-const fn status_of(error: HeadError) -> &'static str {
-    match error {
-        HeadError::Slow => "408 Request Timeout",
-        HeadError::TooLarge => "431 Request Header Fields Too Large",
-        HeadError::Nothing | HeadError::Malformed | HeadError::Ambiguous => "400 Bad Request",
-    }
 }
 
 /// Answers a request that no parser is to see.

@@ -31,8 +31,8 @@ fn finding(code: &str, level: Level, title: &str, reason: String, remedy: &str) 
 }
 
 /// How the router is.
-pub(crate) fn state(facts: Facts<'_>) -> Finding {
-    let Some(view) = facts.view else {
+pub(crate) fn state(view: Option<&Overview>) -> Finding {
+    let Some(view) = view else {
         return finding(
             "stopped",
             Level::Bad,

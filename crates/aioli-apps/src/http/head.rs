@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use hyper::Uri;
+use hyper::{StatusCode, Uri};
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
@@ -24,8 +24,8 @@ pub(crate) enum HeadError {
     #[error("there is no request")]
     Nothing,
     /// It came too slowly.
-    #[error("the request did not come within {} s", PATIENCE.as_secs())]
-    Slow,
+    #[error("the request did not come within {} s", .0.as_secs())]
+    Slow(Duration),
     /// It is too large.
     #[error(
         "the request's head has more than {MAX_HEAD} bytes, {MAX_HEADERS} headers, or {MAX_LINE} bytes in a line"
@@ -39,9 +39,28 @@ pub(crate) enum HeadError {
     Ambiguous,
 }
 
+impl HeadError {
+    /// What the client is answered.
+    pub(crate) const fn status(self) -> StatusCode {
+        match self {
+            Self::Slow(_) => StatusCode::REQUEST_TIMEOUT,
+            Self::TooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Self::Nothing | Self::Malformed | Self::Ambiguous => StatusCode::BAD_REQUEST,
+        }
+    }
+}
+
 /// Reads a head, and whatever came with it.
 pub(crate) async fn read(stream: &mut (impl AsyncRead + Unpin)) -> Result<Vec<u8>, HeadError> {
-    tokio::time::timeout(PATIENCE, read_all(stream)).await.unwrap_or(Err(HeadError::Slow))
+    read_within(stream, PATIENCE).await
+}
+
+/// The same, within another time.
+pub(crate) async fn read_within(
+    stream: &mut (impl AsyncRead + Unpin),
+    within: Duration,
+) -> Result<Vec<u8>, HeadError> {
+    tokio::time::timeout(within, read_all(stream)).await.unwrap_or(Err(HeadError::Slow(within)))
 }
 
 async fn read_all(stream: &mut (impl AsyncRead + Unpin)) -> Result<Vec<u8>, HeadError> {
@@ -173,7 +192,7 @@ mod tests {
         };
         tokio::select! {
             () = trickle => unreachable!("it has no end"),
-            read = read(&mut server) => assert_eq!(read, Err(HeadError::Slow)),
+            read = read(&mut server) => assert_eq!(read, Err(HeadError::Slow(PATIENCE))),
         }
         drop(client);
         assert_eq!(read(&mut server).await, Err(HeadError::Nothing));

@@ -248,7 +248,8 @@ fn form(text: &str) -> BTreeMap<String, String> {
     fields
 }
 
-fn decoded(text: &str) -> String {
+/// A value of a query or a form.
+pub(crate) fn decoded(text: &str) -> String {
     percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned()
 }
 

@@ -34,11 +34,12 @@ use hyper_util::rt::TokioIo;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::listen::{Gate, Outlet, close_gently};
+use crate::listen::{Gate, Outlet, ProxyCounters, ProxyStats, close_gently, count};
 use crate::names::i2p_host;
 use crate::relay::{self, Activity, Watched};
 use crate::resolve::Naming;
 use crate::way::Stream;
+pub(crate) use internal::decoded;
 use pages::Page;
 pub(crate) use pages::escaped;
 
@@ -74,28 +75,6 @@ impl Default for HttpOptions {
     }
 }
 
-/// What the proxy has seen, since the start where the text does not say "now".
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct HttpStats {
-    /// Connections now.
-    pub connections: u64,
-    /// Connections closed at once: [`HttpOptions::max_connections`].
-    pub refused_connections: u64,
-    /// Requests.
-    pub requests: u64,
-    /// Requests that were malformed, ambiguous, too large or too slow.
-    pub bad_requests: u64,
-    /// Requests for hosts outside I2P, with nobody to ask.
-    pub outside: u64,
-}
-
-#[derive(Debug, Default)]
-struct Counters {
-    requests: AtomicU64,
-    bad_requests: AtomicU64,
-    outside: AtomicU64,
-}
-
 /// The HTTP proxy.
 #[derive(Debug)]
 pub struct HttpProxy {
@@ -105,7 +84,7 @@ pub struct HttpProxy {
     /// What tokens of our forms are made with.
     secret: [u8; 32],
     gate: Gate,
-    counters: Counters,
+    counters: ProxyCounters,
     turn: AtomicU64,
 }
 
@@ -129,21 +108,13 @@ impl HttpProxy {
         secret: [u8; 32],
     ) -> Arc<Self> {
         let gate = Gate::new(options.max_connections);
-        let (counters, turn) = (Counters::default(), AtomicU64::new(0));
+        let (counters, turn) = (ProxyCounters::default(), AtomicU64::new(0));
         Arc::new(Self { naming, outlet, options, secret, gate, counters, turn })
     }
 
     /// Counters.
-    pub fn stats(&self) -> HttpStats {
-        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let (connections, refused_connections) = self.gate.stats();
-        HttpStats {
-            connections,
-            refused_connections,
-            requests: get(&self.counters.requests),
-            bad_requests: get(&self.counters.bad_requests),
-            outside: get(&self.counters.outside),
-        }
+    pub fn stats(&self) -> ProxyStats {
+        self.counters.stats(&self.gate)
     }
 
     /// Serves connections until dropped, and all of them end with it.
@@ -328,10 +299,6 @@ impl HttpProxy {
 
 fn set(tunnel: &Tunnel, client: OnUpgrade, remote: Remote) {
     *tunnel.lock().unwrap_or_else(PoisonError::into_inner) = Some((client, remote));
-}
-
-fn count(counter: &AtomicU64) {
-    counter.fetch_add(1, Ordering::Relaxed);
 }
 
 /// A host with the port of a URL, unless that is the usual one.

@@ -101,13 +101,8 @@ pub(super) fn query_value(text: &str) -> String {
 
 /// A request that is no request.
 pub(super) fn bad_head(error: HeadError) -> Page {
-    let status = match error {
-        HeadError::Slow => StatusCode::REQUEST_TIMEOUT,
-        HeadError::TooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-        HeadError::Nothing | HeadError::Malformed | HeadError::Ambiguous => StatusCode::BAD_REQUEST,
-    };
     Page::error(
-        status,
+        error.status(),
         "The request was refused",
         &format!("{}.", capital(&error.to_string())),
         "It went nowhere. If a browser sent it, restart the browser; if a program did, it is at fault.",

@@ -4,13 +4,14 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use aioli_node::read_bounded;
 use aioli_wire::{Destination, DestinationHash, base32};
 use tokio::time::Instant;
 
 use super::config::{ConfigError, TunnelConfig};
+use crate::address_book::{Stamp, stamp};
 use crate::resolve::Naming;
 
 /// No file of a list is larger: 64 bytes a line, or a hundred times fewer whole destinations.
@@ -23,17 +24,16 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// What an entry may be.
 const WANTED: &str = "give a b32 name, a name that ends with .i2p, or base64";
 
-/// Tells whether a file is still the one that was read.
-type Stamp = Option<(SystemTime, u64)>;
-
 /// One list: what the description names, and a file.
 #[derive(Debug)]
 struct List {
     named: Vec<String>,
     file: Option<PathBuf>,
     read: Option<Stamp>,
-    of_file: Vec<String>,
-    hashes: BTreeSet<DestinationHash>,
+    /// Entries that are hashes, and names of destinations with what they stand for.
+    known: BTreeSet<DestinationHash>,
+    names: Vec<String>,
+    resolved: BTreeSet<DestinationHash>,
 }
 
 /// The lists of a server.
@@ -89,36 +89,45 @@ impl Access {
                 }
             }
         }
-        (!lists.only || lists.allow.hashes.contains(peer)) && !lists.deny.hashes.contains(peer)
+        (!lists.only || lists.allow.has(peer)) && !lists.deny.has(peer)
     }
 }
 
 impl List {
     fn new(named: &[String], file: Option<&String>, dir: Option<&Path>) -> Self {
         let file = file.map(|file| dir.map_or_else(|| PathBuf::from(file), |dir| dir.join(file)));
-        Self { named: named.to_vec(), file, read: None, of_file: Vec::new(), hashes: BTreeSet::new() }
+        Self {
+            named: named.to_vec(),
+            file,
+            read: None,
+            known: BTreeSet::new(),
+            names: Vec::new(),
+            resolved: BTreeSet::new(),
+        }
     }
 
-    /// Reads the file if it has changed, and looks names up anew.
+    /// Reads the file if it has changed, and looks names up anew. If it cannot be read, all stays as it was.
     fn refresh(&mut self, naming: &Naming) -> Result<(), String> {
-        if let Some(path) = &self.file {
-            let stamp = std::fs::metadata(path).and_then(|meta| Ok((meta.modified()?, meta.len()))).ok();
-            if self.read != Some(stamp) || stamp.is_none() {
-                self.of_file = read(path)?;
-                self.read = Some(stamp);
-                self.hashes.clear();
+        let now = self.file.as_deref().and_then(stamp);
+        if self.read != Some(now) || (self.file.is_some() && now.is_none()) {
+            let of_file = self.file.as_deref().map(read).transpose()?.unwrap_or_default();
+            self.read = Some(now);
+            (self.known, self.names) = (BTreeSet::new(), Vec::new());
+            for entry in self.named.iter().chain(&of_file) {
+                match hash_of(entry) {
+                    Some(hash) => drop(self.known.insert(hash)),
+                    None => self.names.push(entry.clone()),
+                }
             }
         }
-        let all = || self.named.iter().chain(&self.of_file);
-        if self.hashes.is_empty() {
-            self.hashes = all().filter_map(|entry| hash_of(entry)).collect();
-        }
         // A name may have come into the address book, or mean something else by now.
-        if all().any(|entry| hash_of(entry).is_none()) {
-            let hash = |entry: &String| hash_of(entry).or_else(|| Some(naming.resolve(entry).ok()?.hash()));
-            self.hashes = all().filter_map(hash).collect();
-        }
+        let by_name = self.names.iter().filter_map(|name| Some(naming.resolve(name).ok()?.hash()));
+        self.resolved = by_name.collect();
         Ok(())
+    }
+
+    fn has(&self, peer: &DestinationHash) -> bool {
+        self.known.contains(peer) || self.resolved.contains(peer)
     }
 }
 

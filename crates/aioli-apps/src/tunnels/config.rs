@@ -33,10 +33,10 @@ pub enum Kind {
     Client,
     /// Local IRC programs to a server in I2P, without what tells who they are.
     IrcClient,
-    /// The HTTP proxy, with a destination of its own.
+    /// The HTTP proxy, with the destination of client tunnels or one of its own.
     #[serde(alias = "connect-proxy")]
     HttpProxy,
-    /// The SOCKS proxy, with a destination of its own.
+    /// The SOCKS proxy, the same.
     Socks,
     /// Streams from I2P to a local program, as they are.
     Server,
@@ -471,22 +471,26 @@ impl TunnelConfig {
     }
 
     /// The file of its keys in `destinations/`, if it has one.
-    pub(super) fn key_file(&self) -> Option<String> {
+    fn key_file(&self) -> Option<String> {
         let named = self.keys.clone().or_else(|| self.kind.hosts().then(|| plain_name(&self.name)))?;
         Some(if named.ends_with(".dat") { named } else { format!("{named}.dat") })
     }
 
+    /// Where its keys are or will be, if it has any.
+    pub(super) fn key_path(&self, data_dir: &Path) -> Option<PathBuf> {
+        Some(keys::locate(data_dir, &self.key_file()?, self.beside.as_deref()))
+    }
+
     /// The b32 name of its destination, if its keys are there.
     pub fn known_b32(&self, data_dir: &Path) -> Option<String> {
-        let path = keys::locate(data_dir, &self.key_file()?, self.beside.as_deref());
+        let path = self.key_path(data_dir)?;
         let keys = path.exists().then(|| keys::load_or_make(&path).ok()).flatten()?;
         Some(base32::host_name(&keys.destination.hash()))
     }
 
     /// The same, with keys made if they are missing. None if it has none of its own.
     pub fn own_b32(&self, data_dir: &Path) -> io::Result<Option<String>> {
-        let Some(file) = self.key_file() else { return Ok(None) };
-        let path = keys::locate(data_dir, &file, self.beside.as_deref());
+        let Some(path) = self.key_path(data_dir) else { return Ok(None) };
         let keys = keys::load_or_make(&path).map_err(io::Error::other)?;
         Ok(Some(base32::host_name(&keys.destination.hash())))
     }
@@ -671,23 +675,8 @@ impl TunnelConfig {
     }
 
     fn side(&self, side: &str, default: TunnelOptions) -> Result<TunnelOptions, ConfigError> {
-        let number = |name: &str, default: i64, min: i64, max: i64| {
-            let key = format!("{side}.{name}");
-            match self.options.get(&key).map(|text| text.trim().parse::<i64>()) {
-                None => Ok(default),
-                Some(Ok(n)) if (min..=max).contains(&n) => Ok(n),
-                Some(_) => Err(wrong("options", format!("{key} must be {min} to {max}"))),
-            }
-        };
-        let small = |n: i64| u8::try_from(n).unwrap_or_default();
-        Ok(TunnelOptions {
-            length: small(number("length", default.length.into(), 0, 8)?),
-            variance: i8::try_from(number("lengthVariance", default.variance.into(), -7, 7)?)
-                .unwrap_or_default(),
-            quantity: small(number("quantity", default.quantity.into(), 1, 16)?),
-            backup: small(number("backupQuantity", default.backup.into(), 0, 16)?),
-            kbps: u32::try_from(number("bandwidth", default.kbps.into(), 0, 1_000_000)?).unwrap_or_default(),
-        })
+        let option = |key: &str| self.options.get(key).map(|text| text.trim());
+        default.with(side, option).map_err(|why| wrong("options", why))
     }
 
     /// Options that this router makes nothing of.

@@ -31,6 +31,15 @@ pub struct Described {
     pub unreadable: bool,
 }
 
+impl Described {
+    /// Adds what another place says.
+    pub fn add(&mut self, other: Self) {
+        self.tunnels.extend(other.tunnels);
+        self.problems.extend(other.problems);
+        self.warnings.extend(other.warnings);
+    }
+}
+
 /// Reads the descriptions of a list. `place` is the file, for people.
 pub fn from_toml(value: toml::Value, place: &str) -> Described {
     let mut described = Described::default();
@@ -81,10 +90,7 @@ pub(super) fn read(path: &Path) -> Described {
     let mut described = Described::default();
     for key in KEYS {
         if let Some(value) = table.remove(key) {
-            let Described { tunnels, problems, warnings, .. } = from_toml(value, &place);
-            described.tunnels.extend(tunnels);
-            described.problems.extend(problems);
-            described.warnings.extend(warnings);
+            described.add(from_toml(value, &place));
         }
     }
     if let Some(key) = table.keys().next() {
@@ -195,7 +201,6 @@ fn table(config: &TunnelConfig) -> io::Result<Table> {
         return Err(wrong("a description did not become a table"));
     };
     let mut table = list.get_mut(0).map(std::mem::take).unwrap_or_default();
-    table.decor_mut().set_prefix("\n");
     table.set_position(None);
     Ok(table)
 }

@@ -76,12 +76,7 @@ pub(super) async fn serve(server: &Server, mut stream: Stream) {
         Err(HeadError::Nothing) => return,
         Err(error) => {
             server.counters.refused_requests.add(1);
-            let status = match error {
-                HeadError::TooLarge => "431 Request Header Fields Too Large",
-                HeadError::Slow => "408 Request Timeout",
-                HeadError::Nothing | HeadError::Malformed | HeadError::Ambiguous => "400 Bad Request",
-            };
-            return refuse(stream, status, &format!("{error}\n")).await;
+            return refuse(stream, &error.status().to_string(), &format!("{error}\n")).await;
         }
     };
     // For the parser, what follows it is no answer but another protocol.

@@ -33,11 +33,7 @@ pub(super) fn paths(conf: &Path, dir: &Path) -> Vec<PathBuf> {
 /// All tunnels of a file like `tunnels.conf` and a directory like `tunnels.d`, where they are there.
 pub fn read_all(conf: &Path, dir: &Path) -> Described {
     let mut all = Described::default();
-    for Described { tunnels, problems, warnings, .. } in paths(conf, dir).iter().map(|path| read(path)) {
-        all.tunnels.extend(tunnels);
-        all.problems.extend(problems);
-        all.warnings.extend(warnings);
-    }
+    paths(conf, dir).iter().for_each(|path| all.add(read(path)));
     all
 }
 

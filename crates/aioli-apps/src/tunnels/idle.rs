@@ -7,8 +7,8 @@ use std::time::Duration;
 use super::config::TunnelConfig;
 use crate::listen::Outlet;
 
-/// A destination that cannot be had is tried again after the first time, and then after up to the second.
-const AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+/// A destination that cannot be had, or is lost, is tried again after the first time, and then after up to the second.
+pub(super) const AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
 /// When a destination rests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -54,9 +54,8 @@ pub(super) async fn keep(outlet: Weak<Outlet>, idle: Idle) {
         if users.wait_for(|users| *users == 0).await.is_err() {
             return;
         }
-        let resting = rest(&outlet, idle);
         tokio::select! {
-            () = resting => return,
+            () = rest(&outlet, idle) => return,
             used = users.wait_for(|users| *users > 0) => if used.is_err() { return },
         }
         if let (Some(outlet), Some(_)) = (outlet.upgrade(), idle.reduce) {
@@ -66,7 +65,7 @@ pub(super) async fn keep(outlet: Weak<Outlet>, idle: Idle) {
     }
 }
 
-/// Does what is due while nobody uses it. It returns when the destination is gone.
+/// Does what is due while nobody uses it. It never returns.
 async fn rest(outlet: &Weak<Outlet>, idle: Idle) {
     let reduce = async {
         if let Some((after, to)) = idle.reduce {

@@ -199,9 +199,11 @@ impl ClientFilter {
             },
             "USER" => user(&parameters),
             "PING" => self.ping(&parameters),
-            "PART" => parameters
-                .first()
-                .map_or(Verdict::Drop, |channels| Verdict::Instead([b"PART ", *channels].concat())),
+            "PART" => {
+                // Behind a colon a channel may be followed by words.
+                let first = parameters.first().and_then(|channels| channels.split(|b| *b == b' ').next());
+                first.map_or(Verdict::Drop, |channels| Verdict::Instead([b"PART ", channels].concat()))
+            }
             "QUIT" => Verdict::Instead(b"QUIT :leaving".to_vec()),
             command if FROM_CLIENT.contains(&command) => Verdict::Pass,
             _ => Verdict::Drop,
@@ -277,17 +279,20 @@ async fn pump(
         if from.read_buf(&mut begun).await? == 0 {
             return to.shutdown().await;
         }
-        let mut passed = Vec::new();
+        let (mut passed, mut done) = (Vec::new(), 0);
         // A CR by itself ends a line for some servers.
-        while let Some(end) = begun.iter().position(|b| *b == b'\n' || *b == b'\r') {
-            let line: Vec<u8> = begun.drain(..=end).take(end).collect();
+        while let Some(rest) = begun.get(done..)
+            && let Some(end) = rest.iter().position(|b| *b == b'\n' || *b == b'\r')
+        {
+            let line = rest.get(..end).unwrap_or_default();
+            done += end + 1;
             if line.is_empty() {
                 continue;
             }
             let verdict =
-                if line.contains(&0) || line.len() > MAX_LINE { Verdict::Drop } else { filter(&line) };
+                if line.contains(&0) || line.len() > MAX_LINE { Verdict::Drop } else { filter(line) };
             match verdict {
-                Verdict::Pass => passed.extend_from_slice(&line),
+                Verdict::Pass => passed.extend_from_slice(line),
                 Verdict::Instead(other) => passed.extend_from_slice(&other),
                 Verdict::Drop => {
                     counters.refused_requests.add(1);
@@ -296,6 +301,7 @@ async fn pump(
             }
             passed.extend_from_slice(b"\r\n");
         }
+        begun.drain(..done);
         if begun.len() > MAX_LINE {
             return Err(io::ErrorKind::InvalidData.into());
         }

@@ -2,12 +2,11 @@
 //! data directory, mode 0600, made when they are missing.
 
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use aioli_core::Rng;
 use aioli_core::crypto::ed25519::SigningKey;
-use aioli_node::{entropy, read_bounded, write_atomic};
+use aioli_node::{entropy, make_private_dir, read_bounded, write_atomic};
 use aioli_wire::Wire;
 use aioli_wire::keyfile::DestinationKeys;
 use thiserror::Error;
@@ -50,7 +49,7 @@ pub(super) fn load_or_make(path: &Path) -> Result<DestinationKeys, KeyError> {
             let mut rng = Rng::from_seed(entropy());
             let keys = DestinationKeys::create(&SigningKey::generate(&mut rng), &rng.bytes());
             if let Some(dir) = path.parent() {
-                std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed)?;
+                make_private_dir(dir).map_err(failed)?;
             }
             write_atomic(path, &Zeroizing::new(keys.to_bytes()), 0o600).map_err(failed)?;
             tracing::info!("a new destination, kept in {}: keep a copy", path.display());

@@ -111,6 +111,9 @@ impl Running {
         runtime: &Handle,
     ) -> Result<Self, String> {
         let plan = config.plan().map_err(|error| error.to_string())?;
+        // First of all: with a list that cannot be read nothing is made, however often it is tried.
+        let lists = || Access::new(config, world.data_dir.as_deref(), Arc::clone(&world.naming));
+        let access = config.kind.hosts().then(lists).transpose().map_err(|error| error.to_string())?;
         let client = match &plan {
             Plan::Client(plan) => Some(plan),
             Plan::Server(plan) => plan.proxy.as_ref(),
@@ -123,8 +126,8 @@ impl Running {
             let socket = listener.socket.try_clone().map_err(|error| format!("cannot listen: {error}"))?;
             tasks.0.push(runtime.spawn(front.clone().serve(socket)).abort_handle());
         }
-        if let Plan::Server(plan) = plan {
-            tasks.0.push(serve_streams(plan, config, &home, counters, world, runtime)?);
+        if let (Plan::Server(plan), Some(access)) = (plan, access) {
+            tasks.0.push(serve_streams(plan, access, &home, counters, runtime)?);
         } else if !config.delay_open {
             tasks.0.push(runtime.spawn(idle::open(Arc::downgrade(&home.outlet))).abort_handle());
         }
@@ -202,8 +205,7 @@ impl Homes {
     ) -> Result<Home, String> {
         let character = Character::of(config, world).ok_or("its options are not possible")?;
         // In memory alone, every destination is new.
-        if let (Some(dir), Some(name)) = (&world.data_dir, config.key_file()) {
-            let path = keys::locate(dir, &name, config.beside.as_deref());
+        if let Some(path) = world.data_dir.as_deref().and_then(|dir| config.key_path(dir)) {
             return self.with_keys(path, &character, world, runtime);
         }
         let held = Arc::new(());
@@ -318,37 +320,29 @@ impl Front {
 
     /// Adds what it has counted by itself since it was started.
     fn add_to(&self, stats: &mut TunnelStats) {
-        match self {
-            Self::Client(client) => stats.refused_limits += client.gate.stats().1,
-            Self::Http(proxy) => {
-                let of_proxy = proxy.stats();
-                stats.connections += of_proxy.connections;
-                stats.opened += of_proxy.requests;
-                stats.refused_limits += of_proxy.refused_connections;
-                stats.refused_requests += of_proxy.bad_requests + of_proxy.outside;
+        let of_proxy = match self {
+            Self::Client(client) => {
+                stats.refused_limits += client.gate.stats().1;
+                return;
             }
-            Self::Socks(proxy) => {
-                let of_proxy = proxy.stats();
-                stats.connections += of_proxy.connections;
-                stats.opened += of_proxy.requests;
-                stats.refused_limits += of_proxy.refused_connections;
-                stats.refused_requests += of_proxy.bad_requests + of_proxy.outside;
-            }
-        }
+            Self::Http(proxy) => proxy.stats(),
+            Self::Socks(proxy) => proxy.stats(),
+        };
+        stats.connections += of_proxy.connections;
+        stats.opened += of_proxy.requests;
+        stats.refused_limits += of_proxy.refused_connections;
+        stats.refused_requests += of_proxy.bad_requests + of_proxy.outside;
     }
 }
 
 /// Serves streams from peers.
 fn serve_streams(
     plan: ServerPlan,
-    config: &TunnelConfig,
+    access: Access,
     home: &Home,
     counters: &Arc<Counters>,
-    world: &TunnelsConfig,
     runtime: &Handle,
 ) -> Result<AbortHandle, String> {
-    let access = Access::new(config, world.data_dir.as_deref(), Arc::clone(&world.naming));
-    let access = access.map_err(|error| error.to_string())?;
     let host = home.host.as_ref().ok_or("it has no destination")?;
     let attached = host.attach(plan.port);
     let (turnstile, turn) = (Turnstile::new(plan.limits), AtomicUsize::new(0));

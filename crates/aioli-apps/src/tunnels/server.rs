@@ -19,6 +19,7 @@ use tokio::task::{AbortHandle, JoinSet};
 
 use super::access::Access;
 use super::config::{ServerPlan, ServerService};
+use super::idle::AGAIN;
 use super::limits::Turnstile;
 use super::stats::Counters;
 use crate::listen::{InUse, Outlet};
@@ -29,8 +30,6 @@ use crate::way::{Stream, connect_local};
 const MAX_WAITING: usize = 64;
 /// A target must take the connection within this time.
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
-/// A destination that cannot be had, or is lost, is tried again after the first time, and then after up to the second.
-const AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
 /// A destination that peers open streams to, for one tunnel or several with ports of their own.
 #[derive(Debug)]

@@ -1,17 +1,17 @@
 //! The files that describe tunnels: `tunnels.toml` of ours, `tunnels.conf` and
 //! `tunnels.d/` of i2pd; and whether they have changed.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
-use std::time::SystemTime;
 
 use super::config::TunnelConfig;
 use super::files::{Described, TunnelsFile};
 use super::i2pd;
 use super::table::Origin;
+use crate::address_book::{Stamp, stamp};
 
 /// What tells one version of the files from another.
-type Stamps = Vec<(PathBuf, Option<(SystemTime, u64)>)>;
+type Stamps = Vec<(PathBuf, Stamp)>;
 
 /// Where descriptions are.
 #[derive(Debug)]
@@ -37,7 +37,7 @@ impl Files {
 
     /// Reads all of them.
     pub(super) fn read(&self) -> Found {
-        self.know();
+        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = self.stamps();
         let mut found = Found::default();
         let ours = self.ours.iter().map(|file| (Origin::File, file.read()));
         let of_i2pd = self.of_i2pd().into_iter().map(|path| {
@@ -53,11 +53,6 @@ impl Files {
         found
     }
 
-    /// Takes the files as they are now for known.
-    pub(super) fn know(&self) {
-        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = self.stamps();
-    }
-
     /// Whether they are others than those that were read.
     pub(super) fn have_changed(&self) -> bool {
         *self.known.lock().unwrap_or_else(PoisonError::into_inner) != self.stamps()
@@ -65,8 +60,6 @@ impl Files {
 
     fn stamps(&self) -> Stamps {
         let ours = self.ours.iter().map(|file| file.path().to_owned());
-        let stamp =
-            |path: &Path| std::fs::metadata(path).and_then(|meta| Ok((meta.modified()?, meta.len()))).ok();
         ours.chain(self.of_i2pd()).map(|path| (path.clone(), stamp(&path))).collect()
     }
 

@@ -64,7 +64,8 @@ impl Drop for Here {
     }
 }
 
-/// What a tunnel has done, since it was described first where the text does not say "now".
+/// What a tunnel has done, where the text does not say "now": since it was described first; what proxies and limits on
+/// connections count, since it was started last.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct TunnelStats {
     /// Connections now.

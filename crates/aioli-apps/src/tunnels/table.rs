@@ -188,7 +188,7 @@ impl Tunnels {
             table: Mutex::default(),
             stop: Mutex::default(),
         });
-        inner.reload(true);
+        inner.reload();
         let watched = Arc::downgrade(&inner);
         let thread = std::thread::Builder::new().name("tunnels".into()).spawn(move || {
             runtime.block_on(async {
@@ -230,6 +230,7 @@ impl Tunnels {
         }
         self.inner.edit(&Edit::Add(&config))?;
         self.inner.put(&mut table, config, Origin::File);
+        table.homes.release();
         Ok(())
     }
 
@@ -243,9 +244,12 @@ impl Tunnels {
             return Err(TunnelError::Exists(config.name));
         }
         self.inner.edit(&Edit::Change(name, &config))?;
-        let renamed = (config.name != name).then(|| table.entries.remove(name)).flatten();
-        drop(renamed.and_then(|entry| entry.running).map(|running| running.stop(&mut table.homes)));
+        // Under its new name it is what was there before.
+        if let Some(entry) = table.entries.remove(name) {
+            table.entries.insert(config.name.clone(), entry);
+        }
         self.inner.put(&mut table, config, Origin::File);
+        table.homes.release();
         Ok(())
     }
 
@@ -279,7 +283,7 @@ impl Tunnels {
 
     /// Reads the files now rather than within seconds.
     pub fn reload(&self) {
-        self.inner.reload(false);
+        self.inner.reload();
     }
 }
 
@@ -318,7 +322,7 @@ async fn follow(inner: Weak<Inner>) {
         tokio::time::sleep(LOOK_EVERY).await;
         let Some(inner) = inner.upgrade() else { return };
         if inner.files.have_changed() {
-            inner.reload(false);
+            inner.reload();
         }
         inner.retry();
     }
@@ -332,13 +336,12 @@ impl Inner {
     fn edit(&self, edit: &Edit<'_>) -> Result<(), TunnelError> {
         let Some(file) = &self.config.file else { return Ok(()) };
         let path = file.path();
-        files::edit(path, edit).map_err(|error| TunnelError::File { path: path.to_owned(), error })?;
-        self.files.know();
-        Ok(())
+        // It is read again at the next look, with what others have changed meanwhile.
+        files::edit(path, edit).map_err(|error| TunnelError::File { path: path.to_owned(), error })
     }
 
     /// Makes the table what the files say.
-    fn reload(&self, first: bool) {
+    fn reload(&self) {
         let mut table = self.lock();
         let Found { mut tunnels, mut problems, unreadable } = self.files.read();
         let configured = self.config.configured.iter().map(|config| (config.clone(), Origin::Configuration));
@@ -375,7 +378,7 @@ impl Inner {
                 .entries
                 .get(&config.name)
                 .is_some_and(|entry| entry.config == config && entry.origin == origin);
-            if first || !same {
+            if !same {
                 self.put(&mut table, config, origin);
             }
         }
@@ -391,7 +394,8 @@ impl Inner {
         failed.for_each(|entry| self.run(entry, homes));
     }
 
-    /// Puts a description in the place of the one of its name, and starts it if it is to run.
+    /// Puts a description in the place of the one of its name, and starts it if it is to run. [`Homes::release`] is
+    /// up to the caller.
     fn put(&self, table: &mut Table, config: TunnelConfig, origin: Origin) {
         let before = table.entries.remove(&config.name);
         let counters = before.as_ref().map_or_else(Arc::default, |entry| Arc::clone(&entry.counters));
@@ -405,7 +409,6 @@ impl Inner {
             self.run(&mut entry, &mut table.homes);
         }
         drop(kept);
-        table.homes.release();
         table.entries.insert(entry.config.name.clone(), entry);
     }
 

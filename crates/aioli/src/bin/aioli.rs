@@ -114,7 +114,7 @@ enum Tool {
         #[arg(long, value_name = "DIR", env = "I2P_DATA_DIR", default_value = "~/.aioli", global = true)]
         data_dir: String,
     },
-    /// Write files with which a shell completes i2p-router and aioli.
+    /// Write files with which a shell completes i2p-router, i2p-tunnel and aioli.
     Completions {
         /// bash, elvish, fish, powershell or zsh.
         #[arg(hide_possible_values = true)]
@@ -122,7 +122,7 @@ enum Tool {
         /// Where to.
         directory: PathBuf,
     },
-    /// Write the manual pages of i2p-router and aioli.
+    /// Write the manual pages of i2p-router, i2p-tunnel and aioli.
     Man {
         /// Where to.
         directory: PathBuf,
@@ -158,9 +158,9 @@ enum Tool {
     },
 }
 
-/// The command lines of both.
+/// The command lines of all programs.
 fn programs() -> Vec<clap::Command> {
-    vec![settings::command(), Cli::command().name("aioli")]
+    vec![settings::command(), aioli::tunnel::Cli::command(), Cli::command().name("aioli")]
 }
 
 fn main() -> ExitCode {

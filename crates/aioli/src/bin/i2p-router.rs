@@ -308,13 +308,8 @@ fn sockets_at(settings: &Settings, port: u16) -> Result<Sockets> {
     let tcp = settings.ntcp2.then(|| bind(address, "NTCP2", "--port")).transpose()?;
     let mut udp: Vec<_> =
         settings.ssu2.then(|| bind_udp(address, "--port")).transpose()?.into_iter().collect();
-    if settings.ssu2 && settings.host.is_unspecified() {
+    if let Some(other) = settings.other_family().filter(|_| settings.ssu2) {
         // To dial the other family, which TCP needs no socket for. Not every system has it.
-        let other = if address.is_ipv4() {
-            IpAddr::V6(Ipv6Addr::UNSPECIFIED)
-        } else {
-            IpAddr::V4(Ipv4Addr::UNSPECIFIED)
-        };
         udp.extend(bind_udp(SocketAddr::new(other, port), "--port").ok());
     }
     Ok(Sockets { port, tcp, udp })

@@ -136,6 +136,10 @@ type Made = (TunnelConfig, Vec<String>);
 fn from_i2pd(name: &str, of: &Settings, keys: &Keys) -> Result<Made, String> {
     let (mut tunnel, ignored) = from_i2pd_settings(name, of)?;
     tunnel.keys = of.get("keys").and_then(|file| keys.of(file)).cloned();
+    // Whoever had keys of its own does not join the others without them.
+    if tunnel.keys.is_none() && tunnel.kind.listens() && key_file(Kind::I2pd, of).is_some() {
+        tunnel.shared = false;
+    }
     Ok((tunnel, ignored))
 }
 

@@ -31,6 +31,7 @@ fn what_a_client_says_tells_nothing_about_it() {
         ("USER me 8 * :My Name", instead("USER me 8 * :My Name")),
         ("USER me", Verdict::Drop),
         ("PART #i2p :my client 1.0", instead("PART #i2p")),
+        ("PART :#i2p my client 1.0", instead("PART #i2p")),
         ("QUIT :my client 1.0", instead("QUIT :leaving")),
         ("PING 12 192.168.1.2", instead("PING :12")),
         ("PING :irc.i2p", Verdict::Pass),
