@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use aioli_core::Cx;
+use aioli_core::{Cx, Instant};
 use aioli_wire::RouterHash;
 use aioli_wire::router_info::RouterInfo;
 use aioli_wire::verified::Verified;
@@ -21,6 +21,8 @@ use crate::{ConnId, Lane, Limits, Stats};
 pub(super) struct Conn {
     pub(super) state: State,
     pub(super) inbound: bool,
+    /// Accepted, or lined up to be dialled.
+    pub(super) began: Instant,
     /// Whom we dialled or who has introduced itself.
     pub(super) peer: Option<RouterHash>,
     /// Where we dialled.
@@ -92,12 +94,14 @@ impl Conn {
     pub(super) const fn new(
         state: State,
         inbound: bool,
+        began: Instant,
         peer: Option<RouterHash>,
         group: Option<IpGroup>,
     ) -> Self {
         Self {
             state,
             inbound,
+            began,
             peer,
             dialled: None,
             from: None,

@@ -187,7 +187,7 @@ impl Transport {
         let Some(next) = dial.next_idle() else { return false };
         let (conn, at) = match dial.untried.remove(next) {
             Candidate::Ntcp2(at, remote) => {
-                let mut conn = Conn::new(State::Dialling(remote), false, Some(hash), None);
+                let mut conn = Conn::new(State::Dialling(remote), false, cx.now.mono, Some(hash), None);
                 conn.dialled = Some(at);
                 let conn = self.add_conn(conn);
                 self.set_dial(&hash, |dial| dial.tcp = Some(conn));

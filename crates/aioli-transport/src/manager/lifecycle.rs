@@ -13,8 +13,6 @@ use crate::PeerMisbehaved;
 use crate::ntcp2::data_phase::DataPhase;
 use crate::{ConnId, DialError, DisconnectReason, Lane, Output, Why};
 
-/// Two sessions begun from both ends within this time are one intention.
-const SIMULTANEOUS: Duration = Duration::from_secs(10);
 /// A session that was replaced listens this long for what is on its way.
 const SUPERSEDED: Duration = Duration::from_secs(5);
 /// A termination must be written within this time.
@@ -289,7 +287,7 @@ impl Transport {
             self.wake_any(conn); // message 3
             return;
         };
-        let keep_new = self.prefers_new(old, inbound, &hash, cx.now.mono);
+        let keep_new = self.prefers_new(old, conn, &hash);
         let (winner, loser) = if keep_new { (conn, old) } else { (old, conn) };
         let Some(peer) = self.peers.get_mut(&hash) else { return };
         let place = if peer.active == Some(old) { &mut peer.active } else { &mut peer.spare };
@@ -303,15 +301,19 @@ impl Transport {
         self.wake(loser); // message 3
     }
 
-    /// The newer session is kept, unless both routers dialled each other at
-    /// once: then both keep the one that the smaller hash began.
-    fn prefers_new(&self, old: ConnId, inbound: bool, peer: &RouterHash, now: Instant) -> bool {
-        let Some(State::Established(old)) = self.conns.get(&old).map(|c| &c.state) else { return true };
-        if old.inbound == inbound || now.since(old.established) > SIMULTANEOUS {
+    /// The newer session is kept, unless both routers dialled each other before they knew of a session: then both keep
+    /// the one that the smaller hash began. Who dials although there is one has lost it.
+    fn prefers_new(&self, old: ConnId, new: ConnId, peer: &RouterHash) -> bool {
+        let (Some(old), Some(new)) = (self.conns.get(&old), self.conns.get(&new)) else { return true };
+        let State::Established(session) = &old.state else { return true };
+        // The other end knew of what we dialled when message 3 was there: half a round trip after us, and what it then
+        // dialled was accepted one and a half after that. Our dial took those two.
+        let on_its_way = if old.inbound { Duration::ZERO } else { session.established.since(old.began) };
+        if old.inbound == new.inbound || new.began > session.established + on_its_way {
             return true;
         }
         let theirs_is_smaller = self.local.as_ref().is_some_and(|l| *peer < l.hash);
-        inbound == theirs_is_smaller
+        new.inbound == theirs_is_smaller
     }
 
     /// Opens what came in a session and tells it.

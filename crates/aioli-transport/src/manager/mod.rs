@@ -348,7 +348,7 @@ impl Transport {
             return None;
         }
         let state = State::AwaitSessionRequest(crate::ntcp2::responder::AwaitSessionRequest { local });
-        let mut conn = Conn::new(state, true, None, group);
+        let mut conn = Conn::new(state, true, cx.now.mono, None, group);
         conn.from = Some(from.ip());
         let conn = self.add_conn(conn);
         self.set_handshake_timer(conn, cx);

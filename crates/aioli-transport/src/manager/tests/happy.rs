@@ -185,6 +185,24 @@ fn the_replaced_session_serves_again_if_the_newer_is_lost() {
 }
 
 #[test]
+fn whoever_lost_a_young_session_begins_the_one_that_counts() {
+    for (loses, dialled) in [(0, 1), (1, 0)] {
+        let mut net = Net::new(9, 2, |_| {});
+        net.send(dialled, loses, 1, 100);
+        net.advance(Duration::from_secs(1));
+        let lost = net.conns(loses)[0];
+        net.with(loses, |t, cx| t.handle_closed(lost, cx));
+        net.send(loses, dialled, 2, 100);
+        net.run();
+        let to = net.nodes[loses].hash();
+        let message = net.message(3, 100);
+        net.with(dialled, |t, cx| t.send_to(&to, Lane::Own, message, cx)).unwrap();
+        net.run();
+        assert_eq!((net.received(loses), net.received(dialled)), (vec![1, 3], vec![2]));
+    }
+}
+
+#[test]
 fn expired_messages_are_not_sent() {
     let mut net = Net::new(7, 2, |_| {});
     let target = net.nodes[1].keys.addr;
