@@ -82,7 +82,7 @@ pub enum Scenario {
 
 impl Scenario {
     /// What continuous integration runs.
-    pub const CI: [Self; 10] = [
+    pub const CI: [Self; 11] = [
         Self::A,
         Self::B,
         Self::C,
@@ -93,6 +93,7 @@ impl Scenario {
         Self::Limit,
         Self::Mapping,
         Self::Tunnels,
+        Self::Moving,
     ];
 
     /// Whether both run on one network: only transfers do, where it is the same.

@@ -18,9 +18,9 @@ use crate::driver::Shared;
 use crate::mapping::Transport;
 
 /// How often the interfaces are looked at.
-const LOOK_EVERY: Duration = Duration::from_secs(2);
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// An address is published when it was there so many times in a row: interfaces that come up try several.
-const SEEN_OFTEN: usize = 2;
+const SEEN_OFTEN: usize = 3;
 
 /// How our addresses are found out.
 pub struct AddressWatch {
