@@ -19,6 +19,8 @@ use crate::{ConnId, DialError};
 
 /// Doubts about our address lead to something at most this often.
 const DOUBT: Duration = Duration::from_secs(5);
+/// So many routers may doubt it in this time, each once: one that lies makes us write to everybody no more often.
+const DOUBTERS: (usize, Duration) = (16, Duration::from_secs(10 * 60));
 /// A dial waits so long for a session with an introducer.
 const FOR_AN_INTRODUCER: Duration = Duration::from_secs(12);
 
@@ -212,9 +214,14 @@ impl Transport {
     }
 
     /// A peer sees us elsewhere than before. Whoever is silent until we say something learns of it.
-    pub(super) fn doubt_address(&mut self, now: Instant) {
-        let Some(udp) = &self.udp else { return };
-        if udp.doubted.is_none_or(|at| now.since(at) >= DOUBT) {
+    pub(super) fn doubt_address(&mut self, by: RouterHash, now: Instant) {
+        let Some(udp) = &mut self.udp else { return };
+        if udp.doubted.is_some_and(|at| now.since(at) < DOUBT) {
+            return;
+        }
+        udp.doubters.retain(|(at, _)| now.since(*at) < DOUBTERS.1);
+        if udp.doubters.len() < DOUBTERS.0 && udp.doubters.iter().all(|(_, who)| *who != by) {
+            udp.doubters.push((now, by));
             self.addresses_changed(now);
         }
     }

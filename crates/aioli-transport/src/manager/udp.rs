@@ -43,6 +43,8 @@ pub(super) struct Udp {
     pub(super) for_introducers: Timers<ConnId>,
     /// When everybody was last told that our address has changed, or may have.
     pub(super) doubted: Option<Instant>,
+    /// Peers that made us doubt it of late.
+    pub(super) doubters: Vec<(Instant, RouterHash)>,
     /// Whether `Output::Datagrams` has been said.
     said: bool,
     /// The address families that there are sockets for.
@@ -104,6 +106,7 @@ impl Udp {
             inbound: 0,
             for_introducers: Timers::new(),
             doubted: None,
+            doubters: Vec::new(),
             said: false,
             ipv4: true,
             ipv6: true,
@@ -312,7 +315,7 @@ impl Transport {
             U::RouterInfo { .. } => {}
             U::ObservedAddress { by, at, address, moved } => {
                 if moved {
-                    self.doubt_address(cx.now.mono);
+                    self.doubt_address(by, cx.now.mono);
                 }
                 self.outputs.push_back(Output::ObservedAddress { by, at, address });
             }

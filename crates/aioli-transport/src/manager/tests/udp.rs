@@ -317,3 +317,22 @@ fn bandwidth_limits_hold() {
         stats.dropped_inbound
     );
 }
+
+#[test]
+fn one_peer_makes_us_write_to_everybody_once_in_ten_minutes() {
+    let mut net = Net::new(14, 3, ssu2_only);
+    let [one, other] = [1, 2].map(|n| net.nodes[n].hash());
+    let mut is_heard = |after: u64, by| {
+        net.now = net.now + Duration::from_secs(after);
+        net.with(0, |t, cx| {
+            t.doubt_address(by, cx.now.mono);
+            t.udp.as_ref().unwrap().doubted == Some(cx.now.mono)
+        })
+    };
+    assert!(is_heard(1, one));
+    assert!(!is_heard(1, other), "everybody has just been told");
+    assert!(!is_heard(60, one));
+    assert!(is_heard(60, other));
+    assert!(!is_heard(60, other));
+    assert!(is_heard(600, one));
+}
