@@ -46,7 +46,7 @@ fn published_caps(bytes: &[u8]) -> Option<String> {
     Some(info.caps().to_string())
 }
 
-/// Whoever holds the lock. It is free again as soon as this returns.
+/// Whoever holds the lock. It is free again as soon as this returns; a router that starts meanwhile tries again.
 fn holder(root: &Path) -> Option<Holder> {
     let mut file = File::open(root.join(lock::FILE)).ok()?;
     match file.try_lock_shared() {

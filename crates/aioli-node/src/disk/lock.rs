@@ -8,6 +8,8 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::thread;
+use std::time::Duration;
 
 use aioli_core::Date;
 
@@ -15,6 +17,10 @@ use crate::clock;
 
 /// The file that is locked.
 pub(super) const FILE: &str = "aioli.lock";
+/// Whoever looks who holds the lock holds it as well, for less than this.
+const GLANCE: Duration = Duration::from_millis(20);
+/// So often is it tried again.
+const GLANCES: u32 = 3;
 /// What it says is never longer.
 const MAX_BYTES: u64 = 256;
 
@@ -45,10 +51,23 @@ pub(super) enum Refused {
 
 /// Takes the lock of a directory. It lasts as long as the file is open.
 pub(super) fn take(root: &Path) -> Result<File, Refused> {
+    take_after(root, || thread::sleep(GLANCE))
+}
+
+/// The same with what is done between two tries.
+fn take_after(root: &Path, mut wait: impl FnMut()) -> Result<File, Refused> {
     let path = root.join(FILE);
     let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
     let mut file = open.map_err(Refused::Io)?;
-    match file.try_lock() {
+    let mut tries = 0;
+    let locked = loop {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) if tries < GLANCES => wait(),
+            locked => break locked,
+        }
+        tries += 1;
+    };
+    match locked {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => return Err(Refused::Held(holder(&mut file))),
         // Some network file systems have no locks. Better a router that runs there than none.
@@ -83,6 +102,17 @@ fn utc(date: Date) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_only_looks_keeps_no_router_out() {
+        let directory = tempfile::tempdir().unwrap();
+        drop(take(directory.path()));
+        let looking = File::open(directory.path().join(FILE)).unwrap();
+        looking.lock_shared().unwrap();
+        assert!(take_after(directory.path(), || looking.unlock().unwrap()).is_ok());
+        looking.lock_shared().unwrap();
+        assert!(matches!(take_after(directory.path(), || {}), Err(Refused::Held(_))));
+    }
 
     #[test]
     fn dates_are_readable() {
