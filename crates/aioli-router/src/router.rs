@@ -596,6 +596,7 @@ impl Router {
         let rate = self.governor.look(counters, self.now.mono);
         self.tunnels.set_transit_rate(rate, self.now.mono);
         if self.governor.is_limited() {
+            self.transport.read_first(self.tunnels.senders());
             self.timers.set(Timer::Bandwidth, self.now.mono + bandwidth::EVERY);
         }
     }

@@ -4,6 +4,7 @@
 //!  own messages ────────────────────────────────► outbound bucket ─► socket
 //!  relayed ──► early drop ──► transit bucket ──┘  (own first; transit keeps an eighth)
 //!  socket ──► inbound bucket ──► read; while it is empty TCP holds the peer back, and datagrams are dropped
+//!             (peers that bring ours first; the others keep an eighth)
 //! ```
 //!
 //! A connection that may not send or read now stands in line; whoever comes to
@@ -25,7 +26,7 @@ const TRANSIT_WAIT: Duration = Duration::from_millis(500);
 const OWN_WAIT: Duration = Duration::from_secs(1);
 /// Each kind may have this many bytes waiting under any limit.
 const MIN_WAITING: u64 = 48 * 1024;
-/// While our own messages wait, of the limit this part is kept for others'.
+/// While our own messages wait, of the limit this part is kept for others', each way.
 const FLOOR_PART: u64 = 8;
 /// Of what comes in beyond the limit, datagrams are dropped: all of them at this much of a debt.
 const MAX_DEBT: Duration = Duration::from_millis(500);
@@ -38,12 +39,14 @@ const PAUSE: Duration = Duration::from_millis(2);
 #[derive(Debug, Default)]
 pub(crate) struct Shaper {
     outbound: Option<Outbound>,
-    inbound: Option<Bucket>,
+    inbound: Option<Inbound>,
     /// Connections that have something of ours to send.
     own: VecDeque<ConnId>,
     /// Connections that have only relayed messages to send.
     transit: VecDeque<ConnId>,
-    /// Connections that have something to read.
+    /// Connections of peers that bring what is for us, and have something to read.
+    first_readers: VecDeque<ConnId>,
+    /// Other connections that have something to read.
     readers: VecDeque<ConnId>,
 }
 
@@ -52,6 +55,13 @@ struct Outbound {
     all: Bucket,
     transit: Bucket,
     /// What transit gets though our own messages wait.
+    floor: Bucket,
+}
+
+#[derive(Debug)]
+struct Inbound {
+    all: Bucket,
+    /// What others may bring though those wait who bring ours.
     floor: Bucket,
 }
 
@@ -113,13 +123,17 @@ impl Shaper {
             transit: bucket(bandwidth.transit(limit), now),
             floor: bucket(bandwidth.transit(limit / FLOOR_PART), now),
         });
-        Self { outbound, inbound: bandwidth.inbound.map(|rate| bucket(rate, now)), ..Self::default() }
+        let inbound = bandwidth
+            .inbound
+            .map(|limit| Inbound { all: bucket(limit, now), floor: bucket(limit / FLOOR_PART, now) });
+        Self { outbound, inbound, ..Self::default() }
     }
 
     /// Other limits hold from now on. Gives all who wait: they stand in line again if they must.
     pub(crate) fn set(&mut self, bandwidth: &Bandwidth, now: Instant) -> (Vec<ConnId>, Vec<ConnId>) {
         let waiting = std::mem::replace(self, Self::new(bandwidth, now));
-        (waiting.own.into_iter().chain(waiting.transit).collect(), waiting.readers.into())
+        let readers = waiting.first_readers.into_iter().chain(waiting.readers);
+        (waiting.own.into_iter().chain(waiting.transit).collect(), readers.collect())
     }
 
     /// Whether what is sent has a limit.
@@ -148,8 +162,8 @@ impl Shaper {
         if bytes < ALWAYS_PASSES {
             return false;
         }
-        let now = cx.now.mono;
-        if self.readers.is_empty() {
+        let (now, inbound) = (cx.now.mono, &mut inbound.all);
+        if self.readers.is_empty() && self.first_readers.is_empty() {
             let debt = inbound.ready_at(0).since(now);
             return debt > Duration::ZERO
                 && cx.rng.chance(debt.as_micros() as u64, MAX_DEBT.as_micros() as u64);
@@ -229,14 +243,18 @@ impl Shaper {
         Some(at.max(now + PAUSE))
     }
 
-    /// How much may be read now; what is granted counts as read.
-    pub(crate) fn grant(&mut self, now: Instant) -> usize {
-        let Some(inbound) = &mut self.inbound else { return usize::MAX };
-        if inbound.available(now) == 0 {
+    /// How much may be read now; what is granted counts as read. `first`: of a peer that brings ours.
+    pub(crate) fn grant(&mut self, first: bool, now: Instant) -> usize {
+        let gives_way = !first && !self.first_readers.is_empty();
+        let Some(i) = &mut self.inbound else { return usize::MAX };
+        if i.all.available(now) == 0 || (gives_way && i.floor.available(now) == 0) {
             return 0;
         }
-        let granted = quantum(inbound);
-        inbound.take(granted, now);
+        let granted = quantum(&i.all);
+        i.all.take(granted, now);
+        if gives_way {
+            i.floor.take(granted, now);
+        }
         as_room(granted)
     }
 
@@ -244,27 +262,38 @@ impl Shaper {
     pub(crate) fn settle(&mut self, granted: usize, read: usize, now: Instant) {
         let Some(inbound) = &mut self.inbound else { return };
         if granted >= read {
-            inbound.give_back((granted - read) as u64);
+            inbound.all.give_back((granted - read) as u64);
         } else {
-            inbound.take((read - granted) as u64, now);
+            inbound.all.take((read - granted) as u64, now);
         }
     }
 
     /// The connection waits until it may read.
-    pub(crate) fn park_reader(&mut self, conn: ConnId) {
-        self.readers.push_back(conn);
+    pub(crate) fn park_reader(&mut self, first: bool, conn: ConnId) {
+        if first { self.first_readers.push_back(conn) } else { self.readers.push_back(conn) }
     }
 
     /// Whose turn it is to read, and how much, if anything may be read.
     pub(crate) fn next_reader(&mut self, now: Instant) -> Option<(ConnId, usize)> {
-        self.readers.front()?;
-        let granted = self.grant(now);
-        if granted == 0 { None } else { self.readers.pop_front().map(|conn| (conn, granted)) }
+        // Others come when nobody goes before them, and for their eighth.
+        for first in [false, true] {
+            let line = if first { &self.first_readers } else { &self.readers };
+            if line.is_empty() {
+                continue;
+            }
+            let granted = self.grant(first, now);
+            if granted > 0 {
+                let line = if first { &mut self.first_readers } else { &mut self.readers };
+                return line.pop_front().map(|conn| (conn, granted));
+            }
+        }
+        None
     }
 
     /// When somebody who waits may read.
     pub(crate) fn read_at(&self, now: Instant) -> Option<Instant> {
-        let inbound = self.inbound.as_ref()?;
-        (!self.readers.is_empty()).then(|| inbound.ready_at(quantum(inbound) / 2).max(now + PAUSE))
+        let i = self.inbound.as_ref()?;
+        let anybody = !self.first_readers.is_empty() || !self.readers.is_empty();
+        anybody.then(|| i.all.ready_at(quantum(&i.all) / 2).max(now + PAUSE))
     }
 }

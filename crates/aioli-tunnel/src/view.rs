@@ -1,5 +1,7 @@
 //! What there is to see of our own tunnels, for whoever looks after the router.
 
+use std::collections::BTreeSet;
+
 use aioli_core::{Duration, Instant};
 use aioli_wire::RouterHash;
 
@@ -41,6 +43,11 @@ impl Tunnels {
         all.sort_by_key(|t| (t.pool, !t.inbound, t.left));
         all.truncate(most);
         all
+    }
+
+    /// Who brings us what comes out of our own tunnels.
+    pub fn senders(&self) -> BTreeSet<RouterHash> {
+        self.inbound.values().filter_map(|tunnel| tunnel.hops.last().copied()).collect()
     }
 
     /// The tunnels of a pool that can be used, towards us and away from us. Those without hops count only where they

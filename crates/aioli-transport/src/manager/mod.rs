@@ -75,6 +75,8 @@ pub struct Transport {
     /// Relayed messages among them.
     queued_transit: usize,
     shaper: Shaper,
+    /// Who is read first, within the limit on receiving.
+    read_first: BTreeSet<RouterHash>,
     pace: Pace,
     back_off: BackOff,
     /// Routers that we dialled last over SSU2, with success.
@@ -130,6 +132,7 @@ impl Transport {
             queued: 0,
             queued_transit: 0,
             shaper: Shaper::new(&config.bandwidth, Instant::ZERO),
+            read_first: BTreeSet::new(),
             pace: Pace::new(limits),
             back_off: BackOff::new(limits.back_off_entries),
             banned: BTreeMap::new(),

@@ -1,6 +1,9 @@
 //! Turns: which connection may send or read within the bandwidth limits.
 
+use std::collections::BTreeSet;
+
 use aioli_core::{Cx, Instant};
+use aioli_wire::RouterHash;
 
 use super::Transport;
 use super::conn::{NO_CONN, State};
@@ -24,15 +27,22 @@ impl Transport {
         }
     }
 
+    /// Within the limit on receiving these peers are read first, the others get an eighth meanwhile: they bring what
+    /// is for us. Over SSU2 nobody is read first.
+    pub fn read_first(&mut self, peers: BTreeSet<RouterHash>) {
+        self.read_first = peers;
+    }
+
     /// How many bytes may be read from the connection now. With 0 it stands in
     /// line, and [`Output::ReadMore`] says when to ask again.
     pub fn read_room(&mut self, conn: ConnId, cx: &mut Cx<'_>) -> usize {
         let Some(c) = self.conns.get_mut(&conn) else { return usize::MAX };
         if c.granted == 0 && !c.reader_parked {
-            c.granted = self.shaper.grant(cx.now.mono);
+            let first = c.peer.is_some_and(|peer| self.read_first.contains(&peer));
+            c.granted = self.shaper.grant(first, cx.now.mono);
             if c.granted == 0 {
                 c.reader_parked = true;
-                self.shaper.park_reader(conn);
+                self.shaper.park_reader(first, conn);
                 self.set_receive_timer(cx.now.mono);
                 return 0;
             }

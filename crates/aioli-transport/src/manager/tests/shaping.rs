@@ -1,6 +1,7 @@
 //! Bandwidth limits: held, shared, and nobody starves.
 
 use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use aioli_core::Duration;
@@ -138,34 +139,63 @@ fn what_waits_under_a_limit_is_bounded() {
     assert!(queued <= LIMIT * 3, "{queued}");
 }
 
-#[test]
-fn a_limit_on_receiving_holds_and_all_peers_get_their_turn() {
-    let mut net = connected(4, Bandwidth { inbound: Some(LIMIT), ..Bandwidth::default() });
+/// Three peers send to the first router, which limits what it receives, as much as `wants` in a second each. What
+/// came in each second, and messages by peer.
+fn press(net: &mut Net, seconds: u32, wants: [usize; 3]) -> (Vec<u64>, [u64; 3]) {
     let mut received = Vec::new();
-    for second in 0..15 {
+    let told = net.nodes[0].told.len();
+    for second in 0..seconds {
         let before = net.nodes[0].t.stats().bytes_received;
         for step in 0..10 {
-            for from in 1..4 {
-                net.send(from, 0, second * 100 + step, 3 * SIZE);
+            for (from, bytes) in (1..).zip(wants) {
+                net.send(from, 0, second * 100 + step, bytes / 10);
             }
             net.advance(STEP * 10);
         }
         received.push(net.nodes[0].t.stats().bytes_received - before);
     }
-    assert!(received.iter().all(|bytes| *bytes <= LIMIT * 5 / 4), "{received:?}");
-    for ten in received.windows(10) {
-        let rate = ten.iter().sum::<u64>() / 10;
-        assert!(rate.abs_diff(LIMIT) * 100 <= LIMIT * 5, "{received:?}");
-    }
-    let mut from = [0_u64; 3];
-    for output in &net.nodes[0].told {
+    let mut from = [0; 3];
+    for output in &net.nodes[0].told[told..] {
         if let Output::Messages { from: peer, messages } = output {
             let at = (1..4).find(|n| net.nodes[*n].hash() == *peer).unwrap() - 1;
             from[at] += messages.len() as u64;
         }
     }
+    (received, from)
+}
+
+fn assert_held(received: &[u64]) {
+    assert!(received.iter().all(|bytes| *bytes <= LIMIT * 5 / 4), "{received:?}");
+    for ten in received.windows(10) {
+        let rate = ten.iter().sum::<u64>() / 10;
+        assert!(rate.abs_diff(LIMIT) * 100 <= LIMIT * 5, "{received:?}");
+    }
+}
+
+#[test]
+fn a_limit_on_receiving_holds_and_all_peers_get_their_turn() {
+    let mut net = connected(4, Bandwidth { inbound: Some(LIMIT), ..Bandwidth::default() });
+    let (received, from) = press(&mut net, 15, [30 * SIZE; 3]);
+    assert_held(&received);
     let (least, most) = (from.iter().min().unwrap(), from.iter().max().unwrap());
     assert!(least * 5 >= most * 4, "{from:?}");
+}
+
+#[test]
+fn who_brings_what_is_for_us_is_read_first_and_others_keep_an_eighth() {
+    let mut net = connected(4, Bandwidth { inbound: Some(LIMIT), ..Bandwidth::default() });
+    let first = BTreeSet::from([net.nodes[1].hash()]);
+    net.with(0, |t, _| t.read_first(first));
+    // 200 KB/s for us, and others that want more than all.
+    let (received, from) = press(&mut net, 15, [20 * SIZE, 30 * SIZE, 30 * SIZE]);
+    assert_held(&received);
+    assert!(from[0] >= 145, "of 150: {from:?}");
+    assert!(from[1] >= 10 && from[2] >= 10, "{from:?}");
+    // More for us than there is.
+    let (received, from) = press(&mut net, 30, [60 * SIZE, 30 * SIZE, 30 * SIZE]);
+    assert_held(&received);
+    let others = (from[1] + from[2]) * 3 * SIZE as u64 / 30;
+    assert!((8..=16).contains(&percent(others)), "{others}, {from:?}");
 }
 
 #[test]
