@@ -37,6 +37,8 @@ const RATE_ROUNDS: u64 = 10;
 const LOSS_WITH_QUEUE: f64 = 0.03;
 /// The same if no queue shows: random loss reaches several percent.
 const LOSS_WITHOUT_QUEUE: f64 = 0.15;
+/// A queue that takes this long beyond twice the least round trip is congestion by itself.
+const DEEP_QUEUE: Duration = Duration::from_millis(100);
 /// Fewer losses in a round say nothing.
 const MIN_LOSSES: u32 = 4;
 /// So many end a push for more at once, without waiting for the round to end.
@@ -49,10 +51,27 @@ const PROBE_RTT_TIME: Duration = Duration::from_millis(200);
 enum Phase {
     Startup,
     Drain,
-    Cruise { rounds: u64 },
+    Cruise {
+        rounds: u64,
+    },
     Up,
     Down,
-    ProbeRtt { until: Option<Instant>, lowest: Duration },
+    /// `drained` once hardly more than the window is in flight.
+    ProbeRtt {
+        drained: Option<Drained>,
+        lowest: Duration,
+    },
+}
+
+/// The measurement of the least round trip, from then on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Drained {
+    /// It lasts so long.
+    least: Instant,
+    /// And until something that left after these units were delivered has arrived,
+    round: u64,
+    /// but no longer than this.
+    most: Instant,
 }
 
 /// What differs between those who share this design.
@@ -286,7 +305,17 @@ impl Controller {
         round > min + (min / 8).max(self.path.queue) + self.deviation / 2
     }
 
+    /// Whether a queue stands that takes longer than the path itself, though nothing of it is lost: where routers
+    /// hold seconds of what they cannot send yet, loss comes too late.
+    fn drowns(&self) -> bool {
+        let (Some(min), Some(round)) = (self.min_rtt, self.round.min_rtt) else { return false };
+        self.filled && round > min * 2 + DEEP_QUEUE
+    }
+
     fn congested(&self) -> bool {
+        if self.drowns() {
+            return true;
+        }
         let limit = match self.phase {
             _ if self.queue_shows() => LOSS_WITH_QUEUE,
             // A bottleneck with hardly a queue shows only by more loss than usual.
@@ -377,7 +406,9 @@ impl Controller {
 
     fn lower_ceiling(&mut self) {
         let kept = self.round.peak * BETA;
-        self.ceiling = Some(kept.max(self.product()).max(self.packets(MIN_WINDOW)));
+        // A queue that others keep deep does not go away, however few packets of ours are in it.
+        let least = if self.drowns() { INITIAL_WINDOW } else { MIN_WINDOW };
+        self.ceiling = Some(kept.max(self.product()).max(self.packets(least)));
         self.ceiling_step = self.packets(1);
     }
 
@@ -393,33 +424,39 @@ impl Controller {
             Phase::Drain | Phase::Down if in_flight <= self.product() => {
                 self.enter(Phase::Cruise { rounds: rng.between(3, 6) });
             }
-            Phase::ProbeRtt { until, lowest } => self.on_probe_rtt(ev, until, lowest, rtt, now, rng),
+            Phase::ProbeRtt { drained, lowest } => self.on_probe_rtt(ev, drained, lowest, rtt, now, rng),
             Phase::Startup | Phase::Drain | Phase::Cruise { .. } | Phase::Up | Phase::Down => {}
         }
         let steady = !matches!(self.phase, Phase::ProbeRtt { .. } | Phase::Startup);
         if steady && rtt.min_expired(now) {
-            self.enter(Phase::ProbeRtt { until: None, lowest: Duration::MAX });
+            self.enter(Phase::ProbeRtt { drained: None, lowest: Duration::MAX });
         }
     }
 
     fn on_probe_rtt(
         &mut self,
         ev: &AckEvent,
-        until: Option<Instant>,
+        drained: Option<Drained>,
         lowest: Duration,
         rtt: &mut Rtt,
         now: Instant,
         rng: &mut Rng,
     ) {
         let lowest = ev.rtt.map_or(lowest, |s| s.min(lowest));
-        let Some(end) = until else {
-            let drained = ev.in_flight <= self.window() + 2 * u64::from(self.path.packet);
-            let wait = PROBE_RTT_TIME.max(rtt.or_guess());
-            self.phase = Phase::ProbeRtt { until: drained.then(|| now + wait), lowest: Duration::MAX };
+        let Some(Drained { least, round, most }) = drained else {
+            let empty = ev.in_flight <= self.window() + 2 * u64::from(self.path.packet);
+            // The smoothed round trip is that of the queue which is gone now: it says only when to give up.
+            let drained = empty.then(|| Drained {
+                least: now + PROBE_RTT_TIME,
+                round: ev.delivered,
+                most: now + PROBE_RTT_TIME.max(rtt.or_guess()),
+            });
+            self.phase = Phase::ProbeRtt { drained, lowest: Duration::MAX };
             return;
         };
-        if now < end {
-            self.phase = Phase::ProbeRtt { until, lowest };
+        let round_over = ev.rate.is_some_and(|rate| rate.prior_delivered >= round);
+        if now < least || (!round_over && now < most) {
+            self.phase = Phase::ProbeRtt { drained, lowest };
             return;
         }
         if lowest < Duration::MAX {
@@ -441,7 +478,10 @@ impl Controller {
                 self.window += acked;
             }
         } else {
-            let jitter = self.rate() * (self.deviation * 2 + self.path.slack).as_secs_f64();
+            // A queue that comes and goes looks like jitter. If all of it counted, the window would feed the queue
+            // that feeds the window, wherever a queue can hold seconds.
+            let deviation = self.deviation.min(self.min_rtt.unwrap_or(self.deviation));
+            let jitter = self.rate() * (deviation * 2 + self.path.slack).as_secs_f64();
             let mut target = WINDOW_GAIN * self.product() + jitter + self.burst;
             if let Some(ceiling) = self.ceiling {
                 target = target.min(ceiling + self.burst);

@@ -173,3 +173,28 @@ fn both_ways_at_once() {
         assert!(got as f64 > 0.75 * 30.0 * path.rate as f64, "{got}");
     }
 }
+
+/// A router that queues for another with a bandwidth limit sends now faster and now more slowly, and may hold
+/// seconds of what waits.
+#[test]
+fn a_deep_queue_that_slows_down_is_not_filled_and_nobody_stands_still() {
+    let path = Path { rate: 260_000, queue: 4_000_000, delay: ms(10), jitter: ms(2), ..Path::default() };
+    let back = Path { rate: 0, ..path };
+    let mut w = World::new(&[back, back, path], |_, _| {});
+    let ids = [w.upload(0, 2, u64::MAX / 2), w.upload(1, 2, u64::MAX / 2)];
+    let mut before = [0; 2];
+    let mut slowest = Duration::ZERO;
+    for second in 1..=120 {
+        w.paths[2].rate = if second / 20 % 2 == 0 { 260_000 } else { 65_000 };
+        w.run(Duration::from_secs(second), |_| false);
+        let now: Vec<u64> = w.nodes[2].app.read.values().copied().collect();
+        for (node, id) in ids.into_iter().enumerate() {
+            let got = now[node] - before[node];
+            assert!(got > 8_000, "stream {node} had {got} bytes in second {second}");
+            before[node] = now[node];
+            let round_trip = w.nodes[node].streams.status(id).unwrap().round_trip;
+            slowest = slowest.max(round_trip.unwrap_or_default());
+        }
+    }
+    assert!(slowest < ms(2_000), "{slowest:?}");
+}
