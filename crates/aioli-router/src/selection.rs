@@ -5,7 +5,8 @@
 //! Most hops are proven; how many are not depends on how few are, and on what
 //! the tunnel is for. No two are of one /16 (or IPv6 /32) or family, none is in
 //! more than a third of our tunnels and, where there are enough, none in two of
-//! a pool's tunnels of one direction. Next to us stand the pool's guards
+//! a pool's tunnels of one direction. The far end, which strangers send to or
+//! which sends to strangers, rather speaks every transport. Next to us stand the pool's guards
 //! ([`crate::guards`]); the order of the others is fixed by a key of the pool,
 //! so that a peer seen in a place keeps it (predecessor attacks).
 
@@ -21,7 +22,7 @@ use aioli_wire::{Congestion, RouterHash};
 use crate::guards::{self, Guards};
 use crate::profiles::{self, Profiles, Tier};
 use crate::roster::{Facts, Group, Roster, Trust};
-use crate::ways::Reach;
+use crate::ways::{Reach, Ways};
 
 /// Settled routers that one build looks at besides the proven.
 const SETTLED_SAMPLE: usize = 48;
@@ -42,6 +43,8 @@ const CLIENT_MIX: Mix = Mix { few: 12, one_in: 20 };
 const DRAWS: usize = 4;
 /// And so often until each can dial the next.
 const CONNECTED_DRAWS: usize = 16;
+/// And so often until the far end speaks with everybody: a pool's order may put those last who do not.
+const OPEN_DRAWS: usize = 32;
 /// A peer takes part in at most one third of our tunnels, once there are this many.
 const CAP_FROM_TUNNELS: usize = 6;
 /// What a router says of high congestion counts as medium after this time (proposal 162).
@@ -154,13 +157,20 @@ impl Peers for Selector<'_> {
     fn choose_hops(&self, request: &HopRequest, rng: &mut Rng) -> Option<Vec<Hop>> {
         let candidates = self.candidates(request, rng);
         let unproven = self.unproven_hops(&candidates, request, rng);
+        let spoken = spoken(&candidates);
+        let any_open = candidates.iter().any(|candidate| is_open(&[candidate], request.inbound, spoken));
         for strictness in [Strictness::Apart, Strictness::All, Strictness::NoCap, Strictness::Desperate] {
             let mut drawn = None;
-            let (mut spent, mut apart) = (0, 0);
+            let (mut spent, mut apart, mut narrow) = (0, 0, 0);
             while spent < DRAWS && apart < CONNECTED_DRAWS {
                 let Some(hops) = self.draw(&candidates, request, strictness, unproven, rng) else { break };
                 if !self.are_connected(&hops, request.inbound) {
                     apart += 1;
+                    continue;
+                }
+                if any_open && narrow < OPEN_DRAWS && !is_open(&hops, request.inbound, spoken) {
+                    narrow += 1;
+                    drawn = drawn.or(Some(hops));
                     continue;
                 }
                 let next_to_us = if request.inbound { hops.last() } else { hops.first() };
@@ -177,6 +187,21 @@ impl Peers for Selector<'_> {
             }
         }
         None
+    }
+}
+
+/// The transports that somebody of these listens on.
+fn spoken(candidates: &[Candidate<'_>]) -> Ways {
+    candidates.iter().fold(Ways::default(), |all, c| all.and(c.facts.reach.reached_over()))
+}
+
+/// Whether the far end of a tunnel speaks all these transports. A stranger sends to it, or it to a stranger, and if
+/// those two have no transport in common nothing arrives, whoever else of the tunnel is well.
+fn is_open(hops: &[&Candidate<'_>], inbound: bool, spoken: Ways) -> bool {
+    if inbound {
+        hops.first().is_none_or(|gateway| gateway.facts.reach.reached_over().cover(spoken))
+    } else {
+        hops.last().is_none_or(|endpoint| endpoint.facts.reach.gets_over().cover(spoken))
     }
 }
 

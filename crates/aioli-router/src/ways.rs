@@ -20,13 +20,23 @@ impl Ways {
         Self((transport * u8::from(ipv4)) | ((transport << 1) * u8::from(ipv6)))
     }
 
-    const fn and(self, other: Self) -> Self {
+    pub(crate) const fn and(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
 
     /// Whether the two have one in common.
     pub(crate) const fn meet(self, other: Self) -> bool {
         self.0 & other.0 != 0
+    }
+
+    /// The same over either family.
+    pub(crate) const fn over_any_family(self) -> Self {
+        Self(self.0 | (self.0 & 0b01_01) << 1 | (self.0 & 0b10_10) >> 1)
+    }
+
+    /// Whether all of the other are among these.
+    pub(crate) const fn cover(self, other: Self) -> bool {
+        other.0 & !self.0 == 0
     }
 
     /// Whether there is none.
@@ -82,6 +92,16 @@ impl Reach {
             }
         }
         reach
+    }
+
+    /// Over which transports others get to it.
+    pub(crate) const fn reached_over(&self) -> Ways {
+        self.listens.and(self.introduced).over_any_family()
+    }
+
+    /// Over which transports it gets to others.
+    pub(crate) const fn gets_over(&self) -> Ways {
+        self.dials.over_any_family()
     }
 
     /// Whether it can dial the other.

@@ -107,6 +107,35 @@ fn large(n: u8) -> (Router, Vec<RouterHash>) {
 const FAR: [&str; 5] = ["5.1.0.1:9", "5.2.0.1:9", "5.3.0.1:9", "5.4.0.1:9", "5.5.0.1:9"];
 
 #[test]
+fn the_far_end_speaks_every_transport_where_some_speak_one_alone() {
+    let mut rng = Rng::from_seed([1; 32]);
+    let mut router = Router::new(Config::default(), Identity::generate(&mut rng), rng.bytes(), NOW);
+    let mut narrow = BTreeSet::new();
+    for i in 0..16 {
+        let published = vec![format!("5.{i}.0.1:9").parse::<SocketAddr>().unwrap()];
+        // Half speak both, a quarter each one alone.
+        let config = Config { published, ntcp2: i % 4 != 3, ssu2: i % 4 != 2, ..Config::default() };
+        let info = create_router_info(&config, &Identity::generate(&mut rng), NOW);
+        let hash = router.load_router_info(info.bytes(), NOW).unwrap();
+        if i % 4 > 1 {
+            narrow.insert(hash);
+        }
+    }
+    let none = BTreeMap::new();
+    let mut inside = false;
+    for seed in 0..200 {
+        for inbound in [true, false] {
+            let request = HopRequest { inbound, order_key: [seed; 32], ..request(3) };
+            let hops = choose(&router, &Profiles::new(9), &none, &request, seed).unwrap();
+            let (far, others) = if inbound { (hops[0], &hops[1..]) } else { (hops[2], &hops[..2]) };
+            assert!(!narrow.contains(&far), "{seed}: {hops:?}");
+            inside |= others.iter().any(|hop| narrow.contains(hop));
+        }
+    }
+    assert!(inside, "those who speak one transport are hops all the same");
+}
+
+#[test]
 fn hops_differ_and_keep_their_order_in_a_pool() {
     let (router, all) = router(&FAR);
     let none = BTreeMap::new();
