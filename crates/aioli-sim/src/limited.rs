@@ -16,6 +16,7 @@ const LIMITED: usize = 1;
 const FAR: usize = 2;
 /// Who sends to whom: the first two are the limited router's own streams.
 const STREAMS: [(usize, usize); 6] = [(LIMITED, FAR), (FAR, LIMITED), (3, 4), (5, 6), (7, 8), (9, 10)];
+const OWN_STREAMS: usize = 2;
 /// Until everyone has tunnels and is published.
 const SETTLE: Duration = Duration::from_secs(90);
 /// More than fits in the time.
@@ -32,6 +33,34 @@ pub struct Second {
     pub relayed: u64,
     /// What arrived of each stream at its end.
     pub arrived: [u64; STREAMS.len()],
+}
+
+/// Seconds in a row over which an own stream must have had its least.
+const PATIENCE: usize = 3;
+/// And this part of the limit.
+const LEAST_PART: u64 = 50;
+
+/// What of the demands on a limit did not hold: 5 % over ten seconds and twice in one, each way; no own stream that
+/// starves for seconds.
+pub fn broken(table: &[Second], limit: u64) -> Option<String> {
+    let sent: Vec<u64> = table.iter().map(|s| s.sent).collect();
+    let received: Vec<u64> = table.iter().map(|s| s.received).collect();
+    for (what, bytes) in [("sent", sent), ("received", received)] {
+        let ten = bytes.windows(10).map(|ten| ten.iter().sum::<u64>()).max().unwrap_or(0);
+        let one = bytes.iter().copied().max().unwrap_or(0);
+        if ten > limit * 10 * 105 / 100 || one > limit * 2 {
+            return Some(format!("{what}: {ten} bytes in ten seconds, {one} in one"));
+        }
+    }
+    for stream in 0..OWN_STREAMS {
+        for (at, seconds) in table.windows(PATIENCE).enumerate() {
+            let had: u64 = seconds.iter().map(|s| s.arrived[stream]).sum();
+            if had < limit * PATIENCE as u64 / LEAST_PART {
+                return Some(format!("own stream {stream} had {had} bytes in {PATIENCE} s from {at} s on"));
+            }
+        }
+    }
+    None
 }
 
 /// A network in which one router has a limit of so many bytes a second each way, for so many seconds of load.

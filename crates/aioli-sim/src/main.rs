@@ -1,16 +1,31 @@
 //! `aioli-sim --scenario S --seed N [--minutes M] [--once]`: replays one run, twice, and compares.
+//! `aioli-sim --scenario limited --seed N [--minutes M]`: a minute of a limit of 256 KB/s, second by second.
 
 use std::io::Write;
 use std::process::ExitCode;
 
 use aioli_core::Duration;
-use aioli_sim::{Report, SCENARIOS, World, check, scenario};
+use aioli_sim::{LinkModel, Report, SCENARIOS, World, broken, check, limited, scenario};
+
+/// The limit of `--scenario limited`, each way.
+const LIMIT: u64 = 256 * 1024;
+/// And its links: nothing of them is in the way of the limit.
+const LINK: LinkModel = LinkModel {
+    delay: Duration::from_millis(2),
+    jitter: Duration::from_micros(200),
+    loss_permille: 0,
+    rate: Some(2_000_000),
+};
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().collect();
     let value = |name: &str| args.iter().position(|a| a == name).and_then(|i| args.get(i + 1));
     let name = value("--scenario").map_or("small", String::as_str);
     let seed = value("--seed").and_then(|s| s.parse().ok()).unwrap_or(1);
+    let minutes = value("--minutes").and_then(|m| m.parse::<u64>().ok());
+    if name == "limited" {
+        return run_limited(seed, 60 * minutes.unwrap_or(1));
+    }
     let mut out = std::io::stdout();
     let Some(scenario) = scenario(name) else {
         let names: Vec<_> = SCENARIOS.iter().map(|s| s.name).collect();
@@ -18,7 +33,7 @@ fn main() -> ExitCode {
         return ExitCode::from(2);
     };
     let mut scenario = scenario.clone();
-    if let Some(minutes) = value("--minutes").and_then(|m| m.parse::<u64>().ok()) {
+    if let Some(minutes) = minutes {
         scenario.duration = Duration::from_secs(60 * minutes);
     }
     let once = args.iter().any(|a| a == "--once");
@@ -38,6 +53,34 @@ fn main() -> ExitCode {
                 out,
                 "{name}, seed {seed}: {failure}\nreplay: cargo xtask sim --seed {seed} --scenario {name}"
             );
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Prints what the router with the limit did, in KB, and whether that is as it should be.
+fn run_limited(seed: u64, seconds: u64) -> ExitCode {
+    let mut out = std::io::stdout();
+    let table = match limited(LIMIT, LINK, seconds, seed) {
+        Ok(table) => table,
+        Err(violation) => {
+            let _ = writeln!(out, "limited, seed {seed}: {violation}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let _ = writeln!(out, "second received sent relayed; arrived of its own two streams and of four others");
+    for (at, s) in (1..).zip(&table) {
+        let kb = |bytes: &u64| format!("{:>5}", bytes / 1024);
+        let figures: Vec<_> = [s.received, s.sent, s.relayed].iter().chain(&s.arrived).map(kb).collect();
+        let _ = writeln!(out, "{at:>3} {}", figures.join(" "));
+    }
+    match broken(&table, LIMIT) {
+        None => {
+            let _ = writeln!(out, "limited, seed {seed}: held");
+            ExitCode::SUCCESS
+        }
+        Some(what) => {
+            let _ = writeln!(out, "limited, seed {seed}: {what}");
             ExitCode::FAILURE
         }
     }
