@@ -210,3 +210,16 @@ fn two_behind_nats_meet_through_an_introducer() {
     let public = crate::ways::Reach::of(net.hosts[0].router.router_info(), false);
     assert!(public.gets_to(&far) && far.gets_to(&public) && far.gets_to(&far));
 }
+
+#[test]
+fn the_first_dials_ask_for_introducers() {
+    // Some give a tag only when a session begins, and most sessions begin when a router starts.
+    let mut nats = [Nat::None; 8].to_vec();
+    nats.push(Nat::PortRestricted);
+    let mut net = Net::new(&nats);
+    net.run(SOON - Duration::from_millis(500));
+    let transport = &net.hosts[8].router.transport;
+    let peers = transport.ssu2_peers();
+    assert!(!peers.is_empty());
+    assert!(peers.iter().all(|(peer, _)| transport.tag_at(peer).is_some()), "{peers:?}");
+}
