@@ -151,9 +151,12 @@ impl Network {
             binaries: binaries.clone(),
         };
         network.seed()?;
-        for router in network.routers.iter_mut().filter(|r| !r.is_fresh()) {
-            router.start(&network.binaries, "run")?;
-            thread::sleep(STAGGER);
+        // Those that must find out how they stand do so in a network that is there.
+        for has_edge in [false, true] {
+            for router in network.routers.iter_mut().filter(|r| !r.is_fresh() && r.has_edge() == has_edge) {
+                router.start(&network.binaries, "run")?;
+                thread::sleep(STAGGER);
+            }
         }
         Ok(network)
     }
