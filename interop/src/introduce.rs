@@ -48,6 +48,8 @@ pub fn run(place: &Place, report: &mut Report) {
     let mut layout = Layout::mixed(ROUTERS.0, ROUTERS.1);
     let edge = Edge::Behind(Nat::KeepingPorts);
     layout.edges = vec![(CHARLIE, edge)];
+    // So that those who introduce him first are ours.
+    layout.strangers = (ROUTERS.0 + 1..=ROUTERS.0 + ROUTERS.1).collect();
     for (alice, ..) in MEETINGS {
         layout = layout.with_fresh(alice);
         layout.edges.push((alice, edge));

@@ -46,6 +46,9 @@ pub struct Layout {
     pub mtu: Option<u16>,
     /// Routers of ours that must find out whether others reach them, and what is in the way.
     pub edges: Vec<(usize, Edge)>,
+    /// Routers that those of `edges` do not know at first, nor they them: who tests whether others reach them must not
+    /// have been sent anything.
+    pub strangers: Vec<usize>,
     /// Routers of ours that know nobody, are known to nobody, and are not started with the others.
     pub fresh: Vec<usize>,
 }
@@ -73,6 +76,7 @@ impl Layout {
             ipv6: false,
             mtu: None,
             edges: Vec::new(),
+            strangers: Vec::new(),
             fresh: Vec::new(),
         }
     }
@@ -150,7 +154,7 @@ impl Network {
             directory: directory.to_owned(),
             binaries: binaries.clone(),
         };
-        network.seed()?;
+        network.seed(&layout.strangers)?;
         // Those that must find out how they stand do so in a network that is there.
         for has_edge in [false, true] {
             for router in network.routers.iter_mut().filter(|r| !r.is_fresh() && r.has_edge() == has_edge) {
@@ -223,7 +227,7 @@ impl Network {
     }
 
     /// Starts each router until it has written its RouterInfo, and gives that to all others.
-    fn seed(&mut self) -> Result<()> {
+    fn seed(&mut self, strangers: &[usize]) -> Result<()> {
         for router in self.routers.iter_mut().filter(|r| !r.is_fresh()) {
             router.start(&self.binaries, "first")?;
         }
@@ -238,7 +242,9 @@ impl Network {
         let seeded = || self.routers.iter().filter(|r| !r.is_fresh());
         for router in seeded() {
             let info = router.router_info().context("a router removed its router.info")?;
-            for other in seeded().filter(|other| other.index() != router.index()) {
+            let strange = |a: &Router, b: &Router| a.has_edge() && strangers.contains(&usize::from(b.index()));
+            let others = seeded().filter(|other| other.index() != router.index());
+            for other in others.filter(|other| !strange(router, other) && !strange(other, router)) {
                 other.seed(&info)?;
             }
         }

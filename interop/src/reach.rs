@@ -10,7 +10,7 @@
 //! | 5 | a gateway that lets no UDP pass | no UDP |
 //! | 6 | a firewall of its own, through which nothing comes in but what answers over TCP | no UDP |
 //! | 7, 8 | nothing: they are told their addresses | |
-//! | 9 to 14 | i2pd | |
+//! | 9 to 14 | i2pd; of the first three the others have not heard | |
 //!
 //! The others are there before them. Then the address outside of router 3's gateway is replaced, and router 1's own: each
 //! must say so, and what it publishes must hold at the new address. Whom others do not reach must publish no address.
@@ -45,6 +45,8 @@ const CASES: [(usize, &str, Edge, &str); 6] = [
     (5, "a NAT without UDP", Edge::Behind(Nat::NoUdp), NO_UDP),
     (6, "a firewall that lets nothing in", Edge::NothingInbound, NO_UDP),
 ];
+/// Of those that are there, whom they have not heard of.
+const STRANGERS: [usize; 3] = [9, 10, 11];
 /// Whose gateway gets another address, and which.
 const BEHIND: usize = 3;
 const BEHIND_TO: &str = "198.18.103.2";
@@ -60,6 +62,7 @@ pub fn run(place: &Place, report: &mut Report) {
     let begun = Instant::now();
     println!("network of {} aioli and {} i2pd, some of ours behind gateways", ROUTERS.0, ROUTERS.1);
     let mut layout = Layout::mixed(ROUTERS.0, ROUTERS.1);
+    layout.strangers = STRANGERS.to_vec();
     layout.edges = CASES.iter().map(|(router, _, edge, _)| (*router, *edge)).collect();
     let started = nat::ensure_installed()
         .and_then(|()| Network::start(&layout, &place.binaries, &place.directory.join("reach")));
