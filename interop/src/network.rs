@@ -46,9 +46,8 @@ pub struct Layout {
     pub mtu: Option<u16>,
     /// Routers of ours that must find out whether others reach them, and what is in the way.
     pub edges: Vec<(usize, Edge)>,
-    /// Routers that those of `edges` do not know at first, nor they them: who tests whether others reach them must not
-    /// have been sent anything.
-    pub strangers: Vec<usize>,
+    /// Pairs of routers that do not know each other at first.
+    pub strangers: Vec<(usize, usize)>,
     /// Routers of ours that know nobody, are known to nobody, and are not started with the others.
     pub fresh: Vec<usize>,
 }
@@ -227,7 +226,7 @@ impl Network {
     }
 
     /// Starts each router until it has written its RouterInfo, and gives that to all others.
-    fn seed(&mut self, strangers: &[usize]) -> Result<()> {
+    fn seed(&mut self, strangers: &[(usize, usize)]) -> Result<()> {
         for router in self.routers.iter_mut().filter(|r| !r.is_fresh()) {
             router.start(&self.binaries, "first")?;
         }
@@ -242,7 +241,7 @@ impl Network {
         let seeded = || self.routers.iter().filter(|r| !r.is_fresh());
         for router in seeded() {
             let info = router.router_info().context("a router removed its router.info")?;
-            let strange = |a: &Router, b: &Router| a.has_edge() && strangers.contains(&usize::from(b.index()));
+            let strange = |a: &Router, b: &Router| strangers.contains(&(a.index().into(), b.index().into()));
             let others = seeded().filter(|other| other.index() != router.index());
             for other in others.filter(|other| !strange(router, other) && !strange(other, router)) {
                 other.seed(&info)?;

@@ -45,7 +45,7 @@ const CASES: [(usize, &str, Edge, &str); 6] = [
     (5, "a NAT without UDP", Edge::Behind(Nat::NoUdp), NO_UDP),
     (6, "a firewall that lets nothing in", Edge::NothingInbound, NO_UDP),
 ];
-/// Of those that are there, whom they have not heard of.
+/// Of those that are there, whom they have not heard of: who tests a router must not have been sent anything.
 const STRANGERS: [usize; 3] = [9, 10, 11];
 /// Whose gateway gets another address, and which.
 const BEHIND: usize = 3;
@@ -62,7 +62,8 @@ pub fn run(place: &Place, report: &mut Report) {
     let begun = Instant::now();
     println!("network of {} aioli and {} i2pd, some of ours behind gateways", ROUTERS.0, ROUTERS.1);
     let mut layout = Layout::mixed(ROUTERS.0, ROUTERS.1);
-    layout.strangers = STRANGERS.to_vec();
+    let strangers = CASES.iter().flat_map(|(router, ..)| STRANGERS.map(|stranger| (*router, stranger)));
+    layout.strangers = strangers.collect();
     layout.edges = CASES.iter().map(|(router, _, edge, _)| (*router, *edge)).collect();
     let started = nat::ensure_installed()
         .and_then(|()| Network::start(&layout, &place.binaries, &place.directory.join("reach")));
@@ -123,7 +124,10 @@ fn follows(network: &Network) -> Result<&'static str> {
     until(NAMED_WITHIN, || CASES.iter().try_fold(true, |all, case| Ok(all && right(case)?))).with_context(
         || {
             let wrong = CASES.iter().filter(|case| !right(case).is_ok_and(|right| right));
-            format!("not those behind {}", wrong.map(|(_, behind, ..)| *behind).collect::<Vec<_>>().join(", "))
+            format!(
+                "not those behind {}",
+                wrong.map(|(_, behind, ..)| *behind).collect::<Vec<_>>().join(", ")
+            )
         },
     )?;
     Ok("yes")
