@@ -121,7 +121,8 @@ impl Router {
     /// will be needed, and even where there are enough, for they may go.
     fn want_tags(&mut self) {
         let on = self.config.ssu2 && !self.config.hidden;
-        let [ipv4, ipv6] = Family::ALL.map(|family| on && self.reaching.observer.may_want_introducers(family));
+        let [ipv4, ipv6] =
+            Family::ALL.map(|family| on && self.reaching.observer.may_want_introducers(family));
         self.transport.want_tags(ipv4, ipv6);
     }
 

@@ -150,7 +150,7 @@ fn a_test_that_nobody_could_make_is_asked_for_again_soon_and_does_not_count() {
     for outcome in [refused, TestOutcome::Unproven] {
         let mut o = observer();
         seen(&mut o, PORT);
-        let mut ask = |o: &mut Observer, t: u64| {
+        let ask = |o: &mut Observer, t: u64| {
             let address = o.wants_test(Family::V4, at(t))?;
             o.on_asked(Family::V4, at(t));
             // Who refuses is no witness: there is no Charlie.
