@@ -46,6 +46,8 @@ pub struct Layout {
     pub mtu: Option<u16>,
     /// Routers of ours that must find out whether others reach them, and what is in the way.
     pub edges: Vec<(usize, Edge)>,
+    /// Pairs of routers that do not know each other at first.
+    pub strangers: Vec<(usize, usize)>,
     /// Routers of ours that know nobody, are known to nobody, and are not started with the others.
     pub fresh: Vec<usize>,
 }
@@ -73,6 +75,7 @@ impl Layout {
             ipv6: false,
             mtu: None,
             edges: Vec::new(),
+            strangers: Vec::new(),
             fresh: Vec::new(),
         }
     }
@@ -150,10 +153,13 @@ impl Network {
             directory: directory.to_owned(),
             binaries: binaries.clone(),
         };
-        network.seed()?;
-        for router in network.routers.iter_mut().filter(|r| !r.is_fresh()) {
-            router.start(&network.binaries, "run")?;
-            thread::sleep(STAGGER);
+        network.seed(&layout.strangers)?;
+        // Those that must find out how they stand do so in a network that is there.
+        for has_edge in [false, true] {
+            for router in network.routers.iter_mut().filter(|r| !r.is_fresh() && r.has_edge() == has_edge) {
+                router.start(&network.binaries, "run")?;
+                thread::sleep(STAGGER);
+            }
         }
         Ok(network)
     }
@@ -220,7 +226,7 @@ impl Network {
     }
 
     /// Starts each router until it has written its RouterInfo, and gives that to all others.
-    fn seed(&mut self) -> Result<()> {
+    fn seed(&mut self, strangers: &[(usize, usize)]) -> Result<()> {
         for router in self.routers.iter_mut().filter(|r| !r.is_fresh()) {
             router.start(&self.binaries, "first")?;
         }
@@ -235,7 +241,9 @@ impl Network {
         let seeded = || self.routers.iter().filter(|r| !r.is_fresh());
         for router in seeded() {
             let info = router.router_info().context("a router removed its router.info")?;
-            for other in seeded().filter(|other| other.index() != router.index()) {
+            let strange = |a: &Router, b: &Router| strangers.contains(&(a.index().into(), b.index().into()));
+            let others = seeded().filter(|other| other.index() != router.index());
+            for other in others.filter(|other| !strange(router, other) && !strange(other, router)) {
                 other.seed(&info)?;
             }
         }

@@ -130,6 +130,11 @@ impl Router {
         Self { edge, gateway, ..self }
     }
 
+    /// Whether something may keep others out, which it must find out.
+    pub const fn has_edge(&self) -> bool {
+        self.edge.is_some()
+    }
+
     /// The gateway that it is behind, if it is.
     pub const fn gateway(&self) -> Option<&Gateway> {
         self.gateway.as_ref()

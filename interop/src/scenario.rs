@@ -82,18 +82,21 @@ pub enum Scenario {
 
 impl Scenario {
     /// What continuous integration runs.
-    pub const CI: [Self; 11] = [
+    pub const CI: [Self; 14] = [
         Self::A,
         Self::B,
         Self::C,
         Self::D,
         Self::Ssu2,
         Self::Ssu2Mtu,
+        Self::Ssu2Ipv6,
         Self::Join,
         Self::Limit,
         Self::Mapping,
         Self::Tunnels,
         Self::Moving,
+        Self::Reach,
+        Self::Introduce,
     ];
 
     /// Whether both run on one network: only transfers do, where it is the same.
@@ -433,7 +436,8 @@ mod tests {
     #[test]
     fn what_makes_its_own_network_is_left_out_for_no_other() {
         assert!(Scenario::A.shares_network_with(Scenario::B));
-        for one in [Scenario::Join, Scenario::Limit, Scenario::Mapping, Scenario::Tunnels] {
+        let alone = [Scenario::Join, Scenario::Limit, Scenario::Mapping, Scenario::Tunnels];
+        for one in alone.into_iter().chain([Scenario::Reach, Scenario::Introduce]) {
             assert!(Scenario::CI.iter().all(|s| *s == one || !s.shares_network_with(one)), "{one:?}");
         }
     }

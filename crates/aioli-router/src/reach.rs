@@ -31,6 +31,9 @@ const ASKED_LAST: usize = 6;
 const RECONNECT: Duration = Duration::from_secs(10);
 /// and so many are remembered.
 const RECONNECTED: usize = 64;
+/// So many connections that break within this make our address doubtful.
+const BROKEN: usize = 3;
+const BROKEN_WITHIN: Duration = Duration::from_secs(30);
 /// Routers looked at for another session.
 const LOOKED_AT: usize = 64;
 
@@ -63,6 +66,8 @@ pub(crate) struct Reaching {
     presumed: Presumed,
     /// Whose sessions over NTCP2 were begun anew, of late.
     reconnected: VecDeque<(Instant, RouterHash)>,
+    /// When connections broke, the last of them.
+    broken: VecDeque<Instant>,
     /// What is published of introductions.
     pub(crate) serves: Serves,
     asked: VecDeque<RouterHash>,
@@ -78,6 +83,7 @@ impl Reaching {
             fixed,
             presumed: Presumed::default(),
             reconnected: VecDeque::new(),
+            broken: VecDeque::new(),
             asked: VecDeque::new(),
         }
     }
@@ -108,6 +114,16 @@ impl Router {
             let setup = Setup { on, hidden, port, fixed, presumed };
             self.reaching.observer.set_up(family, setup, self.now.mono);
         }
+        self.want_tags();
+    }
+
+    /// Some give a tag only when a session begins: it is asked for from the first dial on, while nobody knows whether it
+    /// will be needed, and even where there are enough, for they may go.
+    fn want_tags(&mut self) {
+        let on = self.config.ssu2 && !self.config.hidden;
+        let [ipv4, ipv6] =
+            Family::ALL.map(|family| on && self.reaching.observer.may_want_introducers(family));
+        self.transport.want_tags(ipv4, ipv6);
     }
 
     pub(crate) fn on_seen(&mut self, by: IpAddr, address: SocketAddr) {
@@ -130,7 +146,15 @@ impl Router {
     pub(crate) fn on_silent(&mut self, at: IpAddr) {
         let family = Family::of(&at);
         if self.transport.ssu2_peers().iter().all(|(_, peer)| Family::of(&peer.ip()) != family) {
+            tracing::debug!("the router at {at}, which is there over TCP, does not answer over UDP");
             self.reaching.observer.on_silent(at, self.now.mono);
+            self.timers.set_earlier(Timer::Reach, self.now.mono);
+        }
+    }
+
+    /// There is a session. While nobody has answered over UDP it is asked why: who is there over TCP can show it.
+    pub(crate) fn on_peer(&mut self) {
+        if self.reaching.observer.is_unanswered(Family::V4) {
             self.timers.set_earlier(Timer::Reach, self.now.mono);
         }
     }
@@ -138,6 +162,7 @@ impl Router {
     /// A session over NTCP2 is lost. Who is next to us in our tunnels may go on sending into it: it is begun anew.
     pub(crate) fn on_lost(&mut self, peer: RouterHash) {
         let now = self.now.mono;
+        self.note_broken();
         let lately = |(at, who): &(Instant, RouterHash)| *who == peer && now.since(*at) < RECONNECT;
         if self.shutting_down
             || !self.tunnels.is_next_to_us(&peer)
@@ -152,6 +177,20 @@ impl Router {
         tracing::debug!("the session with {peer:?}, who is next to us in tunnels, is lost: begun anew");
         if let Some(info) = self.netdb.router(&peer).map(Arc::clone) {
             self.transport.reconnect_ntcp2(&info, &mut cx!(self));
+        }
+    }
+
+    /// When a gateway gets another address the connections through it break, and nothing else shows it.
+    fn note_broken(&mut self) {
+        let (now, broken) = (self.now.mono, &mut self.reaching.broken);
+        broken.push_back(now);
+        while broken.front().is_some_and(|at| now.since(*at) > BROKEN_WITHIN) {
+            broken.pop_front();
+        }
+        if broken.len() >= BROKEN {
+            broken.clear();
+            self.reaching.observer.doubt();
+            self.timers.set_earlier(Timer::Reach, now);
         }
     }
 
@@ -208,12 +247,7 @@ impl Router {
                     again = again.min(now + AT_ONCE);
                 }
             }
-            // Some give a tag only when a session begins: it is asked for while nobody knows whether it will be needed.
-            let [ipv4, ipv6] = Family::ALL.map(|family| {
-                let (observer, introducers) = (&self.reaching.observer, &self.reaching.introducers);
-                observer.may_want_introducers(family) && introducers[family as usize].wants_more()
-            });
-            self.transport.want_tags(ipv4, ipv6);
+            self.want_tags();
             let [ipv4, ipv6] = Family::ALL.map(|family| self.reaching.observer.outside(family));
             self.transport.set_external(ipv4, ipv6);
         }
@@ -260,7 +294,7 @@ impl Router {
         if (testing && peers.len() < ENOUGH_SESSIONS) || unseen || wants {
             self.meet_another(family, wants, &peers);
         }
-        testing || wants
+        testing || wants || unseen
     }
 
     /// One of these to ask for a test: not one of those asked last, if there is a choice.
@@ -297,6 +331,7 @@ impl Router {
             let hash = info.hash();
             let backed_off = self.transport.is_silent(&hash, self.now.mono);
             !peers.iter().any(|(peer, _)| *peer == hash)
+                && !self.transport.is_dialled(&hash)
                 && (!silent || (self.transport.is_connected(&hash) && !backed_off))
         };
         let found = round.filter(|info| is_new(info)).find(|info| fits(info)).map(Arc::clone);

@@ -39,6 +39,8 @@ const TEST_LATER: Duration = Duration::from_secs(120);
 const SILENT: usize = 3;
 /// Between two tests while something contradicts the judgement.
 const TEST_IN_DOUBT: Duration = Duration::from_secs(20);
+/// Bob says so of an address that is not Alice's (`ssu2#peertest`).
+const BOB_ADDRESS: u8 = 5;
 /// Witnesses remembered of each kind.
 const WITNESSES: usize = 32;
 
@@ -205,6 +207,8 @@ struct One {
     stale: bool,
     /// The network has changed: the first who sees us elsewhere is believed.
     uprooted: bool,
+    /// Something says that our address may be another than the one on which witnesses agreed.
+    doubted: bool,
     /// Whether the next test is of the port on which we listen, whatever others see.
     try_own_port: bool,
 }
@@ -238,6 +242,7 @@ impl One {
         self.proven = None;
         self.try_own_port = false;
         (self.tests, self.refused) = (0, 0);
+        self.doubted = false;
         self.stale = true;
         self.tested = None;
     }
@@ -250,6 +255,7 @@ impl One {
         }
         let uprooted = std::mem::take(&mut self.uprooted);
         if self.host == Some(at.ip()) {
+            self.doubted = false;
             return;
         }
         let (count, _) = self.seen.count(now, |a| a.ip() == at.ip());
@@ -267,8 +273,14 @@ impl One {
         }
     }
 
+    /// Our address may be another: others are to say where they see us.
+    const fn doubt(&mut self) {
+        self.doubted = self.host.is_some() && self.setup.fixed.is_none() && self.setup.presumed.is_none();
+    }
+
     fn on_sign(&mut self, by: IpAddr, sign: Sign, now: Instant) {
         self.signs.insert(by, sign, now);
+        self.refused = 0;
         self.judge(now);
     }
 
@@ -355,6 +367,8 @@ impl One {
             }
         } else if self.is_doubted(now) {
             TEST_IN_DOUBT
+        } else if self.refused_last {
+            TEST_LATER
         } else {
             TEST_AGAIN
         };
@@ -412,6 +426,11 @@ impl Observer {
         }
     }
 
+    /// Connections break, several at once: on the other side of a gateway our address may have changed.
+    pub fn doubt(&mut self) {
+        self.of.iter_mut().for_each(One::doubt);
+    }
+
     /// A peer at `by` sees us at `at`. Only peers that we dialled are asked, for nobody can choose to be one.
     pub fn on_seen(&mut self, by: IpAddr, at: SocketAddr, now: Instant) {
         self.of[Family::of(&at.ip()) as usize].on_seen(by, at, now);
@@ -433,34 +452,45 @@ impl Observer {
     pub fn on_tested(&mut self, by: Option<IpAddr>, address: SocketAddr, outcome: TestOutcome, now: Instant) {
         let one = &mut self.of[Family::of(&address.ip()) as usize];
         let own_port = address.port() == one.setup.port;
-        let Some(by) = by else { return };
-        match outcome {
-            TestOutcome::Reachable { .. } => {
+        // What is found out of an address that we had before says nothing of the one that we have.
+        let is_ours = one.outside().is_none_or(|at| at.ip() == address.ip());
+        match (outcome, by) {
+            (TestOutcome::Reachable { .. }, Some(by)) if is_ours => {
                 one.proven = Some(address);
                 one.on_sign(by, Sign::Open, now);
             }
-            TestOutcome::Firewalled => {
+            (TestOutcome::Firewalled, Some(by)) if is_ours => {
                 if one.proven == Some(address) {
                     one.proven = None;
                 }
                 one.try_own_port = !own_port;
                 one.on_sign(by, Sign::Firewalled, now);
             }
-            TestOutcome::AddressDiffers { seen } => {
+            (TestOutcome::AddressDiffers { seen }, Some(by)) => {
                 one.on_seen(by, seen, now);
                 one.try_own_port = false;
-                if one.host.is_none_or(|host| host == seen.ip()) {
+                if seen.ip() == address.ip() && one.host.is_none_or(|host| host == seen.ip()) {
                     let same = one.port() == Some(seen.port());
                     one.on_sign(by, if same { Sign::Firewalled } else { Sign::Symmetric }, now);
                 }
             }
-            // Nobody was there to test us: it is not one of those that may lead to nothing.
-            TestOutcome::Refused { .. } if one.refused < MANY_REFUSED => {
+            // Bob sees us elsewhere, or cannot test at all.
+            (TestOutcome::Refused { code: BOB_ADDRESS }, _) if is_ours && !one.doubted => one.doubt(),
+            // Nobody was there who could test us: it is not one of those that may lead to nothing.
+            (TestOutcome::Refused { .. } | TestOutcome::Unproven, _) if one.refused < MANY_REFUSED => {
                 one.refused += 1;
                 one.tests = one.tests.saturating_sub(1);
                 one.refused_last = true;
             }
-            TestOutcome::Unproven | TestOutcome::Refused { .. } | TestOutcome::NoAnswer => {}
+            (
+                TestOutcome::Reachable { .. }
+                | TestOutcome::Firewalled
+                | TestOutcome::AddressDiffers { .. }
+                | TestOutcome::Unproven
+                | TestOutcome::Refused { .. }
+                | TestOutcome::NoAnswer,
+                _,
+            ) => {}
         }
     }
 
@@ -508,10 +538,17 @@ impl Observer {
         one.is_unjudged() && one.refused_last
     }
 
+    /// Whether nobody has said yet where he sees us, and it is to be found out.
+    pub fn is_unanswered(&self, family: Family) -> bool {
+        let one = &self.of[family as usize];
+        one.setup.on && !one.setup.hidden && one.state == Reachability::Testing && one.seen.0.is_empty()
+    }
+
     /// Whether more should say where they see us.
     pub fn wants_witnesses(&self, family: Family) -> bool {
         let one = &self.of[family as usize];
-        one.setup.on && (one.is_unjudged() || one.state == Reachability::NoUdp) && one.seen.0.len() < ENOUGH
+        let unknown = one.is_unjudged() || one.state == Reachability::NoUdp;
+        one.setup.on && (one.doubted || (unknown && one.seen.0.len() < ENOUGH))
     }
 
     /// Where our packets seem to come from.
@@ -543,9 +580,10 @@ impl Observer {
 
     /// The same, or they may be before long.
     pub fn may_want_introducers(&self, family: Family) -> bool {
-        let is_found_out = !self.of[family as usize].is_unjudged();
-        self.wants_introducers(family)
-            || (!is_found_out && self.publish(family) == Publish::NoHost { introducers: false })
+        let one = &self.of[family as usize];
+        let is_found_out = !one.is_unjudged() && one.state != Reachability::NoUdp;
+        let may = one.setup.on && !one.setup.hidden && one.setup.fixed.is_none();
+        self.wants_introducers(family) || (may && !is_found_out)
     }
 
     /// What the user has not been told yet. Nothing is said of testing that follows another state.

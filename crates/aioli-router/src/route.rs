@@ -179,6 +179,7 @@ impl Router {
                         continue;
                     }
                     self.profiles.connected(&peer, inbound, self.now.mono);
+                    self.on_peer();
                     match router_info {
                         Some(info) => self.store_router(info, peer),
                         None => self.netdb.note_alive(&peer, &mut cx!(self)),

@@ -341,6 +341,7 @@ impl Router {
             0 => self.outputs.push_back(Output::Event(Event::NoRouters)),
             known => self.outputs.push_back(Output::Event(Event::Connecting { known })),
         }
+        self.set_up_reach();
         self.greet_old_friends();
         let pool = PoolConfig {
             kind: PoolKind::Exploratory,
@@ -350,7 +351,6 @@ impl Router {
         };
         self.tunnels.create_pool(PoolId::EXPLORATORY, pool, &mut cx!(self));
         self.timers.set(Timer::Sweep, now.mono + SWEEP_EVERY);
-        self.set_up_reach();
         self.timers.set(Timer::Reach, now.mono + reach::SOON);
         self.timers.set(Timer::Profiles, now.mono + PROFILES_EVERY);
         self.timers.set(Timer::StoreProfiles, now.mono + lifecycle::STORE_PROFILES_EVERY);

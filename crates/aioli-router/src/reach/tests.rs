@@ -210,3 +210,53 @@ fn two_behind_nats_meet_through_an_introducer() {
     let public = crate::ways::Reach::of(net.hosts[0].router.router_info(), false);
     assert!(public.gets_to(&far) && far.gets_to(&public) && far.gets_to(&far));
 }
+
+#[test]
+fn the_first_dials_ask_for_introducers() {
+    // Some give a tag only when a session begins, and most sessions begin when a router starts.
+    let mut nats = [Nat::None; 8].to_vec();
+    nats.push(Nat::PortRestricted);
+    let mut net = Net::new(&nats);
+    net.run(SOON - Duration::from_millis(500));
+    let transport = &net.hosts[8].router.transport;
+    let peers = transport.ssu2_peers();
+    assert!(!peers.is_empty());
+    assert!(peers.iter().all(|(peer, _)| transport.tag_at(peer).is_some()), "{peers:?}");
+}
+
+#[test]
+fn connections_that_break_together_make_it_ask_where_it_is() {
+    let mut net = Net::new(&[Nat::PortRestricted]);
+    let (outside, start) = (net.hosts[0].outside, net.now);
+    let router = &mut net.hosts[0].router;
+    for n in 40..43 {
+        router.on_seen(IpAddr::from([n, 1, 2, 3]), outside);
+        router.on_tested(Some(IpAddr::from([n, 1, 2, 3])), outside, TestOutcome::Firewalled);
+    }
+    let asks = |router: &Router| router.reaching.observer.wants_witnesses(Family::V4);
+    assert!(!asks(router));
+    for n in 0..8 {
+        router.handle_timeout(clock(start + BROKEN_WITHIN * n));
+        router.on_lost(RouterHash::new([n as u8; 32]));
+        assert!(!asks(router), "now and then one breaks");
+    }
+    router.on_lost(RouterHash::new([8; 32]));
+    router.on_lost(RouterHash::new([9; 32]));
+    assert!(asks(router));
+}
+
+#[test]
+fn who_is_met_while_nobody_answers_over_udp_is_asked_at_once() {
+    let mut net = Net::new(&[Nat::PortRestricted]);
+    net.run(Duration::from_secs(1));
+    let (now, outside) = (net.now, net.hosts[0].outside);
+    let router = &mut net.hosts[0].router;
+    let due = |router: &Router| router.timers.get(&Timer::Reach).is_some_and(|at| at <= now);
+    assert!(!due(router));
+    router.on_peer();
+    assert!(due(router));
+    router.handle_timeout(clock(now));
+    router.on_seen(IpAddr::from([40, 1, 2, 3]), outside);
+    router.on_peer();
+    assert!(!due(router), "one has answered");
+}

@@ -145,6 +145,32 @@ fn tests_are_asked_for_often_at_first_and_then_every_hour() {
 }
 
 #[test]
+fn a_test_that_nobody_could_make_is_asked_for_again_soon_and_does_not_count() {
+    let refused = TestOutcome::Refused { code: 68 };
+    for outcome in [refused, TestOutcome::Unproven] {
+        let mut o = observer();
+        seen(&mut o, PORT);
+        let ask = |o: &mut Observer, t: u64| {
+            let address = o.wants_test(Family::V4, at(t))?;
+            o.on_asked(Family::V4, at(t));
+            // Who refuses is no witness: there is no Charlie.
+            o.on_tested(None, address, outcome, at(t));
+            Some(t)
+        };
+        let asked = (2..60).filter_map(|t| ask(&mut o, t)).collect::<Vec<_>>();
+        assert_eq!(asked.len(), 40 + 5, "each second, then each fourth: {asked:?}");
+        // One comes about after all.
+        for n in 0..2 {
+            o.on_tested(Some(ip(n)), us(PORT), OPEN, at(60));
+        }
+        assert_eq!(state(&o), Reachability::Open);
+        // One that is due within the hour, and refused, does not wait for the next.
+        let again = (61..4_000).filter_map(|t| ask(&mut o, t)).collect::<Vec<_>>();
+        assert!(again.len() > 2 && again[1] - again[0] == 120, "{again:?}");
+    }
+}
+
+#[test]
 fn a_symmetric_nat_is_told_from_a_firewall() {
     let mut o = observer();
     for n in 0..3 {
@@ -317,4 +343,60 @@ fn one_witness_of_a_symmetric_nat_is_believed_though_ports_differ() {
     assert_eq!(state(&o), Reachability::Testing);
     o.judge(at(30));
     assert_eq!(state(&o), Reachability::SymmetricNat);
+}
+
+#[test]
+fn a_test_of_an_old_address_says_nothing_of_the_new() {
+    let new = SocketAddr::from(([5, 6, 9, 9], PORT));
+    for outcome in [OPEN, TestOutcome::Firewalled, TestOutcome::AddressDiffers { seen: new }] {
+        let mut o = observer();
+        seen(&mut o, PORT);
+        for n in 0..2 {
+            o.on_tested(Some(ip(n)), us(PORT), OPEN, at(2));
+        }
+        o.moved();
+        o.on_seen(ip(1), new, at(10));
+        assert_eq!(o.told(Family::V4).address, Some(new));
+        // It was under way when the address changed.
+        o.on_tested(Some(ip(7)), us(PORT), outcome, at(11));
+        o.judge(at(40));
+        assert!(o.is_unjudged(Family::V4), "{outcome:?}");
+        assert_eq!(o.publish(Family::V4), Publish::Host { at: new, introduces: true });
+    }
+}
+
+#[test]
+fn when_connections_break_others_say_where_they_see_us() {
+    let new = SocketAddr::from(([5, 6, 9, 9], PORT));
+    let firewalled = || {
+        let mut o = observer();
+        seen(&mut o, PORT);
+        for n in 0..2 {
+            o.on_tested(Some(ip(n)), us(PORT), TestOutcome::Firewalled, at(2));
+        }
+        o
+    };
+    let mut o = firewalled();
+    assert!(!o.wants_witnesses(Family::V4));
+    o.doubt();
+    assert!(o.wants_witnesses(Family::V4));
+    o.on_seen(ip(4), us(PORT), at(10));
+    assert!(!o.wants_witnesses(Family::V4), "it is where it was");
+    // Bob says that the address is not ours.
+    o.on_tested(None, us(PORT), TestOutcome::Refused { code: BOB_ADDRESS }, at(11));
+    o.on_seen(ip(5), new, at(12));
+    assert!(o.wants_witnesses(Family::V4), "one says so");
+    o.on_seen(ip(6), new, at(13));
+    assert_eq!(o.told(Family::V4).address, Some(new));
+    assert!(o.is_unjudged(Family::V4));
+    // Who knows his address from elsewhere does not ask.
+    let mut o = observer();
+    let setup = Setup { on: true, port: PORT, presumed: Some(us(PORT)), ..Setup::default() };
+    o.set_up(Family::V4, setup, at(0));
+    seen(&mut o, PORT);
+    for n in 0..2 {
+        o.on_tested(Some(ip(n)), us(PORT), OPEN, at(2));
+    }
+    o.doubt();
+    assert!(!o.wants_witnesses(Family::V4));
 }

@@ -241,6 +241,11 @@ impl Transport {
         self.peers.get(peer).is_some_and(|p| p.active.is_some())
     }
 
+    /// Whether a session with the router is being set up, or a second one.
+    pub fn is_dialled(&self, peer: &RouterHash) -> bool {
+        self.peers.get(peer).is_some_and(|p| p.dial.is_some())
+    }
+
     /// Whether [`Self::send`] would fail because the router could not be reached lately.
     pub fn is_backed_off(&self, peer: &RouterHash, now: Instant) -> bool {
         // What is not known of a router is where it can be reached: either may be all it has.

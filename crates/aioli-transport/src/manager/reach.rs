@@ -140,7 +140,7 @@ impl Transport {
     }
 
     /// Whether introducers are wanted, by IPv4 and IPv6. [`Output::RelayTag`] tells who is one.
-    pub const fn want_tags(&mut self, ipv4: bool, ipv6: bool) {
+    pub fn want_tags(&mut self, ipv4: bool, ipv6: bool) {
         if let Some(udp) = &mut self.udp {
             udp.endpoint.want_tags(ipv4, ipv6);
         }

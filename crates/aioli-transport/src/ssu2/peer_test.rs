@@ -111,8 +111,11 @@ impl AliceTest {
         Act::SendSix
     }
 
-    /// Message 5. None if it is not Charlie's.
-    pub(super) fn on_five(&mut self, from: SocketAddr, now: Instant) -> Option<Act> {
+    /// Message 5; `is_warm` says whether something of ours has opened a way for it since. None if it is not Charlie's.
+    pub(super) fn on_five(&mut self, from: SocketAddr, is_warm: bool, now: Instant) -> Option<Act> {
+        if let (Phase::Agreed { .. }, Some(charlie)) = (&self.phase, &mut self.charlie) {
+            charlie.is_warm |= is_warm;
+        }
         match (&self.phase, &self.charlie) {
             (_, Some(charlie)) if charlie.address.ip() != from.ip() => None,
             (Phase::Agreed { .. }, _) => {

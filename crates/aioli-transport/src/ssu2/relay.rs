@@ -106,6 +106,13 @@ pub(super) struct Tag {
     pub(super) until: Instant,
 }
 
+/// A tag that we were given, by one with whom we speak in this family.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Held {
+    pub(super) tag: u32,
+    pub(super) family: Family,
+}
+
 /// An introduction of others that Charlie has not answered.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Relayed {

@@ -323,7 +323,7 @@ fn one_peer_makes_us_write_to_everybody_once_in_ten_minutes() {
     let mut net = Net::new(14, 3, ssu2_only);
     let [one, other] = [1, 2].map(|n| net.nodes[n].hash());
     let mut is_heard = |after: u64, by| {
-        net.now = net.now + Duration::from_secs(after);
+        net.now += Duration::from_secs(after);
         net.with(0, |t, cx| {
             t.doubt_address(by, cx.now.mono);
             t.udp.as_ref().unwrap().doubted == Some(cx.now.mono)

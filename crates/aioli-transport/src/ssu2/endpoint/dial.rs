@@ -12,7 +12,7 @@ use super::super::alice::{
 };
 use super::super::outbox::Pushed;
 use super::super::session::{Begin, Session};
-use super::super::{ConnectError, Family, Output, PeerMisbehaved, Remote};
+use super::super::{ConnectError, Output, PeerMisbehaved, Remote};
 use super::{Endpoint, Key};
 use crate::Lane;
 
@@ -121,7 +121,7 @@ impl Endpoint {
         };
         let state = match self.common.held.take(&remote.address, cx.now.wall) {
             Some(token) => {
-                let state = session_request(local, &remote, ids, token, self.wants_tag(&remote), cx)
+                let state = session_request(local, &remote, ids, token, self.wants_tag(remote.address), cx)
                     .map_err(ConnectError::Handshake)?;
                 State::Created(Box::new(state))
             }
@@ -143,11 +143,6 @@ impl Endpoint {
         self.transmit(at, dial.packet());
         self.keep_dial(dial);
         Ok(())
-    }
-
-    /// Whether to ask for a tag in SessionRequest: some give one only then.
-    const fn wants_tag(&self, remote: &Remote) -> bool {
-        self.intro.wants_tags[Family::of(&remote.address.ip()) as usize]
     }
 
     fn keep_dial(&mut self, dial: Dial) {
@@ -263,7 +258,7 @@ impl Endpoint {
         if dial.retried {
             return self.keep_dial(dial);
         }
-        let tag = self.wants_tag(&dial.remote);
+        let tag = self.wants_tag(dial.remote.address);
         match session_request(local, &dial.remote, dial.ids(), retry.token, tag, cx) {
             Ok(state) => dial.state = State::Created(Box::new(state)),
             Err(why) => return self.fail_dial(dial, ConnectError::Handshake(why)),

@@ -16,7 +16,7 @@ use aioli_wire::{RouterHash, Wire, gzip};
 
 use super::super::notices::MAX_NOTICE;
 use super::super::peer_test::{AliceTest, BobTest, CharlieTest};
-use super::super::relay::{Punch, Relayed, Seek, Tag};
+use super::super::relay::{Held, Punch, Relayed, Seek, Tag};
 use super::super::session::{Aside, Said};
 use super::super::{Family, IntroKey, Output};
 use super::dial::Waiting;
@@ -129,7 +129,7 @@ pub(super) struct Introductions {
     /// By Charlie and nonce.
     pub(super) relayed: BTreeMap<(RouterHash, u32), Relayed>,
     /// Tags that we were given.
-    pub(super) introducers: BTreeMap<RouterHash, u32>,
+    pub(super) introducers: BTreeMap<RouterHash, Held>,
     pub(super) punches: BTreeMap<u32, Punch>,
 }
 

@@ -18,7 +18,7 @@ use super::super::introduce::{
 };
 use super::super::packet::{Long, open_with_intro, seal_with_intro};
 use super::super::relay::{
-    KEEP_ALIVE, Punch, RELAYED, Relayed, Seek, TAG_LIFE, Tag, are_ids, ids, is_recent,
+    Held, KEEP_ALIVE, Punch, RELAYED, Relayed, Seek, TAG_LIFE, Tag, are_ids, ids, is_recent,
 };
 use super::super::{ConnectError, Family, IntroKey, Output, Remote, same_family};
 use super::dial::Waiting;
@@ -31,9 +31,17 @@ const TOKEN: Duration = Duration::from_secs(60);
 
 impl Endpoint {
     /// Whether dials ask for a tag: whether routers are wanted that introduce others to us.
-    /// [`Output::RelayTag`] tells who will.
-    pub const fn want_tags(&mut self, ipv4: bool, ipv6: bool) {
+    /// [`Output::RelayTag`] tells who will. Those of a family in which none are wanted are forgotten.
+    pub fn want_tags(&mut self, ipv4: bool, ipv6: bool) {
         self.intro.wants_tags = [ipv4, ipv6];
+        let wanted = self.intro.wants_tags;
+        self.intro.introducers.retain(|_, held| wanted[held.family as usize]);
+    }
+
+    /// Whether to ask for a tag in SessionRequest: some give one only then.
+    pub(super) fn wants_tag(&self, at: SocketAddr) -> bool {
+        let room = self.intro.introducers.len() < self.common.limits.introducers;
+        room && self.intro.wants_tags[Family::of(&at.ip()) as usize]
     }
 
     /// Asks a peer to introduce others to us, or to go on doing so.
@@ -43,7 +51,7 @@ impl Endpoint {
 
     /// The name under which a peer introduces others to us.
     pub fn tag_at(&self, bob: &RouterHash) -> Option<u32> {
-        self.intro.introducers.get(bob).copied()
+        self.intro.introducers.get(bob).map(|held| held.tag)
     }
 
     /// Begins a session with a router that cannot be reached directly. `remote.address` does not
@@ -432,8 +440,8 @@ impl Endpoint {
 
     /// Charlie: somebody introduces others to us.
     pub(super) fn on_tag(&mut self, bob: RouterHash, at: SocketAddr, tag: u32, cx: &Cx<'_>) {
-        let introducers = &mut self.intro.introducers;
-        if tag == 0 || !self.intro.wants_tags[Family::of(&at.ip()) as usize] {
+        let (introducers, family) = (&mut self.intro.introducers, Family::of(&at.ip()));
+        if tag == 0 || !self.intro.wants_tags[family as usize] {
             self.common.stats.ignored_blocks += 1;
             return;
         }
@@ -441,7 +449,7 @@ impl Endpoint {
             self.common.stats.relay_tags_full += 1;
             return;
         }
-        introducers.insert(bob, tag);
+        introducers.insert(bob, Held { tag, family });
         self.timers.set_earlier(Key::KeepAlive, cx.now.mono + KEEP_ALIVE);
         self.common.outputs.push_back(Output::RelayTag { by: bob, at, tag });
     }

@@ -295,6 +295,7 @@ impl Endpoint {
             return None;
         };
         let is_warm = self.is_warm(at.ip(), cx.now.mono) || at.ip() == bob_at.ip();
+        tracing::debug!("{charlie:?} at {at}, found by {bob:?}, tests {address} (warm: {is_warm})");
         let found = Charlie { hash: charlie, address: at, intro_key, is_warm };
         if let Some(state) = self.intro.alice_tests.get_mut(&test.nonce) {
             let act = state.on_agreed(found, cx.now.mono);
@@ -424,7 +425,9 @@ impl Endpoint {
     }
 
     fn on_test_5(&mut self, nonce: u32, from: SocketAddr, cx: &mut Cx<'_>) -> Option<()> {
-        let act = self.intro.alice_tests.get_mut(&nonce)?.on_five(from, cx.now.mono)?;
+        // Charlie sends it more than once, and we may have dialled him meanwhile.
+        let is_warm = self.is_warm(from.ip(), cx.now.mono);
+        let act = self.intro.alice_tests.get_mut(&nonce)?.on_five(from, is_warm, cx.now.mono)?;
         self.act(nonce, act, cx);
         Some(())
     }

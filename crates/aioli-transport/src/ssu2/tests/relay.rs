@@ -239,3 +239,27 @@ fn tags_are_given_by_those_who_say_so_and_as_many_as_they_can() {
     world.run(Duration::from_secs(2));
     assert!(tag(&world, 3).is_none());
 }
+
+#[test]
+fn introducers_that_nobody_needs_are_let_go() {
+    let mut world = world(14, None, Kind::PortRestricted);
+    let bob = world.nodes[BOB].hash;
+    assert!(world.nodes[CHARLIE].endpoint.tag_at(&bob).is_some());
+    world.nodes[CHARLIE].endpoint.want_tags(false, true);
+    assert_eq!(world.nodes[CHARLIE].endpoint.tag_at(&bob), None);
+    world.run(Duration::from_secs(400));
+    assert!(!world.nodes[CHARLIE].endpoint.is_connected(&bob), "the session is kept alive for nothing");
+}
+
+#[test]
+fn who_has_introducers_enough_asks_for_no_more() {
+    let mut world = World::with(15, 4, Link::default(), |c| c.limits.introducers = 2);
+    world.settle(&[(3, Kind::PortRestricted)]);
+    world.nodes[3].endpoint.want_tags(true, false);
+    for bob in 0..3 {
+        world.connect(3, bob);
+        world.run(Duration::from_secs(2));
+    }
+    let asked = (0..3).filter(|bob| world.nodes[*bob].endpoint.stats().relay_tags > 0).count();
+    assert_eq!((asked, world.nodes[3].endpoint.stats().relay_tags_full), (2, 0));
+}
