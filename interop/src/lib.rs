@@ -2,7 +2,9 @@
 //!
 //! ```text
 //!   main ── scenario ──┐            net::     namespaces, gateways, processes, the delaying forwarder
+//!        │  ├─ browse ─┤
 //!        │  ├─ join ───┤
+//!        │  ├─ leak ───┤
 //!        │  ├─ limit ──┤
 //!        │  ├─ mapping ┤
 //!        │  └─ reach ──┤
@@ -17,10 +19,13 @@
 
 #![allow(clippy::print_stdout, reason = "a program for a terminal: its output is its purpose")]
 
+pub mod browse;
+pub mod canary;
 pub mod client;
 pub mod compare;
 pub mod introduce;
 pub mod join;
+pub mod leak;
 pub mod limit;
 pub mod mapping;
 pub mod moving;
@@ -32,5 +37,6 @@ pub mod reseed_server;
 pub mod router;
 pub mod router_info;
 pub mod scenario;
+pub(crate) mod site;
 pub mod soak;
 pub mod tunnels;

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, Subcommand};
+use interop::canary;
 use interop::client::first_tunnel;
 use interop::client::handshakes;
 use interop::client::load::{self, Bounds};
@@ -52,6 +53,8 @@ enum Task {
     Guard { prefix: String },
     #[command(hide = true)]
     ReseedServer { listen: SocketAddr, configuration: PathBuf, router_infos: Vec<PathBuf> },
+    #[command(hide = true)]
+    Canary { addresses: Vec<SocketAddr> },
     #[command(hide = true)]
     Forward { millis: u64, indices: Vec<u8> },
     #[command(hide = true, subcommand)]
@@ -278,6 +281,7 @@ fn run(task: Task) -> Result<ExitCode> {
         Task::ReseedServer { listen, configuration, router_infos } => {
             reseed_server::serve(listen, &configuration, &router_infos)?;
         }
+        Task::Canary { addresses } => canary::listen(&addresses)?,
         Task::Forward { millis, indices } => delay::forward(Duration::from_millis(millis), &indices)?,
         Task::Load(Load::Serve { hops }) => load::serve(&options(hops), Duration::from_secs(120))?,
         Task::Load(Load::Measure { destination, hops, bytes, seconds, pings }) => {

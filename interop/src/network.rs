@@ -187,6 +187,11 @@ impl Network {
         Ok(namespace)
     }
 
+    /// Where the cables of all routers end, that of router `i` as `port<i>`. None: there is a forwarder instead.
+    pub const fn hub(&self) -> Option<&Namespace> {
+        self.hub.as_ref()
+    }
+
     /// Where data directories and logs are.
     pub fn directory(&self) -> &Path {
         &self.directory

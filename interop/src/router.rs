@@ -18,6 +18,9 @@ pub const NET_ID: &str = "77";
 /// Every router has an address of its own, so all may use one port.
 pub const PORT: &str = "12345";
 
+/// Where i2pd looks for tunnels, in its directory.
+const I2PD_TUNNELS: &str = "tunnels.d";
+
 /// Whose router it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Kind {
@@ -216,6 +219,18 @@ impl Router {
         }
     }
 
+    /// Gives a router of i2pd's these tunnels, in its own words. It takes them up at once.
+    pub fn give_tunnels(&self, tunnels: &str) -> Result<()> {
+        ensure!(self.kind == Kind::I2pd, "ours follow their own file");
+        let directory = self.data_dir.join(I2PD_TUNNELS);
+        fs::create_dir_all(&directory)?;
+        fs::write(directory.join("given.conf"), tunnels)?;
+        let (process, _) =
+            self.running.as_ref().with_context(|| format!("router {} is not running", self.index))?;
+        process.hang_up();
+        Ok(())
+    }
+
     /// Fails if the program has ended.
     pub fn ensure_running(&mut self) -> Result<()> {
         let index = self.index;
@@ -339,7 +354,7 @@ impl Router {
     fn i2pd_command(&self, program: &Path) -> Command {
         let mut command = self.namespace.command(program);
         command.arg("--datadir").arg(&self.data_dir).arg("--conf").arg(self.data_dir.join("i2pd.conf"));
-        command.args(["--tunconf", "/dev/null", "--tunnelsdir"]).arg(self.data_dir.join("none"));
+        command.args(["--tunconf", "/dev/null", "--tunnelsdir"]).arg(self.data_dir.join(I2PD_TUNNELS));
         command.args(["--certsdir", "/usr/share/i2pd/certificates"]);
         command
     }

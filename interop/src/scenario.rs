@@ -17,6 +17,8 @@
 //! | reach | | | 8 of ours, some behind gateways, and 6 i2pd: see [`crate::reach`] |
 //! | mapping | | | one of ours behind a gateway: see [`crate::mapping`] |
 //! | tunnels | ours | ours | 6 of ours, with nginx and ngircd behind tunnels: see [`crate::tunnels`] |
+//! | browse | | | `aioli testnet`, and 3 of ours and 6 i2pd, with curl and Chromium: see [`crate::browse`] |
+//! | leak | ours | ours | 6 of ours, with hostile pages and a packet capture: see [`crate::leak`] |
 //! | moving | ours | ours | 4 of ours, 4 i2pd; an address is replaced: see [`crate::moving`] |
 //! | introduce | ours | ours, i2pd | three of ours behind gateways: see [`crate::introduce`] |
 //! | aioli | ours | ours | 10 of ours |
@@ -36,7 +38,7 @@ use crate::net::process::Process;
 use crate::network::{Layout, Network};
 use crate::report::Report;
 use crate::router::{Binaries, Kind, Router};
-use crate::{introduce, join, limit, mapping, moving, reach, tunnels};
+use crate::{browse, introduce, join, leak, limit, mapping, moving, reach, tunnels};
 
 /// How long each direction is loaded in `limit`.
 const LIMIT_TIME: Duration = Duration::from_secs(15);
@@ -68,6 +70,10 @@ pub enum Scenario {
     Mapping,
     /// Ordinary servers and programs behind tunnels.
     Tunnels,
+    /// Browsers open sites and the console.
+    Browse,
+    /// Hostile pages have nothing leave but what routers say to each other.
+    Leak,
     /// Whether routers say rightly that others reach them.
     Reach,
     /// Another address in mid-transfer.
@@ -82,7 +88,7 @@ pub enum Scenario {
 
 impl Scenario {
     /// What continuous integration runs.
-    pub const CI: [Self; 14] = [
+    pub const CI: [Self; 16] = [
         Self::A,
         Self::B,
         Self::C,
@@ -97,13 +103,15 @@ impl Scenario {
         Self::Moving,
         Self::Reach,
         Self::Introduce,
+        Self::Browse,
+        Self::Leak,
     ];
 
     /// Whether both run on one network: only transfers do, where it is the same.
     fn shares_network_with(self, other: Self) -> bool {
         let makes_its_own = |s: Self| {
-            use Scenario::{Introduce, Join, Limit, Mapping, Moving, Reach, Tunnels};
-            matches!(s, Introduce | Join | Limit | Mapping | Moving | Reach | Tunnels)
+            use Scenario::{Browse, Introduce, Join, Leak, Limit, Mapping, Moving, Reach, Tunnels};
+            matches!(s, Browse | Introduce | Join | Leak | Limit | Mapping | Moving | Reach | Tunnels)
         };
         self == other || (!makes_its_own(self) && !makes_its_own(other) && self.layout() == other.layout())
     }
@@ -119,6 +127,8 @@ impl Scenario {
             Self::Limit => (6, 0),
             Self::Mapping => (1, 0),
             Self::Tunnels => (tunnels::ROUTERS, 0),
+            Self::Browse => browse::ROUTERS,
+            Self::Leak => (leak::ROUTERS, 0),
             Self::Reach => reach::ROUTERS,
             Self::Moving => moving::ROUTERS,
             Self::Introduce => introduce::ROUTERS,
@@ -144,7 +154,9 @@ impl Scenario {
             Self::B | Self::Ssu2Back => (6, 2),
             Self::C => (5, 6),
             Self::D | Self::I2pd | Self::Aioli | Self::Limit | Self::Mapping => (1, 2),
-            Self::Reach | Self::Moving | Self::Introduce | Self::Tunnels => (1, 2),
+            Self::Reach | Self::Moving | Self::Introduce | Self::Tunnels | Self::Browse | Self::Leak => {
+                (1, 2)
+            }
         }
     }
 
@@ -165,6 +177,8 @@ impl Scenario {
             Self::Introduce => "(introduce) two behind gateways",
             Self::Mapping => "(mapping) a gateway that maps ports",
             Self::Tunnels => "(tunnels) servers and programs behind tunnels",
+            Self::Browse => "(browse) sites and the console in browsers",
+            Self::Leak => "(leak) hostile pages and a packet capture",
             Self::I2pd => "(i2pd) among i2pd alone",
             Self::Aioli => "(aioli) among ours alone",
         }
@@ -223,6 +237,8 @@ pub fn run(plan: &Plan, programs: &Programs) -> Result<Report> {
             Scenario::Introduce => introduce::run(&Place { binaries, directory }, &mut report),
             Scenario::Mapping => mapping::run(&Place { binaries, directory }, &mut report),
             Scenario::Tunnels => tunnels::run(&Place { binaries, directory }, &mut report),
+            Scenario::Browse => browse::run(&Place { binaries, directory }, &mut report),
+            Scenario::Leak => leak::run(&Place { binaries, directory }, &mut report),
             Scenario::A
             | Scenario::B
             | Scenario::C
@@ -436,8 +452,8 @@ mod tests {
     #[test]
     fn what_makes_its_own_network_is_left_out_for_no_other() {
         assert!(Scenario::A.shares_network_with(Scenario::B));
-        let alone = [Scenario::Join, Scenario::Limit, Scenario::Mapping, Scenario::Tunnels];
-        for one in alone.into_iter().chain([Scenario::Reach, Scenario::Introduce]) {
+        let alone = [Scenario::Join, Scenario::Limit, Scenario::Mapping, Scenario::Tunnels, Scenario::Browse];
+        for one in alone.into_iter().chain([Scenario::Reach, Scenario::Introduce, Scenario::Leak]) {
             assert!(Scenario::CI.iter().all(|s| *s == one || !s.shares_network_with(one)), "{one:?}");
         }
     }

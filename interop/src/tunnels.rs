@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use aioli_wire::keyfile::DestinationKeys;
-use aioli_wire::{Wire, base32};
+use aioli_wire::{Destination, Wire, base32};
 use anyhow::{Context, Result, ensure};
 
 use crate::net::process::Process;
@@ -22,6 +22,7 @@ use crate::network::{Layout, Network};
 use crate::report::Report;
 use crate::router::Router;
 use crate::scenario::Place;
+use crate::site;
 
 /// Routers of ours.
 pub(crate) const ROUTERS: usize = 6;
@@ -29,10 +30,12 @@ pub(crate) const ROUTERS: usize = 6;
 const PROGRAMS: usize = 1;
 const SERVERS: usize = 2;
 
-const NGINX: &str = "/usr/sbin/nginx";
 const NGIRCD: &str = "/usr/sbin/ngircd";
 const IRSSI: &str = "/usr/bin/irssi";
 const CURL: &str = "/usr/bin/curl";
+/// What nginx answers.
+const SHOWS_HEADERS: &str = "location / { return 200 \"b32=$http_x_i2p_destb32 host=$host hash=$http_x_i2p_desthash \
+                             b64=$http_x_i2p_destb64\\n\"; }";
 /// Gives a program the terminal that it wants.
 const SCRIPT: &str = "/usr/bin/script";
 
@@ -68,13 +71,14 @@ struct World {
 
 impl World {
     fn start(place: &Place) -> Result<Self> {
-        for program in [NGINX, NGIRCD, IRSSI, CURL, SCRIPT] {
+        for program in [NGIRCD, IRSSI, CURL, SCRIPT] {
             ensure!(Path::new(program).exists(), "{program} is not installed: .ci/run installs it");
         }
         let directory = place.directory.join("tunnels");
         let network = Network::start(&Layout::mixed(ROUTERS, 0), &place.binaries, &directory)?;
         let router = network.router(SERVERS)?;
-        let servers = vec![nginx(router, &directory)?, ngircd(router, &directory)?];
+        let servers =
+            vec![site::nginx(router.namespace(), &directory, SHOWS_HEADERS)?, ngircd(router, &directory)?];
         describe(
             router,
             "[[tunnels]]\nname = \"web\"\ntype = \"http-server\"\ntarget = \"127.0.0.1:8080\"\nhost_name = \"site.i2p\"\n\
@@ -169,42 +173,30 @@ impl World {
 }
 
 /// Writes what a router follows.
-fn describe(router: &Router, tunnels: &str) -> Result<()> {
+pub(crate) fn describe(router: &Router, tunnels: &str) -> Result<()> {
     let path = router.data_dir().join("tunnels.toml");
     fs::write(&path, tunnels).with_context(|| format!("writing {}", path.display()))
 }
 
 /// The b32 name of a tunnel, whose keys the router makes when it starts it.
 fn own_name(router: &Router, keys: &str) -> Result<String> {
-    let path = router.data_dir().join("destinations").join(format!("{keys}.dat"));
+    Ok(base32::host_name(&own_destination(&key_file(router, keys))?.hash()))
+}
+
+/// Where a router of ours keeps the keys of a tunnel.
+pub(crate) fn key_file(router: &Router, keys: &str) -> PathBuf {
+    router.data_dir().join("destinations").join(format!("{keys}.dat"))
+}
+
+/// The destination in a key file, which a router makes when it starts the tunnel.
+pub(crate) fn own_destination(path: &Path) -> Result<Destination> {
     until(KEYS_WITHIN, || Ok(path.exists())).with_context(|| format!("there is no {}", path.display()))?;
-    let keys = DestinationKeys::from_bytes(&fs::read(&path)?)?;
-    Ok(base32::host_name(&keys.destination.hash()))
+    Ok(DestinationKeys::from_bytes(&fs::read(path)?)?.destination)
 }
 
 fn heard(raw: &Path, words: &str, limit: Duration) -> Result<()> {
     let read = || fs::read(raw).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
     until(limit, || Ok(read().contains(words))).with_context(|| format!("{words:?} is not in {:?}", read()))
-}
-
-fn nginx(router: &Router, directory: &Path) -> Result<Process> {
-    let own = directory.join("nginx");
-    fs::create_dir_all(&own)?;
-    let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
-        .iter()
-        .map(|kind| format!("{kind}_temp_path {}/{kind};\n", own.display()))
-        .collect();
-    let config = format!(
-        "daemon off;\nuser root;\nworker_processes 1;\npid {own}/pid;\nerror_log {own}/error.log;\nevents {{}}\n\
-         http {{\naccess_log off;\n{temporary}server {{\nlisten 127.0.0.1:8080;\nlocation / {{\n\
-         return 200 \"b32=$http_x_i2p_destb32 host=$host hash=$http_x_i2p_desthash b64=$http_x_i2p_destb64\\n\";\n}}\n}}\n}}\n",
-        own = own.display()
-    );
-    let path = own.join("nginx.conf");
-    fs::write(&path, config)?;
-    let mut command = router.namespace().command(Path::new(NGINX));
-    command.arg("-c").arg(&path).arg("-p").arg(&own);
-    Process::start(command, "nginx", &directory.join("nginx.log"))
 }
 
 fn ngircd(router: &Router, directory: &Path) -> Result<Process> {

@@ -4,6 +4,7 @@
 //! `CONNECTED`, `SENT <bytes> <sha-256>`, `RECEIVED <bytes> <sha-256>`, `DONE`,
 //! or `ERROR …`.
 
+pub mod chromium;
 pub mod first_tunnel;
 pub mod handshakes;
 pub mod load;

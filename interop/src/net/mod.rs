@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
+pub mod capture;
 pub mod delay;
 pub mod guard;
 pub mod namespace;

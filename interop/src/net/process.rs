@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -46,6 +46,20 @@ impl Process {
         let mut process = Self::spawn(command, name, log)?;
         let Some(stdout) = process.child.stdout.take() else { bail!("{name} has no standard output") };
         Ok((process, Lines::of(stdout, name, log)))
+    }
+
+    /// Starts a program that is spoken to over its standard input and output.
+    pub fn start_piped(
+        mut command: Command,
+        name: &str,
+        log: &Path,
+    ) -> Result<(Self, ChildStdin, ChildStdout)> {
+        let file = File::create(log).with_context(|| format!("creating {}", log.display()))?;
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(file);
+        let mut process = Self::spawn(command, name, log)?;
+        let pipes = process.child.stdin.take().zip(process.child.stdout.take());
+        let (input, output) = pipes.with_context(|| format!("{name} has no pipes"))?;
+        Ok((process, input, output))
     }
 
     fn spawn(mut command: Command, name: &str, log: &Path) -> Result<Self> {
@@ -90,6 +104,11 @@ impl Process {
         self.signal(Signal::SIGKILL);
         let _ = self.child.wait();
         false
+    }
+
+    /// Tells the program to read its configuration again.
+    pub fn hang_up(&self) {
+        self.signal(Signal::SIGHUP);
     }
 
     /// Kills the program without a word.
