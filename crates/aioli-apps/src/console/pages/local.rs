@@ -27,7 +27,7 @@ pub(super) fn destinations(destinations: &[Destination]) -> String {
         );
     }
     let heads =
-        ["Destination", "State", "LeaseSet", "Tunnels in / out", "Leases", "LeaseSet ends in", "Streams"];
+        ["Destination", "State", "LeaseSet", "#Tunnels in / out", "#Leases", "#LeaseSet ends in", "#Streams"];
     let body = if destinations.is_empty() {
         "<p>There is none yet: proxies and applications make one when they are first used.</p>\n".to_owned()
     } else {
@@ -122,7 +122,7 @@ pub(super) fn settings(settings: &[Setting], now: &Bandwidth) -> String {
         // Writing to a string cannot fail.
         let _ = writeln!(
             rows,
-            "<tr{class}><th scope=row>{}</th><td>{value}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
+            "<tr{class}><th scope=row>{}</th><td class=long>{value}</td><td>{}</td><td>{}</td><td class=help>{}</td></tr>",
             escaped(&s.name),
             escaped(&s.source),
             if s.live { "at once" } else { "after a restart" },

@@ -119,9 +119,14 @@ fn finding(f: &Finding, heading: &str) -> String {
     )
 }
 
-/// A table that scrolls by itself where the screen is narrow. `rows` are HTML.
+/// A table that scrolls by itself where the screen is narrow. `rows` are HTML. A head with `#` before it is that of
+/// numbers.
 fn table(label: &str, heads: &[&str], rows: &str) -> String {
-    let heads: String = heads.iter().map(|head| format!("<th scope=col>{head}</th>")).collect();
+    let head = |head: &&str| match head.strip_prefix('#') {
+        Some(head) => format!("<th scope=col class=n>{head}</th>"),
+        None => format!("<th scope=col>{head}</th>"),
+    };
+    let heads: String = heads.iter().map(head).collect();
     format!(
         "<div class=scroll role=region aria-label=\"{label}\" tabindex=0><table><thead><tr>{heads}</tr></thead>\
          <tbody>\n{rows}</tbody></table></div>\n"

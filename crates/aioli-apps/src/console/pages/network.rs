@@ -94,10 +94,10 @@ pub(super) fn peers(sessions: &[Session], all: u64) -> String {
         "Transport",
         "Begun by",
         "Address",
-        "For",
-        "Received",
-        "Sent",
-        "Round trip",
+        "#For",
+        "#Received",
+        "#Sent",
+        "#Round trip",
         "Letters",
         "Version",
     ];
@@ -129,7 +129,7 @@ fn shares(title: &str, label: &str, shares: &[Share], all: u64) -> String {
             share.routers,
         );
     }
-    format!("<section><h2>{title}</h2>\n{}</section>\n", table(title, &[label, "Routers", "Share"], &rows))
+    format!("<section><h2>{title}</h2>\n{}</section>\n", table(title, &[label, "#Routers", "Share"], &rows))
 }
 
 /// `/netdb`

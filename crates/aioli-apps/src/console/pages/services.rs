@@ -11,8 +11,18 @@ use crate::tunnels::Kind;
 pub(super) fn page(services: &ClientTunnels) -> String {
     let mut rows = String::new();
     services.tunnels.iter().for_each(|tunnel| rows.push_str(&row(tunnel)));
-    let heads =
-        ["Name", "Type", "State", "Listens at", "Leads to", "Address in I2P", "Connections", "In", "Out", ""];
+    let heads = [
+        "Name",
+        "Type",
+        "State",
+        "Listens at",
+        "Leads to",
+        "Address in I2P",
+        "#Connections",
+        "#In",
+        "#Out",
+        "",
+    ];
     let mut list = if services.tunnels.is_empty() {
         "<p>There is none yet.</p>\n".to_owned()
     } else {
@@ -32,8 +42,7 @@ pub(super) fn page(services: &ClientTunnels) -> String {
 }
 
 fn row(t: &ClientTunnel) -> String {
-    let leads: Vec<_> =
-        t.leads_to.iter().map(|to| if to.len() > 60 { short(to) } else { escaped(to) }).collect();
+    let leads: Vec<_> = t.leads_to.iter().map(|to| leads_to(to)).collect();
     let name = escaped(&t.name);
     let button = |path: &str, word: &str| {
         format!(
@@ -63,6 +72,17 @@ fn row(t: &ClientTunnel) -> String {
         bytes(t.received),
         bytes(t.sent),
     )
+}
+
+/// Where a tunnel leads, by the first letters of what nobody reads in full.
+fn leads_to(to: &str) -> String {
+    match to.split_once(".b32.i2p") {
+        Some((name, port)) if name.len() > 10 => {
+            format!("{}{}", short_b32(&format!("{name}.b32.i2p")), escaped(port))
+        }
+        _ if to.len() > 60 => short(to),
+        _ => escaped(to),
+    }
 }
 
 fn form() -> String {
