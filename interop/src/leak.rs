@@ -186,6 +186,7 @@ impl World {
             attempts.and_then(|recordings| self.judge(&recordings)),
         );
         report.check("(leak) what leaks on purpose is seen", self.control());
+        report.check("(leak) the hostile page leaks in a browser without the proxy", self.control_page());
     }
 
     fn watched(&self) -> Result<&Namespace> {
@@ -338,36 +339,52 @@ impl World {
         tunnel.and_then(|t| t.get("refused")?.as_u64()).with_context(|| format!("no tunnel {name}"))
     }
 
+    /// How often each canary was reached.
+    fn caught(&self) -> Result<[usize; 2]> {
+        let [loopback, outside] = &self.canaries;
+        Ok([loopback.caught()?.len(), outside.caught()?.len()])
+    }
+
     /// Things that leak, each by itself. Whoever sees none of them proves nothing.
     fn control(&self) -> Result<String> {
         let namespace = self.watched()?;
-        for (what, url, at, by) in [
+        let v6 = ("http://[2606:2800:21f:cb07::1]/", "[2606:2800:21f:cb07::1]:80");
+        for (what, url, reaches, seen) in [
             ("a look-up", "http://control.leaktest.example/", None, ":53"),
             ("a connection over IPv4", "http://93.184.215.14/", Some(1), "93.184.215.14:80"),
-            (
-                "a connection over IPv6",
-                "http://[2606:2800:21f:cb07::1]/",
-                Some(1),
-                "[2606:2800:21f:cb07::1]:80",
-            ),
+            ("a connection over IPv6", v6.0, Some(1), v6.1),
             ("a connection to loopback", "http://127.0.0.1:9999/", Some(0), "127.0.0.1:9999"),
         ] {
-            let caught = || {
-                anyhow::Ok(
-                    self.canaries.iter().map(|c| c.caught().map(|c| c.len())).collect::<Result<Vec<_>>>()?,
-                )
-            };
-            let before = caught()?;
+            let before = self.caught()?;
             let recordings = self.recorded("control", || {
                 curl(namespace, &["--noproxy", "*", "--max-time", "2", url]).map(drop)
             })?;
             let found = Self::found(&recordings)?;
-            ensure!(found.iter().any(|packet| packet.contains(by)), "{what} was not seen, but {found:#?}");
-            if let Some(at) = at {
-                ensure!(caught()?.get(at) > before.get(at), "{what} did not reach the canary");
-            }
+            ensure!(found.iter().any(|packet| packet.contains(seen)), "{what} was not seen, but {found:#?}");
+            let after = self.caught()?;
+            ensure!(
+                reaches.is_none_or(|at| after.get(at) > before.get(at)),
+                "{what} did not reach the canary"
+            );
         }
         Ok("a look-up, and connections over IPv4, IPv6 and loopback".to_owned())
+    }
+
+    /// The hostile page in a browser without a proxy, which brings it over a client tunnel: it leads to both canaries.
+    fn control_page(&self) -> Result<String> {
+        let directory = self.directory.join("chromium-control");
+        let mut chromium = Chromium::start(self.watched()?, &directory, None)?;
+        let before = self.caught()?;
+        let recordings = self.recorded("control-page", || {
+            chromium.begin("http://127.0.0.1:8888/")?;
+            let reached = || Ok(self.caught()?.iter().zip(before).all(|(after, before)| *after > before));
+            until(PAGE_WITHIN, reached).context("the page has not reached both canaries")
+        })?;
+        let found = Self::found(&recordings)?;
+        for seen in [":53 }", "93.184.215.14:80", "127.0.0.1:9999"] {
+            ensure!(found.iter().any(|packet| packet.contains(seen)), "{seen} was not seen, but {found:#?}");
+        }
+        Ok(format!("{} kinds of packets that must not be", found.len()))
     }
 }
 

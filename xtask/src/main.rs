@@ -183,10 +183,11 @@ fn unit() -> Result<()> {
     })
 }
 
-/// Builds our router and the interop runner, and lets that one do the rest.
+/// Builds our programs and the interop runner, and lets that one do the rest.
 fn interop(task: &str, arguments: &[String]) -> Result<()> {
-    let packages = ["--package", "aioli", "--bin", "i2p-router", "--package", "interop", "--bin", "interop"];
-    cargo(["build", "--release", "--quiet"].into_iter().chain(packages))?;
+    let programs = ["--package", "aioli", "--bin", "i2p-router", "--bin", "aioli"];
+    let runner = ["--package", "interop", "--bin", "interop"];
+    cargo(["build", "--release", "--quiet"].into_iter().chain(programs).chain(runner))?;
     run(Command::new(target_dir().join("release/interop")).arg(task).args(arguments))
 }
 

@@ -171,12 +171,18 @@ impl Chromium {
 
     /// Opens an address; an answer that says no is a page as well. What was opened has been loaded when this returns.
     pub fn open(&mut self, url: &str, limit: Duration) -> Result<()> {
-        // What this begins ends later; a page that the browser makes of an error is none that was loaded.
+        self.begin(url)?;
+        self.wait(&format!("{url} has been loaded"), "document.readyState === 'complete'", limit)
+    }
+
+    /// Begins to open an address: the page is there, what belongs to it may not be. The page that the browser makes of
+    /// an error is none.
+    pub fn begin(&mut self, url: &str) -> Result<()> {
         let begun = self.call("Page.navigate", json!({"url": url}))?;
         if let Some(error) = begun.get("errorText").and_then(Value::as_str) {
             bail!("chromium could not open {url}: {error}");
         }
-        self.wait(&format!("{url} has been loaded"), "document.readyState === 'complete'", limit)
+        Ok(())
     }
 
     /// What an expression of JavaScript is worth in the page.
