@@ -177,6 +177,7 @@ fn sites_of_i2p_open_and_nothing_else_does() {
         socks(&world).await;
         subscriptions(&world).await;
         crowd(&world).await;
+        slow_readers(&world).await;
         outproxy(&mut world, network.client(1)).await;
         drop((world, network));
     });
@@ -415,6 +416,26 @@ async fn crowd(world: &World) {
     drop(idle);
     tokio::time::timeout(PATIENCE, until(0)).await.unwrap();
     assert_eq!(status(&get(world.http, "http://hello.i2p/").await), 200);
+}
+
+/// Who does not read slows nobody else.
+async fn slow_readers(world: &World) {
+    let mut slow = Vec::new();
+    for _ in 0..8 {
+        let mut stream = TcpStream::connect(world.http).await.unwrap();
+        stream.write_all(b"GET http://hello.i2p/20mb.bin HTTP/1.1\r\n\r\n").await.unwrap();
+        stream.read_exact(&mut [0; 16]).await.unwrap();
+        slow.push(stream);
+    }
+    assert_eq!(status(&get(world.http, "http://hello.i2p/").await), 200);
+    let large = say(world.http, "GET http://hello.i2p/20mb.bin HTTP/1.1\r\n\r\n").await;
+    assert!(large.ends_with(&site::large_file()), "{} bytes of 20 MB came", large.len());
+    let only_they_are_there = async {
+        while world.apps.stats().http.connections != slow.len() as u64 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, only_they_are_there).await.unwrap();
 }
 
 /// What is not of I2P goes to the outproxy that the user has named, and what is of this computer goes nowhere.

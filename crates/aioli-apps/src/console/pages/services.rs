@@ -11,18 +11,7 @@ use crate::tunnels::Kind;
 pub(super) fn page(services: &ClientTunnels) -> String {
     let mut rows = String::new();
     services.tunnels.iter().for_each(|tunnel| rows.push_str(&row(tunnel)));
-    let heads = [
-        "Name",
-        "Type",
-        "State",
-        "Listens at",
-        "Leads to",
-        "Address in I2P",
-        "#Connections",
-        "#In",
-        "#Out",
-        "",
-    ];
+    let heads = ["Name", "State", "Listens at, leads to", "Address in I2P", "#Connections", "#In / out", ""];
     let mut list = if services.tunnels.is_empty() {
         "<p>There is none yet.</p>\n".to_owned()
     } else {
@@ -60,11 +49,11 @@ fn row(t: &ClientTunnel) -> String {
     }
     let words = if t.detail.is_empty() { t.state.clone() } else { format!("{}: {}", t.state, t.detail) };
     format!(
-        "<tr><th scope=row>{name}</th><td>{}</td><td class=wrap>{}</td><td>{}</td><td>{}</td><td>{}</td>\
-         <td class=n>{} of {}</td><td class=n>{}</td><td class=n>{}</td><td>{buttons}</td></tr>\n",
+        "<tr><th scope=row>{name}<br><span class=kind>{}</span></th><td class=wrap>{}</td><td>{}{}</td><td>{}</td>\
+         <td class=n>{} of {}</td><td class=n>{} / {}</td><td>{buttons}</td></tr>\n",
         escaped(&t.kind),
         escaped(&words),
-        escaped(t.listening.as_deref().unwrap_or("–")),
+        t.listening.as_ref().map_or_else(String::new, |at| format!("{}<br>", escaped(at))),
         leads.join("<br>"),
         t.b32.as_deref().map_or_else(|| "–".to_owned(), short_b32),
         t.connections,
