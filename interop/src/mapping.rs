@@ -71,8 +71,8 @@ impl Home {
         nat::ensure_installed()?;
         let directory = place.directory.join(format!("mapping-{}", mapping.name()));
         network::empty(&directory)?;
-        let guard = Guard::start()?;
         let mut namespaces = Namespaces::new()?;
+        let guard = Guard::start(&namespaces)?;
         let (inside, outside) = (namespaces.add("home")?, namespaces.add("outside")?);
         let gateway = Gateway::new(&mut namespaces, INDEX, Nat::KeepingPorts, &inside)?;
         let wan = gateway.namespace();

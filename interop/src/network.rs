@@ -115,8 +115,8 @@ impl Network {
     /// Makes the network below `directory` and starts it, seeded: every router knows every other.
     pub fn start(layout: &Layout, binaries: &Binaries, directory: &Path) -> Result<Self> {
         empty(directory)?;
-        let guard = Guard::start()?;
         let mut namespaces = Namespaces::new()?;
+        let guard = Guard::start(&namespaces)?;
         let mut routers = Vec::new();
         for (index, (kind, floodfill)) in (1..).zip(&layout.routers) {
             let namespace = namespaces.add(&format!("r{index}"))?;

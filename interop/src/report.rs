@@ -34,6 +34,12 @@ impl Report {
         }
     }
 
+    /// Counts what another has counted.
+    pub const fn add(&mut self, other: &Self) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+    }
+
     /// Whether nothing has failed.
     pub const fn is_clean(&self) -> bool {
         self.failed == 0

@@ -86,6 +86,17 @@ pub enum Scenario {
     Aioli,
 }
 
+/// A scenario in networks of its own.
+type Apart = fn(&Place, &mut Report);
+
+/// Those that need little of the machine: they run all at once.
+const WAITING: [(Scenario, Apart); 4] = [
+    (Scenario::Reach, reach::run),
+    (Scenario::Moving, moving::run),
+    (Scenario::Introduce, introduce::run),
+    (Scenario::Mapping, mapping::run),
+];
+
 impl Scenario {
     /// What continuous integration runs.
     pub const CI: [Self; 16] = [
@@ -220,6 +231,7 @@ pub fn run(plan: &Plan, programs: &Programs) -> Result<Report> {
     programs.install(&plan.clients)?;
     let mut report = Report::default();
     let mut rest = plan.scenarios.clone();
+    run_waiting(plan, &mut report);
     while let Some(first) = rest.first().copied() {
         let (together, others): (Vec<_>, Vec<_>) = rest.iter().partition(|s| s.shares_network_with(first));
         rest = others;
@@ -232,10 +244,6 @@ pub fn run(plan: &Plan, programs: &Programs) -> Result<Report> {
             Scenario::Limit => {
                 limit::run(&limit::Plan { kbytes: 256, time: LIMIT_TIME, binaries, directory }, &mut report);
             }
-            Scenario::Reach => reach::run(&Place { binaries, directory }, &mut report),
-            Scenario::Moving => moving::run(&Place { binaries, directory }, &mut report),
-            Scenario::Introduce => introduce::run(&Place { binaries, directory }, &mut report),
-            Scenario::Mapping => mapping::run(&Place { binaries, directory }, &mut report),
             Scenario::Tunnels => tunnels::run(&Place { binaries, directory }, &mut report),
             Scenario::Browse => browse::run(&Place { binaries, directory }, &mut report),
             Scenario::Leak => leak::run(&Place { binaries, directory }, &mut report),
@@ -249,9 +257,35 @@ pub fn run(plan: &Plan, programs: &Programs) -> Result<Report> {
             | Scenario::Ssu2Ipv6
             | Scenario::I2pd
             | Scenario::Aioli => run_network(plan, programs, &together, &mut report),
+            // They have run.
+            Scenario::Reach | Scenario::Moving | Scenario::Introduce | Scenario::Mapping => {}
         }
     }
     Ok(report)
+}
+
+/// Runs those of the plan that need little of the machine.
+fn run_waiting(plan: &Plan, report: &mut Report) {
+    let place = Place { binaries: plan.binaries.clone(), directory: plan.directory.clone() };
+    let wanted = WAITING.iter().filter(|(scenario, _)| plan.scenarios.contains(scenario));
+    thread::scope(|scope| {
+        let threads: Vec<_> = wanted
+            .map(|(scenario, run)| {
+                let thread = scope.spawn(|| {
+                    let mut report = Report::default();
+                    run(&place, &mut report);
+                    report
+                });
+                (*scenario, thread)
+            })
+            .collect();
+        for (scenario, thread) in threads {
+            match thread.join() {
+                Ok(own) => report.add(&own),
+                Err(_) => drop(report.check::<String>(scenario.title(), Err(anyhow!("the runner panicked")))),
+            }
+        }
+    });
 }
 
 /// One network and the scenarios on it.

@@ -10,20 +10,25 @@ use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result};
 
-use super::namespace::{own_prefix, sweep_prefix};
+use super::namespace::{Namespaces, sweep_prefix};
 
-/// The guard of this process. It ends when this is dropped.
+/// The guard of one network. It ends when this is dropped.
 #[derive(Debug)]
 pub struct Guard {
     child: Child,
 }
 
 impl Guard {
-    /// Starts the guard: this program again, as `interop guard <prefix>`.
-    pub fn start() -> Result<Self> {
+    /// Starts the guard of these namespaces: this program again, as `interop guard <prefix>`.
+    pub fn start(namespaces: &Namespaces) -> Result<Self> {
         let program = std::env::current_exe().context("finding this program")?;
         let mut command = Command::new(program);
-        command.arg("guard").arg(own_prefix()?).stdin(Stdio::piped()).stdout(Stdio::null()).process_group(0);
+        command
+            .arg("guard")
+            .arg(namespaces.prefix())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .process_group(0);
         Ok(Self { child: command.spawn().context("starting the guard")? })
     }
 }

@@ -33,6 +33,11 @@ impl Namespaces {
         Ok(Self { prefix: format!("{}{network}.", own_prefix()?), made: Vec::new() })
     }
 
+    /// What the names of all of them begin with.
+    pub fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
     /// Makes a namespace with its loopback device up.
     pub fn add(&mut self, name: &str) -> Result<Namespace> {
         let ns = Namespace { name: format!("{}{name}", self.prefix) };
@@ -143,14 +148,14 @@ pub fn sweep_dead() -> Result<()> {
     Ok(())
 }
 
-/// Removes every namespace of the process that `prefix` names.
+/// Removes every namespace of the network that `prefix` names.
 pub fn sweep_prefix(prefix: &str) -> Result<()> {
     ensure!(prefix.starts_with(FAMILY), "not a prefix of ours: {prefix}");
     list()?.iter().filter(|name| name.starts_with(prefix)).try_for_each(|name| remove(name))
 }
 
 /// What the names of this process's namespaces begin with.
-pub fn own_prefix() -> Result<String> {
+fn own_prefix() -> Result<String> {
     let pid = std::process::id().to_string();
     let start = start_time(&pid).context("reading this process's start time")?;
     Ok(format!("{FAMILY}{pid}.{start}."))
