@@ -13,7 +13,7 @@ use aioli_wire::verified::Verified;
 
 use super::conn::{Conn, NO_CONN, State};
 use super::udp::{Udp, Way};
-use super::{Output, Transport};
+use super::{Output, Peer, Transport};
 use crate::PeerMisbehaved;
 use crate::ntcp2::initiator::{self, Remote};
 use crate::{ConnId, DialError, Lane, Why, ssu2};
@@ -122,6 +122,22 @@ impl Transport {
         self.peers.entry(hash).or_default().dial = Some(dial);
         self.start_next(hash, cx);
         Ok(())
+    }
+
+    /// Has a dial under way try NTCP2 as well, at once: one that was begun besides a session, over SSU2 alone, may wait for
+    /// long for a router that does not answer there. False if there is no dial, or NTCP2 is being tried.
+    pub(super) fn widen_dial(&mut self, to: &Arc<Verified<RouterInfo>>, cx: &mut Cx<'_>) -> bool {
+        let hash = to.hash();
+        let is_narrow = |p: &Peer| p.dial.as_ref().is_some_and(|dial| dial.tcp.is_none());
+        if !self.peers.get(&hash).is_some_and(is_narrow) {
+            return false;
+        }
+        let ways = self.ntcp2_addresses(to);
+        self.set_dial(&hash, |dial| {
+            dial.untried.retain(Candidate::is_ssu2);
+            dial.untried.extend(ways.into_iter().map(|(to, remote)| Candidate::Ntcp2(to, remote)));
+        });
+        self.start_next(hash, cx)
     }
 
     /// All ways to the router that are worth a try now, best last.

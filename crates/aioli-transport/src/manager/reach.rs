@@ -182,7 +182,7 @@ impl Transport {
     /// lost, and a new one takes its place.
     pub fn reconnect_ntcp2(&mut self, to: &Arc<Verified<RouterInfo>>, cx: &mut Cx<'_>) {
         let sessions = self.peers.get(&to.hash()).map(|p| [p.active, p.spare]).unwrap_or_default();
-        if sessions.into_iter().flatten().all(|conn| self.is_udp(conn)) {
+        if sessions.into_iter().flatten().all(|conn| self.is_udp(conn)) && !self.widen_dial(to, cx) {
             self.dial_besides(to, Over::Ntcp2, cx);
         }
     }

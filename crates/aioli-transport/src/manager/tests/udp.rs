@@ -336,3 +336,21 @@ fn one_peer_makes_us_write_to_everybody_once_in_ten_minutes() {
     assert!(!is_heard(60, other));
     assert!(is_heard(600, one));
 }
+
+#[test]
+fn a_lost_connection_is_begun_anew_beside_a_dial_that_nobody_answers() {
+    let mut net = Net::new(15, 2, both);
+    net.send(0, 1, 1, 100);
+    net.advance(SECOND);
+    let (lost, to) = (net.conns(0)[0], Arc::clone(&net.nodes[1].ri));
+    net.silent_udp.push(addr(2));
+    net.with(0, |t, cx| t.connect_ssu2(&to, cx));
+    net.run();
+    net.with(0, |t, cx| {
+        t.handle_closed(lost, cx);
+        assert!(!t.is_connected(&to.hash()));
+        t.reconnect_ntcp2(&to, cx);
+    });
+    net.run();
+    assert!(net.connected(0, 1), "at once");
+}
