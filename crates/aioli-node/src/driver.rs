@@ -281,10 +281,10 @@ impl Shared {
         let broken = links.iter().filter(|(id, link)| matches!(id, LinkId::Peer(_)) && is_broken(link));
         let broken: Vec<_> = broken.map(|(id, link)| (*id, Rc::clone(link))).collect();
         drop(links);
+        self.with_machines(|m, now| m.router.network_changed(now));
         for (id, link) in broken {
             self.gone(id, &link);
         }
-        self.with_machines(|m, now| m.router.network_changed(now));
     }
 
     fn add_link(self: &Rc<Self>, id: LinkId, stream: TcpStream) {

@@ -144,10 +144,11 @@ impl Router {
         self.expire();
     }
 
-    /// The machine's own addresses are others than before. Connections that were bound to one that is gone have been
-    /// closed.
+    /// The machine's own addresses are others than before. Connections that were bound to one that is gone are to be
+    /// closed after this.
     pub fn network_changed(&mut self, now: Now) {
         self.enter(now);
+        self.reaching.uprooted = Some(now.mono);
         tracing::debug!("the addresses of this machine have changed");
         self.on_addresses();
     }

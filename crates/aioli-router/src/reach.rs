@@ -31,6 +31,8 @@ const ASKED_LAST: usize = 6;
 const RECONNECT: Duration = Duration::from_secs(10);
 /// and so many are remembered.
 const RECONNECTED: usize = 64;
+/// Connections that are lost so soon after a change of our addresses are lost by it.
+const UPROOTED: Duration = Duration::from_secs(2);
 /// So many connections that break within this make our address doubtful.
 const BROKEN: usize = 3;
 const BROKEN_WITHIN: Duration = Duration::from_secs(30);
@@ -66,6 +68,8 @@ pub(crate) struct Reaching {
     presumed: Presumed,
     /// Whose sessions over NTCP2 were begun anew, of late.
     reconnected: VecDeque<(Instant, RouterHash)>,
+    /// When this machine's addresses last changed.
+    pub(crate) uprooted: Option<Instant>,
     /// When connections broke, the last of them.
     broken: VecDeque<Instant>,
     /// What is published of introductions.
@@ -83,6 +87,7 @@ impl Reaching {
             fixed,
             presumed: Presumed::default(),
             reconnected: VecDeque::new(),
+            uprooted: None,
             broken: VecDeque::new(),
             asked: VecDeque::new(),
         }
@@ -159,13 +164,15 @@ impl Router {
         }
     }
 
-    /// A session over NTCP2 is lost. Who is next to us in our tunnels may go on sending into it: it is begun anew.
+    /// A session over NTCP2 is lost. Who is next to us in our tunnels may go on sending into it: it is begun anew. If it
+    /// was we who moved, so is everybody: others' tunnels lead through us.
     pub(crate) fn on_lost(&mut self, peer: RouterHash) {
         let now = self.now.mono;
         self.note_broken();
         let lately = |(at, who): &(Instant, RouterHash)| *who == peer && now.since(*at) < RECONNECT;
+        let is_ours = self.reaching.uprooted.is_some_and(|at| now.since(at) < UPROOTED);
         if self.shutting_down
-            || !self.tunnels.is_next_to_us(&peer)
+            || !(is_ours || self.tunnels.is_next_to_us(&peer))
             || self.reaching.reconnected.iter().any(lately)
         {
             return;

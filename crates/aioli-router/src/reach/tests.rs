@@ -260,3 +260,19 @@ fn who_is_met_while_nobody_answers_over_udp_is_asked_at_once() {
     router.on_peer();
     assert!(!due(router), "one has answered");
 }
+
+#[test]
+fn who_moves_begins_every_lost_connection_anew() {
+    let mut net = Net::new(&[Nat::None; 2]);
+    net.run(Duration::from_secs(1));
+    let (now, info) = (net.now, net.hosts[1].router.router_info().clone());
+    let peer = info.hash();
+    let router = &mut net.hosts[0].router;
+    let dials = |router: &Router| router.transport.stats().dials;
+    let before = dials(router);
+    router.on_lost(peer);
+    assert_eq!(dials(router), before, "nobody next to us: it may be over for good");
+    router.network_changed(clock(now));
+    router.on_lost(peer);
+    assert_eq!(dials(router), before + 1);
+}
