@@ -99,7 +99,7 @@ const WAITING: [(Scenario, Apart); 4] = [
 
 impl Scenario {
     /// What continuous integration runs.
-    pub const CI: [Self; 15] = [
+    pub const CI: [Self; 16] = [
         Self::A,
         Self::B,
         Self::C,
@@ -111,6 +111,7 @@ impl Scenario {
         Self::Limit,
         Self::Mapping,
         Self::Tunnels,
+        Self::Moving,
         Self::Reach,
         Self::Introduce,
         Self::Browse,
