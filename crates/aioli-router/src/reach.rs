@@ -31,6 +31,9 @@ const ASKED_LAST: usize = 6;
 const RECONNECT: Duration = Duration::from_secs(10);
 /// and so many are remembered.
 const RECONNECTED: usize = 64;
+/// So long after the first session nobody who has just been met is asked over UDP as well: an i2pd that knew us before we
+/// started again holds on to its old session of SSU2, and sends into that, if a second one is begun beside NTCP2.
+const UNANSWERED: Duration = Duration::from_secs(10);
 /// Connections that are lost so soon after a change of our addresses are lost by it.
 const UPROOTED: Duration = Duration::from_secs(2);
 /// So many connections that break within this make our address doubtful.
@@ -68,6 +71,8 @@ pub(crate) struct Reaching {
     presumed: Presumed,
     /// Whose sessions over NTCP2 were begun anew, of late.
     reconnected: VecDeque<(Instant, RouterHash)>,
+    /// When there was a first session.
+    began: Option<Instant>,
     /// When this machine's addresses last changed.
     pub(crate) uprooted: Option<Instant>,
     /// When connections broke, the last of them.
@@ -87,6 +92,7 @@ impl Reaching {
             fixed,
             presumed: Presumed::default(),
             reconnected: VecDeque::new(),
+            began: None,
             uprooted: None,
             broken: VecDeque::new(),
             asked: VecDeque::new(),
@@ -159,8 +165,9 @@ impl Router {
 
     /// There is a session. While nobody has answered over UDP it is asked why: who is there over TCP can show it.
     pub(crate) fn on_peer(&mut self) {
-        if self.reaching.observer.is_unanswered(Family::V4) {
-            self.timers.set_earlier(Timer::Reach, self.now.mono);
+        let (began, now) = (*self.reaching.began.get_or_insert(self.now.mono), self.now.mono);
+        if now.since(began) >= UNANSWERED && self.reaching.observer.is_unanswered(Family::V4) {
+            self.timers.set_earlier(Timer::Reach, now);
         }
     }
 
