@@ -232,7 +232,6 @@ impl Testnet {
     fn start(place: &Place, pictures: &Path) -> Result<Self> {
         let directory = place.directory.join("browse-testnet");
         empty(&directory)?;
-        // The guard of the private network removes all namespaces of this process, this one among them.
         let mut namespaces = Namespaces::new()?;
         let namespace = namespaces.add("testnet")?;
         namespace.ensure_isolated()?;

@@ -12,7 +12,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::net::guard::Guard;
 use crate::net::namespace::{Namespace, Namespaces};
 use crate::net::nat::{self, Gateway, Mapping, Nat};
 use crate::net::process::{Process, tail};
@@ -63,7 +62,6 @@ struct Home {
     gateway: Gateway,
     started: Instant,
     _namespaces: Namespaces,
-    _guard: Guard,
 }
 
 impl Home {
@@ -72,7 +70,6 @@ impl Home {
         let directory = place.directory.join(format!("mapping-{}", mapping.name()));
         network::empty(&directory)?;
         let mut namespaces = Namespaces::new()?;
-        let guard = Guard::start(&namespaces)?;
         let (inside, outside) = (namespaces.add("home")?, namespaces.add("outside")?);
         let gateway = Gateway::new(&mut namespaces, INDEX, Nat::KeepingPorts, &inside)?;
         let wan = gateway.namespace();
@@ -95,16 +92,7 @@ impl Home {
         command.arg("--data-dir").arg(directory.join("data")).env("I2P_NO_PORT_MAPPING", "false");
         let router = Process::start(command, "the router", &directory.join("router.log"))?;
         let started = Instant::now();
-        Ok(Self {
-            router,
-            _miniupnpd: miniupnpd,
-            inside,
-            outside,
-            gateway,
-            started,
-            _namespaces: namespaces,
-            _guard: guard,
-        })
+        Ok(Self { router, _miniupnpd: miniupnpd, inside, outside, gateway, started, _namespaces: namespaces })
     }
 
     /// Waits until the router says that both are mapped and publishes the address; the gateway must have the rules.

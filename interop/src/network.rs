@@ -15,7 +15,6 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use crate::net::guard::Guard;
 use crate::net::namespace::{Namespace, Namespaces};
 use crate::net::nat::{self, Edge, Gateway};
 use crate::net::process::Process;
@@ -106,7 +105,6 @@ pub struct Network {
     _forwarder: Option<Process>,
     hub: Option<Namespace>,
     namespaces: Namespaces,
-    _guard: Guard,
     directory: PathBuf,
     binaries: Binaries,
 }
@@ -116,7 +114,6 @@ impl Network {
     pub fn start(layout: &Layout, binaries: &Binaries, directory: &Path) -> Result<Self> {
         empty(directory)?;
         let mut namespaces = Namespaces::new()?;
-        let guard = Guard::start(&namespaces)?;
         let mut routers = Vec::new();
         for (index, (kind, floodfill)) in (1..).zip(&layout.routers) {
             let namespace = namespaces.add(&format!("r{index}"))?;
@@ -149,7 +146,6 @@ impl Network {
             _forwarder: forwarder,
             hub,
             namespaces,
-            _guard: guard,
             directory: directory.to_owned(),
             binaries: binaries.clone(),
         };

@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result};
 
-use super::namespace::{Namespaces, sweep_prefix};
+use super::namespace::sweep_prefix;
 
 /// The guard of one network. It ends when this is dropped.
 #[derive(Debug)]
@@ -19,16 +19,11 @@ pub struct Guard {
 }
 
 impl Guard {
-    /// Starts the guard of these namespaces: this program again, as `interop guard <prefix>`.
-    pub fn start(namespaces: &Namespaces) -> Result<Self> {
+    /// Starts the guard of the namespaces with this prefix: this program again, as `interop guard <prefix>`.
+    pub fn start(prefix: &str) -> Result<Self> {
         let program = std::env::current_exe().context("finding this program")?;
         let mut command = Command::new(program);
-        command
-            .arg("guard")
-            .arg(namespaces.prefix())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .process_group(0);
+        command.arg("guard").arg(prefix).stdin(Stdio::piped()).stdout(Stdio::null()).process_group(0);
         Ok(Self { child: command.spawn().context("starting the guard")? })
     }
 }

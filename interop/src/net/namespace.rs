@@ -12,6 +12,8 @@ use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use super::guard::Guard;
+
 /// What the names of all our namespaces begin with.
 const FAMILY: &str = "aioli.";
 
@@ -23,6 +25,8 @@ static NETWORKS: AtomicU32 = AtomicU32::new(0);
 pub struct Namespaces {
     prefix: String,
     made: Vec<Namespace>,
+    /// Does the same if this process is killed.
+    _guard: Guard,
 }
 
 impl Namespaces {
@@ -30,12 +34,8 @@ impl Namespaces {
     pub fn new() -> Result<Self> {
         sweep_dead()?;
         let network = NETWORKS.fetch_add(1, Ordering::Relaxed);
-        Ok(Self { prefix: format!("{}{network}.", own_prefix()?), made: Vec::new() })
-    }
-
-    /// What the names of all of them begin with.
-    pub fn prefix(&self) -> &str {
-        &self.prefix
+        let prefix = format!("{}{network}.", own_prefix()?);
+        Ok(Self { _guard: Guard::start(&prefix)?, prefix, made: Vec::new() })
     }
 
     /// Makes a namespace with its loopback device up.
