@@ -12,7 +12,7 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, ensure};
 
 use crate::net::nat::Edge;
 use crate::net::until;
@@ -41,44 +41,32 @@ const DONE_WITHIN: Duration = Duration::from_secs(90);
 /// The new address is published.
 const PUBLISHED_WITHIN: Duration = Duration::from_secs(60);
 
-/// What was checked, and what came of it.
-type Checks = Vec<(&'static str, Result<String>)>;
-
 /// Runs it, over both choices of transports at once; failures are in the report.
 pub fn run(place: &Place, report: &mut Report) {
     println!("two networks of {} aioli and {} i2pd", ROUTERS.0, ROUTERS.1);
     let choices = [(true, "SSU2 alone"), (false, "both transports")];
-    let moved = thread::scope(|scope| {
-        let threads = choices.map(|(ssu2_only, _)| scope.spawn(move || moved(place, ssu2_only)));
-        threads.map(|thread| thread.join().unwrap_or_else(|_| Err(anyhow!("it panicked"))))
-    });
-    for ((_, over), moved) in choices.iter().zip(&moved) {
-        match moved {
-            Ok(checks) => {
-                for (name, result) in checks {
-                    let result = result.as_ref().map_err(|error| anyhow!("{error:#}"));
-                    report.check(&format!("(moving) {name}, {over}"), result);
-                }
-            }
-            Err(error) => {
-                report.check::<String>(&format!("(moving) the network, {over}"), Err(anyhow!("{error:#}")));
-            }
-        }
-    }
+    report.at_once(
+        choices.map(|(ssu2_only, over)| (over, move |own: &mut Report| moves(place, ssu2_only, over, own))),
+    );
 }
 
-fn moved(place: &Place, ssu2_only: bool) -> Result<Checks> {
+fn moves(place: &Place, ssu2_only: bool, over: &str, report: &mut Report) {
     let mut layout = Layout::mixed(ROUTERS.0, ROUTERS.1);
     layout.ssu2_only = ssu2_only;
     layout.edges = vec![(MOVED, Edge::Open)];
     let directory = place.directory.join(if ssu2_only { "moving-ssu2" } else { "moving" });
-    let mut network = Network::start(&layout, &place.binaries, &directory)?;
-    let mut checks = vec![
-        ("a stream outlives the address", outlives(&network, &directory)),
-        ("the new address is published", published(&network)),
-    ];
-    checks.push(("every router still runs", network.ensure_running().map(|()| "yes".to_owned())));
-    Ok(checks)
+    let mut network = match Network::start(&layout, &place.binaries, &directory) {
+        Ok(network) => network,
+        Err(error) => {
+            report.check::<String>(&format!("(moving) the network, {over}"), Err(error));
+            return;
+        }
+    };
+    let outlives = outlives(&network, &directory);
+    report.check(&format!("(moving) a stream outlives the address, {over}"), outlives);
+    report.check(&format!("(moving) the new address is published, {over}"), published(&network));
+    let running = network.ensure_running().map(|()| "yes");
+    report.check(&format!("(moving) every router still runs, {over}"), running);
 }
 
 /// Replaces the address in the middle of a stream.
@@ -100,8 +88,8 @@ fn outlives(network: &Network, logs: &Path) -> Result<String> {
 }
 
 /// Waits until the RouterInfo has the new address.
-fn published(network: &Network) -> Result<String> {
+fn published(network: &Network) -> Result<&'static str> {
     let moved = network.router(MOVED)?;
     until(PUBLISHED_WITHIN, || Ok(moved.publishes(MOVED_TO))).context("its RouterInfo does not have it")?;
-    Ok("yes".to_owned())
+    Ok("yes")
 }

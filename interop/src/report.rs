@@ -1,7 +1,10 @@
 //! What a run printed as it went, counted for its last line.
 
 use std::fmt;
+use std::thread;
 use std::time::{Duration, Instant};
+
+use anyhow::anyhow;
 
 /// Passed and failed checks of a run.
 #[derive(Debug)]
@@ -34,10 +37,31 @@ impl Report {
         }
     }
 
-    /// Counts what another has counted.
-    pub const fn add(&mut self, other: &Self) {
-        self.passed += other.passed;
-        self.failed += other.failed;
+    /// Runs these at the same time, each by its name, and counts what they count.
+    pub fn at_once<'a, R>(&mut self, runs: impl IntoIterator<Item = (&'a str, R)>)
+    where
+        R: FnOnce(&mut Self) + Send,
+    {
+        thread::scope(|scope| {
+            let begin = |(name, run): (&'a str, R)| {
+                let thread = scope.spawn(|| {
+                    let mut own = Self::default();
+                    run(&mut own);
+                    own
+                });
+                (name, thread)
+            };
+            let threads: Vec<_> = runs.into_iter().map(begin).collect();
+            for (name, thread) in threads {
+                match thread.join() {
+                    Ok(own) => {
+                        self.passed += own.passed;
+                        self.failed += own.failed;
+                    }
+                    Err(_) => drop(self.check::<String>(name, Err(anyhow!("the runner panicked")))),
+                }
+            }
+        });
     }
 
     /// Whether nothing has failed.

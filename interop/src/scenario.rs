@@ -266,26 +266,9 @@ pub fn run(plan: &Plan, programs: &Programs) -> Result<Report> {
 
 /// Runs those of the plan that need little of the machine.
 fn run_waiting(plan: &Plan, report: &mut Report) {
-    let place = Place { binaries: plan.binaries.clone(), directory: plan.directory.clone() };
+    let place = &Place { binaries: plan.binaries.clone(), directory: plan.directory.clone() };
     let wanted = WAITING.iter().filter(|(scenario, _)| plan.scenarios.contains(scenario));
-    thread::scope(|scope| {
-        let threads: Vec<_> = wanted
-            .map(|(scenario, run)| {
-                let thread = scope.spawn(|| {
-                    let mut report = Report::default();
-                    run(&place, &mut report);
-                    report
-                });
-                (*scenario, thread)
-            })
-            .collect();
-        for (scenario, thread) in threads {
-            match thread.join() {
-                Ok(own) => report.add(&own),
-                Err(_) => drop(report.check::<String>(scenario.title(), Err(anyhow!("the runner panicked")))),
-            }
-        }
-    });
+    report.at_once(wanted.map(|(scenario, run)| (scenario.title(), |own: &mut Report| run(place, own))));
 }
 
 /// One network and the scenarios on it.
