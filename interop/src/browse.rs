@@ -22,6 +22,7 @@ use aioli_wire::base32;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
+use crate::client::CURL;
 use crate::client::chromium::{Chromium, Look};
 use crate::net::namespace::{Namespace, Namespaces};
 use crate::net::process::{Lines, Process};
@@ -40,7 +41,6 @@ const VISITOR: usize = 1;
 const OURS: usize = 2;
 const I2PD: usize = 4;
 
-const CURL: &str = "/usr/bin/curl";
 const PROXY: &str = "127.0.0.1:4444";
 const SOCKS: &str = "127.0.0.1:4447";
 const CONSOLE: &str = "http://127.0.0.1:7657";

@@ -22,6 +22,7 @@ use aioli_wire::base32;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
+use crate::client::CURL;
 use crate::client::chromium::Chromium;
 use crate::net::capture::{Capture, Packet, frames, unexpected};
 use crate::net::namespace::Namespace;
@@ -41,7 +42,6 @@ const WATCHED: usize = 1;
 const HOSTILE: usize = 2;
 const OUTSIDE: u8 = 250;
 
-const CURL: &str = "/usr/bin/curl";
 /// Until the site can be reached, and a page has tried all that it tries.
 const USABLE_WITHIN: Duration = Duration::from_secs(120);
 const PAGE_WITHIN: Duration = Duration::from_secs(90);

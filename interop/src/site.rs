@@ -3,10 +3,10 @@
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 
 use crate::net::namespace::Namespace;
-use crate::net::process::Process;
+use crate::net::process::{Process, ensure_installed};
 
 /// Where Debian has it.
 pub(crate) const NGINX: &str = "/usr/sbin/nginx";
@@ -15,7 +15,7 @@ pub(crate) const ADDRESS: &str = "127.0.0.1:8080";
 
 /// Starts it with these directives for its one server; its files are below `directory`.
 pub(crate) fn nginx(namespace: &Namespace, directory: &Path, directives: &str) -> Result<Process> {
-    ensure!(Path::new(NGINX).exists(), "{NGINX} is not installed: .ci/run installs it");
+    ensure_installed(NGINX)?;
     let own = directory.join("nginx");
     fs::create_dir_all(&own)?;
     let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]

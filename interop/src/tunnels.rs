@@ -16,7 +16,8 @@ use aioli_wire::keyfile::DestinationKeys;
 use aioli_wire::{Destination, Wire, base32};
 use anyhow::{Context, Result, ensure};
 
-use crate::net::process::Process;
+use crate::client::CURL;
+use crate::net::process::{Process, ensure_installed};
 use crate::net::until;
 use crate::network::{Layout, Network};
 use crate::report::Report;
@@ -32,7 +33,6 @@ const SERVERS: usize = 2;
 
 const NGIRCD: &str = "/usr/sbin/ngircd";
 const IRSSI: &str = "/usr/bin/irssi";
-const CURL: &str = "/usr/bin/curl";
 /// What nginx answers.
 const SHOWS_HEADERS: &str = "location / { return 200 \"b32=$http_x_i2p_destb32 host=$host hash=$http_x_i2p_desthash \
                              b64=$http_x_i2p_destb64\\n\"; }";
@@ -71,9 +71,7 @@ struct World {
 
 impl World {
     fn start(place: &Place) -> Result<Self> {
-        for program in [NGIRCD, IRSSI, CURL, SCRIPT] {
-            ensure!(Path::new(program).exists(), "{program} is not installed: .ci/run installs it");
-        }
+        [NGIRCD, IRSSI, CURL, SCRIPT].into_iter().try_for_each(ensure_installed)?;
         let directory = place.directory.join("tunnels");
         let network = Network::start(&Layout::mixed(ROUTERS, 0), &place.binaries, &directory)?;
         let router = network.router(SERVERS)?;

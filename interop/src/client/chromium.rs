@@ -16,12 +16,12 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use data_encoding::BASE64;
 use serde_json::{Value, json};
 
 use crate::net::namespace::Namespace;
-use crate::net::process::Process;
+use crate::net::process::{Process, ensure_installed};
 use crate::net::until;
 
 /// Where Debian has it.
@@ -83,7 +83,7 @@ pub struct Look {
 impl Chromium {
     /// Starts it in a namespace, with its files below `directory`, for all of whose requests there is this proxy.
     pub fn start(namespace: &Namespace, directory: &Path, proxy: Option<&str>) -> Result<Self> {
-        ensure!(Path::new(PROGRAM).exists(), "{PROGRAM} is not installed: .ci/run installs it");
+        ensure_installed(PROGRAM)?;
         let downloads = directory.join("downloads");
         fs::create_dir_all(&downloads)?;
         let mut command = namespace.command(Path::new("/bin/sh"));

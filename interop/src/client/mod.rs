@@ -4,6 +4,9 @@
 //! `CONNECTED`, `SENT <bytes> <sha-256>`, `RECEIVED <bytes> <sha-256>`, `DONE`,
 //! or `ERROR …`.
 
+/// Where Debian has `curl`.
+pub(crate) const CURL: &str = "/usr/bin/curl";
+
 pub mod chromium;
 pub mod first_tunnel;
 pub mod handshakes;

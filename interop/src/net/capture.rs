@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 
 use super::namespace::Namespace;
-use super::process::Process;
+use super::process::{Process, ensure_installed};
 use super::until;
 
 /// Where Debian has it.
@@ -46,7 +46,7 @@ pub enum Packet {
 impl Capture {
     /// Records all that goes over a device from now on.
     pub fn start(namespace: &Namespace, device: &str, file: &Path) -> Result<Self> {
-        ensure!(Path::new(PROGRAM).exists(), "{PROGRAM} is not installed: .ci/run installs it");
+        ensure_installed(PROGRAM)?;
         let mut command = namespace.command(Path::new(PROGRAM));
         command.args(["-i", device, "-n", "-U", "--immediate-mode", "-B", "65536", "-s", "0", "-Z", "root"]);
         command.arg("-w").arg(file);

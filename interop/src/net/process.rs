@@ -31,6 +31,12 @@ pub struct Usage {
     pub cpu: Duration,
 }
 
+/// Fails if a program is missing.
+pub fn ensure_installed(program: &str) -> Result<()> {
+    ensure!(Path::new(program).exists(), "{program} is not installed: .ci/run installs it");
+    Ok(())
+}
+
 impl Process {
     /// Starts a program whose output goes to the file `log`.
     pub fn start(mut command: Command, name: &str, log: &Path) -> Result<Self> {
