@@ -28,7 +28,7 @@ mod tally;
 mod world;
 
 pub use census::{Census, Kind, Searches};
-pub use limited::{Second, broken, limited};
+pub use limited::{LIMIT, LIMITED_LINK, Second, broken, limited};
 pub use oracle::{Failure, LostTransfer, Report, Violation};
 pub use pipe::LinkModel;
 pub use scenario::{Demands, Flood, REGRESSIONS, SCENARIOS, Scale, Scenario, Transports, scenario};

@@ -35,6 +35,16 @@ pub struct Second {
     pub arrived: [u64; STREAMS.len()],
 }
 
+/// The limit of `aioli-sim --scenario limited`, each way.
+pub const LIMIT: u64 = 256 * 1024;
+/// And its links: nothing of them is in the way of the limit.
+pub const LIMITED_LINK: LinkModel = LinkModel {
+    delay: Duration::from_millis(2),
+    jitter: Duration::from_micros(200),
+    loss_permille: 0,
+    rate: Some(2_000_000),
+};
+
 /// Seconds in a row over which an own stream must have had its least.
 const PATIENCE: usize = 3;
 /// And this part of the limit.

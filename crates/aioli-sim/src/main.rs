@@ -5,17 +5,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use aioli_core::Duration;
-use aioli_sim::{LinkModel, Report, SCENARIOS, World, broken, check, limited, scenario};
-
-/// The limit of `--scenario limited`, each way.
-const LIMIT: u64 = 256 * 1024;
-/// And its links: nothing of them is in the way of the limit.
-const LINK: LinkModel = LinkModel {
-    delay: Duration::from_millis(2),
-    jitter: Duration::from_micros(200),
-    loss_permille: 0,
-    rate: Some(2_000_000),
-};
+use aioli_sim::{LIMIT, LIMITED_LINK, Report, SCENARIOS, World, broken, check, limited, scenario};
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().collect();
@@ -61,7 +51,7 @@ fn main() -> ExitCode {
 /// Prints what the router with the limit did, in KB, and whether that is as it should be.
 fn run_limited(seed: u64, seconds: u64) -> ExitCode {
     let mut out = std::io::stdout();
-    let table = match limited(LIMIT, LINK, seconds, seed) {
+    let table = match limited(LIMIT, LIMITED_LINK, seconds, seed) {
         Ok(table) => table,
         Err(violation) => {
             let _ = writeln!(out, "limited, seed {seed}: {violation}");

@@ -1,19 +1,10 @@
 //! A bandwidth limit in virtual time: `docs/bandwidth.md` has the demands.
 
-use aioli_core::Duration;
-use aioli_sim::{LinkModel, broken, limited};
+use aioli_sim::{LIMIT as MORE, LIMITED_LINK as FASTER, LinkModel, broken, limited};
 
 const LIMIT: u64 = 128 * 1024;
-const LINK: LinkModel = LinkModel {
-    delay: Duration::from_millis(2),
-    jitter: Duration::from_micros(200),
-    loss_permille: 0,
-    rate: Some(400_000),
-};
+const LINK: LinkModel = LinkModel { rate: Some(400_000), ..FASTER };
 const SECONDS: u64 = 25;
-/// As in `aioli-sim --scenario limited`.
-const MORE: u64 = 256 * 1024;
-const FASTER: LinkModel = LinkModel { rate: Some(2_000_000), ..LINK };
 
 #[test]
 fn a_limit_is_held_and_neither_own_streams_nor_others_starve() {
