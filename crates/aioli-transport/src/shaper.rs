@@ -270,21 +270,20 @@ impl Shaper {
 
     /// The connection waits until it may read.
     pub(crate) fn park_reader(&mut self, first: bool, conn: ConnId) {
-        if first { self.first_readers.push_back(conn) } else { self.readers.push_back(conn) }
+        self.line(first).push_back(conn);
+    }
+
+    const fn line(&mut self, first: bool) -> &mut VecDeque<ConnId> {
+        if first { &mut self.first_readers } else { &mut self.readers }
     }
 
     /// Whose turn it is to read, and how much, if anything may be read.
     pub(crate) fn next_reader(&mut self, now: Instant) -> Option<(ConnId, usize)> {
         // Others come when nobody goes before them, and for their eighth.
         for first in [false, true] {
-            let line = if first { &self.first_readers } else { &self.readers };
-            if line.is_empty() {
-                continue;
-            }
-            let granted = self.grant(first, now);
+            let granted = if self.line(first).is_empty() { 0 } else { self.grant(first, now) };
             if granted > 0 {
-                let line = if first { &mut self.first_readers } else { &mut self.readers };
-                return line.pop_front().map(|conn| (conn, granted));
+                return self.line(first).pop_front().map(|conn| (conn, granted));
             }
         }
         None
