@@ -177,9 +177,9 @@ impl Router {
         let now = self.now.mono;
         self.note_broken();
         let lately = |(at, who): &(Instant, RouterHash)| *who == peer && now.since(*at) < RECONNECT;
-        let is_ours = self.reaching.uprooted.is_some_and(|at| now.since(at) < UPROOTED);
+        let we_moved = self.reaching.uprooted.is_some_and(|at| now.since(at) < UPROOTED);
         if self.shutting_down
-            || !(is_ours || self.tunnels.is_next_to_us(&peer))
+            || !(we_moved || self.tunnels.is_next_to_us(&peer))
             || self.reaching.reconnected.iter().any(lately)
         {
             return;

@@ -338,6 +338,11 @@ impl One {
         self.state == Reachability::Testing || self.stale
     }
 
+    /// The same, or it is one at which no UDP gets through, which the next answer ends.
+    fn is_unsettled(&self) -> bool {
+        self.is_unjudged() || self.state == Reachability::NoUdp
+    }
+
     /// Whether one witness is enough: not if the port that was not tested may be let through.
     fn is_decided_by_one(&self, kind: Reachability) -> bool {
         kind == Reachability::SymmetricNat || !self.ports_differ()
@@ -547,8 +552,7 @@ impl Observer {
     /// Whether more should say where they see us.
     pub fn wants_witnesses(&self, family: Family) -> bool {
         let one = &self.of[family as usize];
-        let unknown = one.is_unjudged() || one.state == Reachability::NoUdp;
-        one.setup.on && (one.doubted || (unknown && one.seen.0.len() < ENOUGH))
+        one.setup.on && (one.doubted || (one.is_unsettled() && one.seen.0.len() < ENOUGH))
     }
 
     /// Where our packets seem to come from.
@@ -581,9 +585,8 @@ impl Observer {
     /// The same, or they may be before long.
     pub fn may_want_introducers(&self, family: Family) -> bool {
         let one = &self.of[family as usize];
-        let is_found_out = !one.is_unjudged() && one.state != Reachability::NoUdp;
         let may = one.setup.on && !one.setup.hidden && one.setup.fixed.is_none();
-        self.wants_introducers(family) || (may && !is_found_out)
+        self.wants_introducers(family) || (may && one.is_unsettled())
     }
 
     /// What the user has not been told yet. Nothing is said of testing that follows another state.
